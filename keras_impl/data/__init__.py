@@ -1,0 +1,1 @@
+"""Data sets for training and evaluation; the one place where tf.data is used."""

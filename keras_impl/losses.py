@@ -1,0 +1,98 @@
+"""Losses of one number, or of one anchor, on any Keras backend: mirrors `reference_numpy.losses`.
+
+Gradients are the backend's own, by automatic differentiation.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from keras import ops
+
+__all__ = [
+    "focal",
+    "sigmoid",
+    "sigmoid_cross_entropy",
+    "smooth_l1",
+    "softmax",
+    "softmax_cross_entropy",
+]
+
+Tensor = Any
+
+
+def smooth_l1(predicted: Tensor, target: Tensor) -> Tensor:
+    """d²/2 where |d| < 1, else |d| - 1/2, with d = predicted - target; elementwise.
+
+    Example:
+        >>> ops.convert_to_numpy(smooth_l1(ops.array([0.0, 0.5, -3.0]), ops.zeros(3)))
+        array([0.   , 0.125, 2.5  ], dtype=float32)
+    """
+    distance = ops.abs(predicted - target)
+    return ops.where(ops.less(distance, 1), 0.5 * distance * distance, distance - 0.5)
+
+
+def softmax(logits: Tensor) -> Tensor:
+    """Exponentials that sum to 1 over the last axis; the largest logit is taken off first.
+
+    Example:
+        >>> ops.convert_to_numpy(softmax(ops.array([1000.0, 1000.0])))
+        array([0.5, 0.5], dtype=float32)
+    """
+    powers = ops.exp(logits - ops.max(logits, axis=-1, keepdims=True))
+    return powers / ops.sum(powers, axis=-1, keepdims=True)
+
+
+def softmax_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """-log softmax(logits)[label].
+
+    Args:
+        logits: (..., C + 1), class 0 is background.
+        labels: (...) from 0 to C.
+
+    Returns:
+        (...) loss of each anchor.
+
+    Example:
+        >>> ops.convert_to_numpy(softmax_cross_entropy(ops.array([[0.0, 1000.0]]), ops.array([0])))
+        array([1000.], dtype=float32)
+    """
+    # The maximum is a constant to the gradient: it cancels.
+    shifted = logits - ops.stop_gradient(ops.max(logits, axis=-1, keepdims=True))
+    labels = ops.cast(labels, "int32")
+    chosen = ops.take_along_axis(shifted, labels[..., None], axis=-1)[..., 0]
+    return ops.log(ops.sum(ops.exp(shifted), axis=-1)) - chosen
+
+
+def sigmoid(logits: Tensor) -> Tensor:
+    """1 / (1 + exp(-z)), elementwise, without overflow.
+
+    Example:
+        >>> float(sigmoid(ops.array(0.0)))
+        0.5
+    """
+    small = ops.exp(-ops.abs(logits))
+    return ops.where(ops.greater_equal(logits, 0), ops.ones_like(small), small) / (1 + small)
+
+
+def sigmoid_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
+    """-t log σ(z) - (1 - t) log(1 - σ(z)), without overflow; elementwise.
+
+    Example:
+        >>> ops.convert_to_numpy(sigmoid_cross_entropy(ops.array([-1000.0]), ops.array([1.0])))
+        array([1000.], dtype=float32)
+    """
+    return ops.relu(logits) - logits * targets + ops.log1p(ops.exp(-ops.abs(logits)))
+
+
+def focal(logits: Tensor, targets: Tensor, alpha: float = 0.25, gamma: float = 2.0) -> Tensor:
+    """α_t (1 - p_t)^γ × sigmoid cross-entropy (arXiv:1708.02002, equation 5); elementwise.
+
+    Example:
+        >>> float(focal(ops.array(0.0), ops.array(1.0)) / ops.log(2.0))
+        0.0625
+    """
+    # 1 - p_t is the sigmoid of the logit that speaks against the truth.
+    wrong = sigmoid(logits * (1 - 2 * targets))
+    weight = targets * alpha + (1 - targets) * (1 - alpha)
+    return weight * ops.power(wrong, gamma) * sigmoid_cross_entropy(logits, targets)

@@ -1,0 +1,600 @@
+"""SSD on MobileNetV2 as an ordinary Keras model (arXiv:1512.02325, arXiv:1801.04381 section 6.2).
+
+A picture goes through the backbone; its maps of stride 8, 16 and 32 (those the layout asks for)
+and a few smaller extra maps each carry two heads, which say for every anchor how far its box is
+off and what is in it. `fit` takes padded boxes and labels: targets are assigned inside the
+graph, so that data sets know nothing of anchors.
+
+    python -m keras_impl.ssd --layout ssdlite320 --classes 90 --head ssdlite
+
+prints where the parameters and multiply-adds are.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import math
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any, NamedTuple, get_type_hints
+
+import keras
+import numpy as np
+from keras import layers, ops
+
+from keras_impl import anchors, detection, multibox, targets
+from keras_impl.mobilenet_v2 import TAPS, conv_unit, make_divisible, mobilenet_v2
+from reference_numpy.conventions import CANONICAL, LAYOUTS, AnchorLayout, Convention
+
+__all__ = ["HEADS", "SSD", "MapStep", "Part", "describe", "map_steps", "multiply_adds"]
+
+HEADS = ("ssd", "ssdlite")
+
+# Channels of the extra maps before the width multiplier, those of TensorFlow's SSD on
+# MobileNet; further maps have the last one's.
+EXTRA_CHANNELS = (512, 256, 256, 128)
+
+
+class MapStep(NamedTuple):
+    """How a feature map comes about.
+
+    Attributes:
+        tap: The stride of the backbone's map that it is; None for an extra map.
+        stride: Stride of the 3x3 window that makes an extra map of the one before.
+        padding: Padding of that window.
+    """
+
+    tap: int | None
+    stride: int = 1
+    padding: str = "same"
+
+
+def map_steps(layout: AnchorLayout) -> list[MapStep]:
+    """Find, for each feature map of a layout, what yields a map of its size.
+
+    The finest map is the backbone's at stride 8, 16 or 32, and the next are the rest of these.
+    Then each extra map halves the one before (ceil(n / 2): 3x3 at stride 2) or, as SSD300 does
+    at its end, loses its border (n - 2: 3x3 without padding). Where both fit, it halves.
+
+    Args:
+        layout: The layout.
+
+    Returns:
+        One step a feature map.
+
+    Raises:
+        ValueError: If a map has a size that nothing yields.
+
+    Example:
+        >>> [step.tap for step in map_steps(LAYOUTS["ssdlite320"])]
+        [16, 32, None, None, None, None]
+    """
+    maps = [tuple(size) for size in layout.feature_maps]
+    sizes = {stride: _ceil_div(layout.image_size, stride) for stride in sorted(TAPS)}
+
+    def misfit(level: int, expected: str) -> ValueError:
+        return ValueError(
+            f"layout.feature_maps[{level}]: expected {expected}. "
+            f"Received: {maps[level]} in {layout.name!r}"
+        )
+
+    # Sides of 32 pixels or more have three different maps, so at most one stride fits.
+    finest = next((stride for stride, size in sizes.items() if size == maps[0]), None)
+    if finest is None:
+        choice = " or ".join(map(str, sizes.values()))
+        raise misfit(0, f"{choice} (stride 8, 16 or 32 of {tuple(layout.image_size)} pixels)")
+    taps = [stride for stride in sizes if stride >= finest][: len(maps)]
+    for level, stride in enumerate(taps):
+        if maps[level] != sizes[stride]:
+            raise misfit(level, f"{sizes[stride]} (the backbone's map of stride {stride})")
+    steps = [MapStep(stride) for stride in taps]
+    for level in range(len(steps), len(maps)):
+        half = _ceil_div(maps[level - 1], 2)
+        inner = tuple(side - 2 for side in maps[level - 1])
+        if maps[level] == half:
+            steps.append(MapStep(None, 2, "same"))
+        elif maps[level] == inner:
+            steps.append(MapStep(None, 1, "valid"))
+        else:
+            raise misfit(level, f"{half} (half the map before) or {inner} (the map without border)")
+    return steps
+
+
+@keras.saving.register_keras_serializable(package="mobilenetv2_ssd")
+class SSD(keras.Model):
+    """A detector: pictures in, box deltas and class logits of every anchor out.
+
+    Input: (B, H, W, 3) pictures in [-1, 1], H and W the layout's.
+
+    Output: {"deltas": (B, A, 4), "logits": (B, A, classes + 1)}, float32, anchors in the order
+    level, row, column, shape; class 0 is background.
+
+    Targets of `fit` and `evaluate`: {"boxes": (B, M, 4), corners relative to the picture,
+    "labels": (B, M), 1 to classes, -1 where padded}. The loss is the model's own, so `compile`
+    takes an optimizer and no loss; `class_loss` and `box_loss` are shown beside the total.
+
+    Args:
+        layout: An `AnchorLayout`, or the name of one in `LAYOUTS`.
+        classes: Number of object classes; background comes on top.
+        alpha: Width multiplier of the backbone and the extra maps.
+        head: "ssd" for 3x3 convolutions in extra maps and heads, "ssdlite" for depthwise
+            separable ones in their place.
+        convention: How matching, coding, loss and detection are done.
+        batch_norm_momentum: Momentum of the running batch statistics. MobileNetV2's own .999
+            needs thousands of steps to forget where it started.
+        dtype: Dtype policy, as "mixed_float16"; None for the global one.
+        name: Name of the model.
+
+    Attributes:
+        anchors: (A, 4) NumPy float32, centre form. Not a weight: it follows from the layout.
+
+    Raises:
+        ValueError: If an argument is unknown or the layout's maps cannot be made.
+
+    Example:
+        >>> SSD("digits224", classes=10, alpha=0.35).output["logits"].shape
+        (None, 2884, 11)
+    """
+
+    def __init__(
+        self,
+        layout: AnchorLayout | str,
+        classes: int,
+        *,
+        alpha: float = 1.0,
+        head: str = "ssd",
+        convention: Convention = CANONICAL,
+        batch_norm_momentum: float = 0.99,
+        dtype: Any = None,
+        name: str = "ssd",
+    ) -> None:
+        """Build the network; see the class."""
+        layout = _checked_layout(layout)
+        if isinstance(classes, bool) or not isinstance(classes, int) or classes < 1:
+            raise ValueError(
+                f"classes: expected 1 or more, background not counted. Received: {classes!r}"
+            )
+        if head not in HEADS:
+            raise ValueError(f"head: expected one of {list(HEADS)}. Received: {head!r}")
+        if not isinstance(convention, Convention):
+            raise ValueError(f"convention: expected a Convention. Received: {convention!r}")
+        policy = keras.dtype_policies.get(dtype)
+
+        images = keras.Input((*layout.image_size, 3), name="images")
+        unit = partial(conv_unit, momentum=batch_norm_momentum, dtype=policy)
+        separable = head == "ssdlite"
+        taps = mobilenet_v2(images, alpha, batch_norm_momentum, dtype=policy)
+        maps = _feature_maps(taps, map_steps(layout), alpha, separable, unit)
+        shapes_per_cell = [len(anchors.level_shapes(layout, level)) for level in range(len(maps))]
+        outputs = {}
+        for output, width in (("deltas", 4), ("logits", classes + 1)):
+            flat = [
+                _head(x, f"head_{level}_{output}", shapes, width, separable, unit, policy)
+                for level, (x, shapes) in enumerate(zip(maps, shapes_per_cell, strict=True))
+            ]
+            outputs[output] = layers.Concatenate(axis=1, dtype="float32", name=output)(flat)
+        super().__init__(inputs=images, outputs=outputs, name=name)
+
+        self.layout = layout
+        self.classes = classes
+        self.alpha = alpha
+        self.head = head
+        self.convention = convention
+        self.batch_norm_momentum = batch_norm_momentum
+        self.layer_policy = policy.name
+        self.anchors = anchors.make_anchors(layout, dtype="float32")
+        if len(self.anchors) != outputs["deltas"].shape[1]:
+            raise ValueError(
+                f"layout: expected one anchor a head output, {outputs['deltas'].shape[1]}. "
+                f"Received: {len(self.anchors)} anchors in {layout.name!r}"
+            )
+        # Keras finds the two by attribute: shows them in `fit`, resets them each epoch.
+        self.class_loss = keras.metrics.Mean(name="class_loss")
+        self.box_loss = keras.metrics.Mean(name="box_loss")
+        if not _xla_pays():
+            self.jit_compile = False  # `predict` without `compile` asks for this
+
+    # Training
+
+    def compile(
+        self,
+        optimizer: Any = "adam",
+        loss: None = None,
+        *,
+        jit_compile: Any = "auto",
+        **options: Any,
+    ) -> None:
+        """Set up training; as `keras.Model.compile`, but the loss is the model's own.
+
+        Args:
+            optimizer: Name or instance.
+            loss: Must stay None.
+            jit_compile: True, False or "auto": whether XLA compiles the network. "auto" says no
+                on a machine without accelerator.
+            **options: Whatever else `keras.Model.compile` takes.
+
+        Raises:
+            ValueError: If a loss is given.
+        """
+        if loss is not None:
+            raise ValueError(f"loss: expected None, SSD has its own. Received: {loss!r}")
+        # On a CPU XLA must not compile the network: its convolutions there are not oneDNN's,
+        # and a training step was measured 7 to 8 times slower. Keras 3.15's own "auto" agrees
+        # on TensorFlow; earlier ones did not, so it is decided here.
+        decided = False if jit_compile == "auto" and not _xla_pays() else jit_compile
+        super().compile(optimizer, jit_compile=decided, **options)
+        self._jit_choice = jit_compile
+        # Made now, not by the first step: TensorFlow would trace the whole step a second time.
+        self.optimizer.build(self.trainable_variables)
+
+    def get_compile_config(self) -> dict[str, Any]:
+        """The arguments of `compile`; "auto" stays so, another machine may decide otherwise."""
+        config = super().get_compile_config()
+        return {**config, "jit_compile": self._jit_choice} if config else config
+
+    def compile_from_config(self, config: Mapping[str, Any]) -> None:
+        """Compile with the arguments in `config`."""
+        self.compile(**keras.saving.deserialize_keras_object(config))
+
+    def compute_loss(
+        self,
+        x: Any = None,
+        y: Any = None,
+        y_pred: Any = None,
+        sample_weight: Any = None,
+        training: bool = True,
+    ) -> Any:
+        """MultiBox loss of a batch (arXiv:1512.02325, equation 1), targets assigned here.
+
+        Args:
+            x: Not looked at.
+            y: {"boxes": (B, M, 4) corners, "labels": (B, M)}.
+            y_pred: {"deltas": (B, A, 4), "logits": (B, A, classes + 1)}.
+            sample_weight: Must be None.
+            training: Not looked at: the loss is the same in `evaluate`.
+
+        Returns:
+            Scalar float32: MultiBox and whatever regularisation the layers have.
+
+        Raises:
+            ValueError: If y lacks boxes or labels or has other shapes, or with sample weights.
+        """
+        if sample_weight is not None:
+            raise ValueError(
+                "sample_weight: not supported, the loss is normalised by the positives of the "
+                f"whole batch. Received: {sample_weight!r}"
+            )
+        boxes, labels = _checked_targets(y)
+        # float32 under any policy: at half precision an IoU is off by more than a threshold
+        # is worth. The outputs are float32 already, unless another model made them.
+        boxes, labels = ops.cast(boxes, "float32"), ops.cast(labels, "int32")
+        deltas, logits = (ops.cast(y_pred[key], "float32") for key in ("deltas", "logits"))
+        assigned = targets.assign_targets(
+            boxes,
+            labels,
+            self.anchors,
+            **_options(self.convention.matching),
+            **_options(self.convention.coding),
+        )
+        parts = multibox.multibox(
+            deltas, logits, assigned.deltas, assigned.labels, **_options(self.convention.loss)
+        )
+        pictures = ops.shape(deltas)[0]
+        self.class_loss.update_state(parts.class_loss, sample_weight=pictures)
+        self.box_loss.update_state(parts.box_loss, sample_weight=pictures)
+        return sum((ops.cast(ops.sum(extra), "float32") for extra in self.losses), parts.total)
+
+    # Detection
+
+    def detect(
+        self, images: Any, *, batch_size: int = 32, **overrides: Any
+    ) -> detection.Detections:
+        """Find objects: `predict`, then decoding and suppression as the convention says.
+
+        Args:
+            images: (B, H, W, 3) pictures in [-1, 1].
+            batch_size: Pictures at a time.
+            **overrides: Options of `detection.detect` in place of the convention's, as
+                score_threshold=0.5.
+
+        Returns:
+            NumPy Detections: boxes (B, K, 4) corners, scores (B, K), labels (B, K) and anchors
+            (B, K); label and anchor -1 where there are fewer than K.
+
+        Raises:
+            ValueError: If the pictures have another shape or an option is unknown.
+        """
+        images = ops.convert_to_numpy(images)
+        shape = images.shape
+        if len(shape) != 4 or shape[1:] != self.input_shape[1:] or shape[0] == 0:
+            raise ValueError(
+                f"images: expected shape (batch, *{self.input_shape[1:]}). Received: {shape}"
+            )
+        options = {
+            **_options(self.convention.coding),
+            **_options(self.convention.detection),
+        }
+        if unknown := overrides.keys() - options.keys():
+            raise ValueError(
+                f"overrides: expected some of {sorted(options)}. Received: {sorted(unknown)}"
+            )
+        options.update(overrides)
+        batches = []
+        for start in range(0, shape[0], batch_size):
+            found = self.predict(images[start : start + batch_size], batch_size, verbose=0)
+            found = detection.detect(found["deltas"], found["logits"], self.anchors, **options)
+            batches.append([ops.convert_to_numpy(part) for part in found])
+        return detection.Detections(*map(np.concatenate, zip(*batches, strict=True)))
+
+    # Saving
+
+    def get_config(self) -> dict[str, Any]:
+        """Arguments that make this network again, layout and convention as plain dicts."""
+        return {
+            "layout": dataclasses.asdict(self.layout),
+            "classes": self.classes,
+            "alpha": self.alpha,
+            "head": self.head,
+            "convention": dataclasses.asdict(self.convention),
+            "batch_norm_momentum": self.batch_norm_momentum,
+            "dtype": self.layer_policy,
+            "name": self.name,
+        }
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any], custom_objects: Any = None) -> SSD:
+        """Make the network that `get_config` describes."""
+        config = dict(config)
+        layout = config.pop("layout")
+        if isinstance(layout, Mapping):
+            layout = _revived(AnchorLayout, layout)
+        if isinstance(config.get("convention"), Mapping):
+            config["convention"] = _revived(Convention, config["convention"])
+        return cls(layout, **config)
+
+
+def _feature_maps(
+    taps: Mapping[int, Any],
+    steps: Sequence[MapStep],
+    alpha: float,
+    separable: bool,
+    unit: Callable[..., Any],
+) -> list[Any]:
+    """The map of every level, the finest first."""
+    maps: list[Any] = []
+    extras = 0
+    for step in steps:
+        if step.tap is not None:
+            maps.append(taps[step.tap])
+            continue
+        wanted = EXTRA_CHANNELS[min(extras, len(EXTRA_CHANNELS) - 1)] * alpha
+        channels = make_divisible(wanted, min_value=16)
+        extras += 1
+        name = f"extra_{extras}"
+        x = unit(maps[-1], f"{name}_squeeze", make_divisible(wanted / 2, min_value=8))
+        window = {"kernel": 3, "stride": step.stride, "padding": step.padding}
+        if separable:
+            x = unit(x, f"{name}_depthwise", **window)
+            x = unit(x, f"{name}_pointwise", channels)
+        else:
+            x = unit(x, f"{name}_conv", channels, **window)
+        maps.append(x)
+    return maps
+
+
+def _head(
+    x: Any,
+    name: str,
+    shapes: int,
+    width: int,
+    separable: bool,
+    unit: Callable[..., Any],
+    policy: Any,
+) -> Any:
+    """`width` numbers for each of `shapes` anchors of each cell: (B, cells * shapes, width)."""
+    rows, columns = x.shape[1:3]
+    if separable:
+        x = unit(x, f"{name}_depthwise", kernel=3)
+    x = layers.Conv2D(
+        shapes * width,
+        1 if separable else 3,
+        padding="same",
+        data_format="channels_last",
+        dtype=policy,
+        name=name,
+    )(x)
+    # Channels are shape by shape, so this is the anchors' order. From here on float32, under
+    # any policy: what follows is box mathematics and softmax.
+    target = (rows * columns * shapes, width)
+    return layers.Reshape(target, dtype="float32", name=f"{name}_flat")(x)
+
+
+def _checked_layout(layout: AnchorLayout | str) -> AnchorLayout:
+    """The layout, looked up if it is a name."""
+    if isinstance(layout, str) and layout in LAYOUTS:
+        return LAYOUTS[layout]
+    if not isinstance(layout, AnchorLayout):
+        raise ValueError(
+            f"layout: expected an AnchorLayout or one of {sorted(LAYOUTS)}. Received: {layout!r}"
+        )
+    return layout
+
+
+def _checked_targets(y: Any) -> tuple[Any, Any]:
+    """Boxes and labels out of `y`."""
+    if not isinstance(y, Mapping) or not {"boxes", "labels"} <= set(y):
+        received = sorted(y) if isinstance(y, Mapping) else type(y).__name__
+        raise ValueError(
+            f"y: expected a dict of 'boxes' (B, M, 4) and 'labels' (B, M). Received: {received}"
+        )
+    boxes, labels = y["boxes"], y["labels"]
+    if len(boxes.shape) != 3 or boxes.shape[-1] != 4 or len(labels.shape) != 2:
+        raise ValueError(
+            "y: expected 'boxes' of shape (B, M, 4) and 'labels' of shape (B, M). "
+            f"Received: {tuple(boxes.shape)} and {tuple(labels.shape)}"
+        )
+    return boxes, labels
+
+
+def _options(part: Any) -> dict[str, Any]:
+    """The fields of one part of a convention, which are keywords of the function it governs."""
+    return {field.name: getattr(part, field.name) for field in dataclasses.fields(part)}
+
+
+def _revived(kind: type, plain: Mapping[str, Any]) -> Any:
+    """The dataclass that `dataclasses.asdict` made `plain` of; JSON may have made lists."""
+
+    def frozen(value: Any) -> Any:
+        return tuple(map(frozen, value)) if isinstance(value, list | tuple) else value
+
+    hints = get_type_hints(kind)
+    return kind(
+        **{
+            key: _revived(hints[key], value) if isinstance(value, Mapping) else frozen(value)
+            for key, value in plain.items()
+        }
+    )
+
+
+def _ceil_div(sides: Sequence[int], divisor: int) -> tuple[int, ...]:
+    """Each side divided, rounded up."""
+    return tuple(-(-side // divisor) for side in sides)
+
+
+def _xla_pays() -> bool:
+    """Whether "auto" may mean XLA: not on TensorFlow without an accelerator.
+
+    JAX has no other way to be fast, and what PyTorch does is not XLA: Keras decides there.
+    """
+    if keras.backend.backend() != "tensorflow":
+        return True
+    devices = keras.distribution.list_devices()
+    return any(not device.startswith("cpu") for device in devices)
+
+
+# Size and work
+
+
+class Part(NamedTuple):
+    """What a part of a network costs.
+
+    Attributes:
+        name: "backbone", "extra maps", "heads" or "total".
+        parameters: All weights, running batch statistics among them.
+        trainable: Those that training changes.
+        multiply_adds: Of one picture, in convolutions.
+    """
+
+    name: str
+    parameters: int
+    trainable: int
+    multiply_adds: int
+
+
+def multiply_adds(model: keras.Model) -> int:
+    """Count the multiply-adds of one picture: convolutions and dense layers, nothing else.
+
+    Every number in a kernel is used once at every place of the layer's output. Places where
+    the kernel hangs over the border count in full, as is usual.
+
+    Args:
+        model: A functional model with a fixed input size.
+
+    Returns:
+        The number.
+
+    Raises:
+        ValueError: If a layer's output size is not fixed.
+
+    Example:
+        >>> x = keras.Input((8, 8, 3))
+        >>> multiply_adds(keras.Model(x, layers.Conv2D(5, 3, strides=2, padding="same")(x)))
+        2160
+    """
+    return sum(map(_layer_multiply_adds, _flat_layers(model)))
+
+
+def describe(model: SSD) -> list[Part]:
+    """Where the parameters and multiply-adds of a detector are.
+
+    Args:
+        model: The detector.
+
+    Returns:
+        Backbone, extra maps, heads, total.
+    """
+    parts: dict[str, list[keras.layers.Layer]] = {"backbone": [], "extra maps": [], "heads": []}
+    for layer in _flat_layers(model):
+        prefix = layer.name.split("_")[0]
+        parts[{"extra": "extra maps", "head": "heads"}.get(prefix, "backbone")].append(layer)
+    rows = [
+        Part(
+            name,
+            sum(layer.count_params() for layer in group),
+            sum(math.prod(w.shape) for layer in group for w in layer.trainable_weights),
+            sum(map(_layer_multiply_adds, group)),
+        )
+        for name, group in parts.items()
+    ]
+    return [*rows, Part("total", *map(sum, list(zip(*rows, strict=True))[1:]))]
+
+
+def _flat_layers(model: keras.Model) -> Iterator[keras.layers.Layer]:
+    """Layers of a model and of the models in it."""
+    for layer in model.layers:
+        if isinstance(layer, keras.Model):
+            yield from _flat_layers(layer)
+        else:
+            yield layer
+
+
+def _layer_multiply_adds(layer: keras.layers.Layer) -> int:
+    """Of one picture through one layer."""
+    if not isinstance(layer, layers.Conv2D | layers.DepthwiseConv2D | layers.Dense):
+        return 0
+    places = layer.output.shape[1:-1]
+    if None in places:
+        raise ValueError(
+            "model: expected a fixed input size to count multiply-adds. "
+            f"Received: {layer.output.shape} from layer {layer.name!r}"
+        )
+    return math.prod(layer.kernel.shape) * math.prod(places)
+
+
+def _main(arguments: Sequence[str] | None = None) -> None:
+    """Say what a detector costs."""
+    parser = argparse.ArgumentParser(
+        prog="python -m keras_impl.ssd", description="Where a detector's parameters and work are."
+    )
+    parser.add_argument("--layout", choices=sorted(LAYOUTS), default="digits224")
+    parser.add_argument("--alpha", type=float, default=1.0, help="width multiplier")
+    parser.add_argument("--classes", type=int, default=10, help="without background")
+    parser.add_argument("--head", choices=HEADS, default="ssd")
+    options = parser.parse_args(arguments)
+    try:
+        model = SSD(options.layout, options.classes, alpha=options.alpha, head=options.head)
+    except ValueError as error:
+        parser.error(str(error))
+
+    sys.stdout.write(_table(model))
+
+
+def _table(model: SSD) -> str:
+    """Maps and costs of a detector as text."""
+    maps = ", ".join(f"{rows} x {columns}" for rows, columns in model.layout.feature_maps)
+    row = "{:<12}{:>14}{:>14}{:>18}".format
+    lines = [
+        f"{model.layout.name}, {model.head} heads, alpha {model.alpha:g}, {model.classes} classes "
+        f"and background, {len(model.anchors)} anchors",
+        f"maps {maps}",
+        "",
+        row("part", "parameters", "trainable", "multiply-adds"),
+        *(row(part.name, *(f"{number:,}" for number in part[1:])) for part in describe(model)),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    _main()

@@ -1,0 +1,112 @@
+"""Default boxes: one set of shapes at every cell of every feature map.
+
+arXiv:1512.02325, section 2.2, "Choosing scales and aspect ratios for default boxes". The
+same boxes are called default boxes there, priors in Caffe and anchors in most code.
+"""
+
+from __future__ import annotations
+
+from math import sqrt
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from reference_numpy.conventions import AnchorLayout
+
+__all__ = ["level_shapes", "linear_scales", "make_anchors"]
+
+
+def linear_scales(levels: int, smallest: float = 0.2, largest: float = 0.9) -> tuple[float, ...]:
+    """Scales in equal steps (section 2.2, equation 4): s_k = s_min + (s_max - s_min)(k-1)/(m-1).
+
+    Args:
+        levels: m, the number of feature maps, at least 2.
+        smallest: s_min, the scale of the finest map.
+        largest: s_max, the scale of the coarsest map.
+
+    Returns:
+        m + 1 scales: the last is one step beyond s_max, for the extra square of the last map.
+
+    Raises:
+        ValueError: Fewer than two levels, or scales that do not grow from above 0.
+
+    Example:
+        >>> [round(scale, 2) for scale in linear_scales(6)]
+        [0.2, 0.34, 0.48, 0.62, 0.76, 0.9, 1.04]
+    """
+    if levels < 2:
+        raise ValueError(f"levels: expected at least 2. Received: {levels}")
+    if not 0 < smallest < largest:
+        raise ValueError(
+            f"smallest, largest: expected 0 < smallest < largest. Received: {smallest}, {largest}"
+        )
+    return tuple(smallest + (largest - smallest) * k / (levels - 1) for k in range(levels + 1))
+
+
+def level_shapes(layout: AnchorLayout, level: int) -> list[tuple[float, float]]:
+    """The (w, h) of the shapes that every cell of one feature map has, in order.
+
+    Shape 1 is the square of side s_k; the second is the square of side
+    s' = sqrt(s_k s_k+1); then w = s_k sqrt(a), h = s_k / sqrt(a) for each ratio a.
+
+    Args:
+        layout: The layout.
+        level: Index of the feature map, the finest first.
+
+    Returns:
+        One (w, h) a shape, relative to the picture.
+
+    Raises:
+        ValueError: No such level.
+
+    Example:
+        >>> from reference_numpy.conventions import SSDLITE320
+        >>> [(round(w, 3), round(h, 3)) for w, h in level_shapes(SSDLITE320, 0)[:4]]
+        [(0.2, 0.2), (0.265, 0.265), (0.283, 0.141), (0.141, 0.283)]
+    """
+    if not 0 <= level < len(layout.feature_maps):
+        raise ValueError(
+            f"level: expected 0 to {len(layout.feature_maps) - 1} in {layout.name}. "
+            f"Received: {level}"
+        )
+    if level == 0 and layout.lowest_shapes:
+        pairs = list(layout.lowest_shapes)
+    else:
+        scale, next_scale = layout.scales[level], layout.scales[level + 1]
+        pairs = [(scale, 1.0), (sqrt(scale * next_scale), 1.0)]
+        pairs += [(scale, ratio) for ratio in layout.aspect_ratios[level]]
+    return [(scale * sqrt(ratio), scale / sqrt(ratio)) for scale, ratio in pairs]
+
+
+def make_anchors(layout: AnchorLayout, dtype: DTypeLike = np.float32) -> NDArray[np.floating[Any]]:
+    """Every anchor of a layout, in the order level, row, column, shape.
+
+    The centre of cell (i, j) is ((j + 0.5) / columns, (i + 0.5) / rows). Anchors may reach
+    beyond the picture; they are not clipped. Computed in float64 and rounded once.
+
+    Args:
+        layout: The layout.
+        dtype: Float dtype of the answer.
+
+    Returns:
+        (A, 4) centre form, relative to the picture.
+
+    Example:
+        A one-cell map with a square of side 0.5 and s' = sqrt(0.5 * 0.98) = 0.7:
+
+        >>> make_anchors(AnchorLayout("one", (8, 8), ((1, 1),), (0.5, 0.98), ((),)))
+        array([[0.5, 0.5, 0.5, 0.5],
+               [0.5, 0.5, 0.7, 0.7]], dtype=float32)
+    """
+    levels = []
+    for level, (rows, columns) in enumerate(layout.feature_maps):
+        shapes = np.array(level_shapes(layout, level))
+        cx = (np.arange(columns) + 0.5) / columns
+        cy = (np.arange(rows) + 0.5) / rows
+        grid = np.empty((rows, columns, len(shapes), 4))
+        grid[..., 0] = cx[None, :, None]
+        grid[..., 1] = cy[:, None, None]
+        grid[..., 2:] = shapes
+        levels.append(grid.reshape(-1, 4))
+    return np.concatenate(levels).astype(dtype)

@@ -1,0 +1,160 @@
+"""Boxes: the two forms, area, clipping, validation and IoU.
+
+A box is four numbers relative to the picture, and half-open: a box from 0 to 1 covers the
+picture exactly. *Corner form* (xmin, ymin, xmax, ymax) is what people and files use;
+*centre form* (cx, cy, w, h) is what anchors and codes use (arXiv:1512.02325, section 2.2).
+
+Everything is computed in the dtype it is given, in the order of operations written here,
+so that an implementation in the same dtype can be compared bit for bit.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = [
+    "area",
+    "centers_to_corners",
+    "check_boxes",
+    "clip",
+    "corners_to_centers",
+    "pairwise_iou",
+]
+
+Floats = NDArray[np.floating[Any]]
+
+
+def corners_to_centers(boxes: Floats) -> Floats:
+    """(xmin, ymin, xmax, ymax) → (cx, cy, w, h).
+
+    Args:
+        boxes: (..., 4) corner form.
+
+    Returns:
+        (..., 4) centre form, in the dtype of `boxes`.
+
+    Example:
+        >>> corners_to_centers(np.array([0.0, 0.25, 0.5, 0.75]))
+        array([0.25, 0.5 , 0.5 , 0.5 ])
+    """
+    low, high = boxes[..., :2], boxes[..., 2:]
+    return np.concatenate([(low + high) * boxes.dtype.type(0.5), high - low], axis=-1)
+
+
+def centers_to_corners(boxes: Floats) -> Floats:
+    """(cx, cy, w, h) → (xmin, ymin, xmax, ymax).
+
+    Args:
+        boxes: (..., 4) centre form.
+
+    Returns:
+        (..., 4) corner form, in the dtype of `boxes`.
+
+    Example:
+        >>> centers_to_corners(np.array([0.25, 0.5, 0.5, 0.5]))
+        array([0.  , 0.25, 0.5 , 0.75])
+    """
+    center, half = boxes[..., :2], boxes[..., 2:] * boxes.dtype.type(0.5)
+    return np.concatenate([center - half, center + half], axis=-1)
+
+
+def area(boxes: Floats) -> Floats:
+    """Width × height; a box turned inside out has area 0.
+
+    Args:
+        boxes: (..., 4) corner form.
+
+    Returns:
+        (...) area as a share of the picture's.
+
+    Example:
+        >>> area(np.array([[0.0, 0.0, 0.5, 0.25], [0.5, 0.5, 0.25, 0.75]]))
+        array([0.125, 0.   ])
+    """
+    sides = np.maximum(boxes[..., 2:] - boxes[..., :2], 0)
+    return np.asarray(sides[..., 0] * sides[..., 1])
+
+
+def clip(boxes: Floats) -> Floats:
+    """Move every corner into the picture.
+
+    A box wholly outside becomes a line or a point on the border, with area 0.
+
+    Args:
+        boxes: (..., 4) corner form.
+
+    Returns:
+        (..., 4) corner form within [0, 1].
+
+    Example:
+        >>> clip(np.array([-0.5, 0.25, 0.5, 2.0]))
+        array([0.  , 0.25, 0.5 , 1.  ])
+    """
+    return np.clip(boxes, 0, 1)
+
+
+def check_boxes(boxes: Floats, name: str = "boxes") -> None:
+    """Refuse boxes that no object can have. Boxes beyond the picture's border are fine.
+
+    Args:
+        boxes: (N, 4) corner form.
+        name: What the argument is called where the caller got it.
+
+    Raises:
+        ValueError: Not (N, 4); a corner that is not finite; xmax ≤ xmin or ymax ≤ ymin. The
+            message names the first such box, its index and its corners.
+        TypeError: Not an array of floats.
+
+    Example:
+        >>> check_boxes(np.array([[0.0, 0.0, 0.5, 0.5], [0.5, 0.0, 0.5, 1.0]]))
+        Traceback (most recent call last):
+        ...
+        ValueError: boxes[1]: expected xmin < xmax and ymin < ymax. Received: [0.5, 0.0, 0.5, 1.0]
+    """
+    if not isinstance(boxes, np.ndarray) or not np.issubdtype(boxes.dtype, np.floating):
+        kind = boxes.dtype if isinstance(boxes, np.ndarray) else type(boxes).__name__
+        raise TypeError(f"{name}: expected a NumPy array of floats. Received: {kind}")
+    if boxes.ndim != 2 or boxes.shape[1] != 4:
+        raise ValueError(f"{name}: expected shape (N, 4). Received: {boxes.shape}")
+    finite = np.isfinite(boxes).all(axis=1)
+    solid = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
+    for fine, expected in (
+        (finite, "four finite numbers"),
+        (solid, "xmin < xmax and ymin < ymax"),
+    ):
+        if not fine.all():
+            index = int(np.argmin(fine))
+            raise ValueError(
+                f"{name}[{index}]: expected {expected}. Received: {boxes[index].tolist()}"
+            )
+
+
+def pairwise_iou(first: Floats, second: Floats) -> Floats:
+    """Intersection over union (the Jaccard overlap of section 2.2) of every pair.
+
+    No epsilon is added; a pair whose union is 0 has IoU 0. Boxes that only touch have IoU 0.
+
+    Args:
+        first: (N, 4) corner form.
+        second: (M, 4) corner form.
+
+    Returns:
+        (N, M) IoU in [0, 1].
+
+    Example:
+        Two squares of area 4/16 that share 1/16: 1 / (4 + 4 - 1).
+
+        >>> squares = np.array([[0.0, 0.0, 0.5, 0.5], [0.25, 0.25, 0.75, 0.75]])
+        >>> pairwise_iou(squares, squares)
+        array([[1.        , 0.14285714],
+               [0.14285714, 1.        ]])
+    """
+    low = np.maximum(first[:, None, :2], second[None, :, :2])
+    high = np.minimum(first[:, None, 2:], second[None, :, 2:])
+    sides = np.maximum(high - low, 0)
+    intersection = sides[..., 0] * sides[..., 1]
+    union = (area(first)[:, None] + area(second)[None, :]) - intersection
+    return np.divide(intersection, union, out=np.zeros_like(union), where=union > 0)

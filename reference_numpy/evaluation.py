@@ -1,0 +1,200 @@
+"""Evaluation: average precision (AP) by the rules of PASCAL VOC and of COCO.
+
+Detections of a class are taken from the highest score down, over all pictures. One that finds
+an object not found before is a hit, any other a false positive. The rules differ:
+
+    a detection claims  VOC: the object it overlaps most, taken or not; ties: the first.
+                        COCO: the object still free that it overlaps most; ties: the last.
+    IoU of a hit        VOC: .5 or more. COCO: .50, .55, ... .95 or more, and the mean of all.
+    detections          VOC: all. COCO: the best 100 of each class in each picture.
+
+Sources: Everingham et al., "The PASCAL Visual Object Classes (VOC) Challenge", IJCV 2010, 4.2;
+VOCevaldet.m and VOCap.m of its devkit (pixels inclusive there, boxes half-open here; its Python
+port voc_eval.py wants IoU > .5); cocodataset.org/#detection-eval; pycocotools/cocoeval.py (the
+page says 100 a picture). VOC's difficult objects and COCO's crowds are not treated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import bottleneck
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from reference_numpy.boxes import Floats, check_boxes, pairwise_iou
+from reference_numpy.targets import PADDING
+
+__all__ = ["Evaluation", "average_precision", "evaluate", "match_detections"]
+
+# COCO's are the floats of pycocotools, to agree at the edges: recall 7/10 misses 70 * .01.
+THRESHOLDS = np.linspace(0.5, 0.95, 10)
+RECALLS = {"voc07": np.arange(11) / 10, "coco": np.linspace(0, 1, 101)}
+LABEL, SCORE = 4, 5  # columns after the box, where a picture is one matrix
+
+
+class Evaluation(NamedTuple):
+    """Average precisions; a class without objects is NaN and in no mean.
+
+    Attributes:
+        map: Mean of `per_class`.
+        ap50, ap75: Means of the classes at IoU .5 and .75.
+        per_class: (C,) labels 1 to C: the means of `table` for COCO, its first row for VOC.
+        table: (10, C) at IoU .50, .55, ... .95.
+    """
+
+    map: float
+    ap50: float
+    ap75: float
+    per_class: Floats
+    table: Floats
+
+
+def match_detections(iou: Floats, threshold: float, rule: str = "coco") -> NDArray[np.int64]:
+    """Which object each detection of one class in one picture finds: (D,) index, or -1.
+
+    Args:
+        iou: (D, G) IoU of the detections, best score first, with the objects.
+        threshold: Least IoU of a hit, in (0, 1]; compared in the dtype of `iou`.
+        rule: "coco" or "voc": what a detection claims.
+
+    Example:
+        Both detections overlap object 0 most; COCO lets the second have object 1.
+
+        >>> iou = np.array([[0.9, 0.0], [0.8, 0.6]])
+        >>> match_detections(iou, 0.5, "coco"), match_detections(iou, 0.5, "voc")
+        (array([0, 1]), array([ 0, -1]))
+    """
+    if iou.ndim != 2 or not ((iou >= 0) & (iou <= 1)).all():
+        raise ValueError(f"iou: expected shape (D, G) and numbers in [0, 1]. Received: {iou!r}")
+    if not 0 < threshold <= 1:
+        raise ValueError(f"threshold: expected a number in (0, 1]. Received: {threshold}")
+    if rule not in ("coco", "voc"):
+        raise ValueError(f"rule: expected 'coco' or 'voc'. Received: {rule!r}")
+    found, free = np.full(len(iou), -1), np.ones(iou.shape[1], dtype=bool)
+    enough = iou >= iou.dtype.type(threshold)
+    for detection in np.flatnonzero(enough.any(axis=1)):
+        claims = iou[detection] if rule == "voc" else np.where(free, iou[detection], -1)
+        claim = claims.argmax() if rule == "voc" else free.size - 1 - claims[::-1].argmax()
+        if free[claim] and enough[detection, claim]:
+            found[detection], free[claim] = claim, False
+    return found
+
+
+def average_precision(hits: ArrayLike, objects: int, method: str = "coco") -> float:
+    """Sum up the precision-recall curve of one class: a number from 0 to 1.
+
+    The precision at recall r is the best the curve has at r or beyond, 0 past its end. AP is
+    its mean at r = 0, .1, ... 1 for "voc07" (VOC until 2009) and at 0, .01, ... 1 for "coco",
+    its integral for "all" (VOC from 2010). Without detections it is 0.
+
+    Args:
+        hits: (D,) whether each detection, best score first, is a hit.
+        objects: How many objects there are: at least 1, and as many as hits.
+        method: "voc07", "all" or "coco".
+
+    Example:
+        Precision 1 up to recall 1/2, then 2/3: (6 + 5 * 2/3) / 11, and (1 + 2/3) / 2.
+
+        >>> [round(average_precision([1, 0, 1], 2, method), 4) for method in ("voc07", "all")]
+        [0.8485, 0.8333]
+    """
+    found = np.cumsum(np.asarray(hits, dtype=bool))
+    if objects < max(1, found.max(initial=0)):
+        raise ValueError(f"objects: expected 1 or more, and as many as hits. Received: {objects}")
+    if method not in ("voc07", "all", "coco"):
+        raise ValueError(f"method: expected 'voc07', 'all' or 'coco'. Received: {method!r}")
+    precision, recall = found / np.arange(1, found.size + 1), found / objects
+    best_beyond = np.maximum.accumulate(precision[::-1])[::-1]
+    if method == "all":
+        return float(np.diff(recall, prepend=0) @ best_beyond)
+    return float(np.append(best_beyond, 0)[np.searchsorted(recall, RECALLS[method])].mean())
+
+
+def evaluate(
+    truth_boxes: Sequence[ArrayLike],
+    truth_labels: Sequence[ArrayLike],
+    boxes: Sequence[ArrayLike],
+    labels: Sequence[ArrayLike],
+    scores: Sequence[ArrayLike],
+    classes: int,
+    *,
+    method: str = "coco",
+) -> Evaluation:
+    """Compare what was detected in some pictures with what is there.
+
+    Each list has an entry a picture. Rows labelled -1 are padding and not looked at, so padded
+    batches do as well. IoU is computed in float64, whatever dtype the boxes have.
+
+    Args:
+        truth_boxes: (N, 4) corner form, in any unit.
+        truth_labels: (N,) from 1 to `classes`.
+        boxes: (D, 4) corner form, in the same unit; a box without area hits nothing.
+        labels: (D,) from 1 to `classes`.
+        scores: (D,); of equal scores the one given first counts first.
+        classes: How many classes there are, background left out.
+        method: "voc07", "all" or "coco".
+
+    Raises:
+        ValueError: No picture has an object; an entry (named with its row) is not as above.
+
+    Example:
+        The surer detection has IoU 3/4: enough for .50 to .75, six thresholds of ten.
+
+        >>> truth, found = [[0.0, 0.0, 1.0, 1.0]], [[0.0, 0.0, 0.5, 0.5], [0.0, 0.0, 1.0, 0.75]]
+        >>> result = evaluate([truth], [[1]], [found], [[1, 1]], [[0.8, 0.9]], classes=2)
+        >>> round(result.map, 9), result.ap75, result.per_class.round(9)
+        (0.6, 1.0, array([0.6, nan]))
+    """
+    lengths = [len(entries) for entries in (truth_boxes, truth_labels, boxes, labels, scores)]
+    if len(set(lengths)) > 1:
+        raise ValueError(f"truth_boxes ... scores: expected equal lengths. Received: {lengths}")
+    truth = list(_matrices("truth_boxes", classes, truth_boxes, truth_labels))
+    found = list(_matrices("boxes", classes, boxes, labels, scores))
+    table = np.full((len(THRESHOLDS), classes), np.nan)
+    for c in range(classes):
+        objects = sum(int(np.sum(rows[:, LABEL] == c + 1)) for rows in truth)
+        if objects:
+            hits = _hits(c + 1, truth, found, method)
+            table[:, c] = [average_precision(row, objects, method) for row in hits]
+    if np.isnan(table).all():
+        raise ValueError(f"truth_labels: expected an object. Received: {len(truth)} empty pictures")
+    per_class = (table if method == "coco" else table[:1]).mean(axis=0)
+    mean, ap50, ap75 = (float(bottleneck.nanmean(row)) for row in (per_class, table[0], table[5]))
+    return Evaluation(mean, ap50, ap75, per_class, table)
+
+
+def _matrices(name: str, classes: int, *lists: Sequence[ArrayLike]) -> Iterator[Floats]:
+    """Box, label and (of detections) score of each picture as one checked float64 matrix."""
+    for i, entries in enumerate(zip(*lists, strict=True)):
+        box, *columns = (np.asarray(entry, dtype=np.float64) for entry in entries)
+        box = box if box.size else box.reshape(-1, 4)
+        shapes = [box.shape, *(column.shape for column in columns)]
+        if shapes != [(len(box), 4), *[(len(box),)] * len(columns)]:
+            raise ValueError(f"{name}[{i}]: expected shapes (N, 4), (N,) ... Received: {shapes}")
+        rows = np.column_stack([box, *columns])
+        real = rows[:, LABEL] != PADDING
+        fine = np.isin(rows[:, LABEL], np.arange(classes) + 1) & np.isfinite(rows).all(axis=1)
+        for row in np.flatnonzero(real & ~fine)[:1]:
+            raise ValueError(
+                f"{name}[{i}][{row}]: expected finite corners, a label from 1 to {classes} or -1 "
+                f"and a finite score. Received: {rows[row].tolist()}"
+            )
+        if len(columns) == 1:
+            check_boxes(np.where(real[:, None], box, [0, 0, 1, 1]), f"{name}[{i}]")
+        yield rows
+
+
+def _hits(c: int, truth: list[Floats], found: list[Floats], method: str) -> NDArray[np.bool_]:
+    """(10, D) whether each detection of class c is a hit, best score of all pictures first."""
+    rule, limit = ("coco", 100) if method == "coco" else ("voc", None)
+    scores, hits = [np.zeros(0)], [np.zeros((len(THRESHOLDS), 0), dtype=bool)]
+    for there, seen in zip(truth, found, strict=True):
+        mine = seen[seen[:, LABEL] == c]
+        if len(mine):
+            best = mine[np.argsort(-mine[:, SCORE], kind="stable")[:limit]]
+            iou = pairwise_iou(best[:, :4], there[there[:, LABEL] == c, :4])
+            hits.append(np.array([match_detections(iou, t, rule) >= 0 for t in THRESHOLDS]))
+            scores.append(best[:, SCORE])
+    return np.concatenate(hits, axis=1)[:, np.argsort(-np.concatenate(scores), kind="stable")]

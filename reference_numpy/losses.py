@@ -1,0 +1,148 @@
+"""Losses of one number, or of one anchor: smooth L1, cross-entropies, focal.
+
+arXiv:1512.02325, section 2.2, "Training objective" (equations 2 and 3); focal loss after
+arXiv:1708.02002. Their sum over a picture is in `multibox`, their gradients in `gradients`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = [
+    "check_labels",
+    "focal",
+    "sigmoid",
+    "sigmoid_cross_entropy",
+    "smooth_l1",
+    "softmax",
+    "softmax_cross_entropy",
+]
+
+Floats = NDArray[np.floating[Any]]
+Ints = NDArray[np.integer[Any]]
+
+
+def smooth_l1(predicted: Floats, target: Floats) -> Floats:
+    """d²/2 where |d| < 1, else |d| - 1/2, with d = predicted - target (Fast R-CNN, eq. 3).
+
+    Args:
+        predicted: Any shape.
+        target: The same shape.
+
+    Returns:
+        The loss of each element.
+
+    Example:
+        >>> smooth_l1(np.array([0.0, 0.5, -3.0]), np.zeros(3))
+        array([0.   , 0.125, 2.5  ])
+    """
+    distance = np.abs(predicted - target)
+    half = distance.dtype.type(0.5)
+    return np.where(distance < 1, half * distance * distance, distance - half)
+
+
+def softmax(logits: Floats) -> Floats:
+    """Exponentials that sum to 1 over the last axis; the largest logit is taken off first.
+
+    Example:
+        >>> softmax(np.array([1000.0, 1000.0]))
+        array([0.5, 0.5])
+    """
+    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return np.asarray(powers / powers.sum(axis=-1, keepdims=True))
+
+
+def check_labels(labels: Ints, classes: int) -> None:
+    """Refuse labels outside 0 to `classes` - 1, by index.
+
+    Example:
+        >>> check_labels(np.array([0, 3]), 3)
+        Traceback (most recent call last):
+        ...
+        ValueError: labels[1]: expected 0 to 2. Received: 3
+    """
+    wrong = (labels < 0) | (labels >= classes)
+    if wrong.any():
+        index = tuple(int(i) for i in np.argwhere(wrong)[0])
+        raise ValueError(
+            f"labels{list(index)}: expected 0 to {classes - 1}. Received: {labels[index]}"
+        )
+
+
+def softmax_cross_entropy(logits: Floats, labels: Ints) -> Floats:
+    """-log softmax(logits)[label], as log Σ exp(z - z_max) - (z_label - z_max) (equation 3).
+
+    Args:
+        logits: (..., C + 1), class 0 is background.
+        labels: (...) from 0 to C.
+
+    Returns:
+        (...) loss of each anchor.
+
+    Raises:
+        ValueError: A label outside 0 to C.
+
+    Example:
+        >>> softmax_cross_entropy(np.array([[0.0, 0.0], [0.0, 1000.0]]), np.array([1, 0])).round(4)
+        array([6.931e-01, 1.000e+03])
+    """
+    check_labels(labels, logits.shape[-1])
+    shifted = logits - logits.max(axis=-1, keepdims=True)
+    chosen = np.take_along_axis(shifted, labels[..., None], axis=-1)[..., 0]
+    return np.asarray(np.log(np.exp(shifted).sum(axis=-1)) - chosen)
+
+
+def sigmoid(logits: Floats) -> Floats:
+    """1 / (1 + exp(-z)), elementwise, without overflow.
+
+    Example:
+        >>> sigmoid(np.array([0.0, -1000.0]))
+        array([0.5, 0. ])
+    """
+    small = np.exp(-np.abs(logits))
+    return np.where(logits >= 0, 1, small) / (1 + small)
+
+
+def sigmoid_cross_entropy(logits: Floats, targets: Floats) -> Floats:
+    """-t log σ(z) - (1 - t) log(1 - σ(z)), as max(z, 0) - z t + log(1 + exp(-|z|)).
+
+    Args:
+        logits: Any shape.
+        targets: The same shape, from 0 to 1.
+
+    Returns:
+        The loss of each element.
+
+    Example:
+        >>> sigmoid_cross_entropy(
+        ...     np.array([0.0, 1000.0, -1000.0]), np.array([1.0, 1.0, 1.0])
+        ... ).round(4)
+        array([6.931e-01, 0.000e+00, 1.000e+03])
+    """
+    return np.maximum(logits, 0) - logits * targets + np.log1p(np.exp(-np.abs(logits)))
+
+
+def focal(logits: Floats, targets: Floats, alpha: float = 0.25, gamma: float = 2.0) -> Floats:
+    """α_t (1 - p_t)^γ × sigmoid cross-entropy (arXiv:1708.02002, equation 5).
+
+    p_t is the probability given to the truth, α_t is α where the target is 1, else 1 - α.
+
+    Args:
+        logits: Any shape.
+        targets: The same shape, 0 or 1.
+        alpha: Weight of the targets that are 1.
+        gamma: How fast what is already right stops counting; 0 or at least 1.
+
+    Returns:
+        The loss of each element.
+
+    Example:
+        >>> focal(np.array([0.0, 0.0]), np.array([1.0, 0.0])) / np.log(2)
+        array([0.0625, 0.1875])
+    """
+    wrong = np.abs(targets - sigmoid(logits))
+    weight = targets * alpha + (1 - targets) * (1 - alpha)
+    return weight * wrong**gamma * sigmoid_cross_entropy(logits, targets)

@@ -1,0 +1,135 @@
+"""The backbone against `keras.applications.MobileNetV2`: counts, names, numbers."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+
+from keras_impl.mobilenet_v2 import TAPS, MobileNetV2, make_divisible, mobilenet_v2
+
+# The last alpha tells whether a width is truncated before it is rounded: 16 x 1.1125 = 17.8
+# would round up to 24, its whole part 17 rounds down to 16.
+ALPHAS = (0.1, 0.35, 1.0, 1.4, 1.1125)
+
+
+def application(input_shape: tuple[int, int, int], alpha: float) -> keras.Model:
+    """The peer, without top and with random weights."""
+    return keras.applications.MobileNetV2(
+        input_shape=input_shape, alpha=alpha, include_top=False, weights=None
+    )
+
+
+@pytest.mark.parametrize("alpha", ALPHAS)
+def test_has_the_parameters_and_names_of_the_application(alpha: float) -> None:
+    ours, theirs = MobileNetV2((64, 64, 3), alpha), application((64, 64, 3), alpha)
+
+    shapes = [
+        {
+            f"{layer.name}/{weight.name}": tuple(weight.shape)
+            for layer in model.layers
+            for weight in layer.weights
+        }
+        for model in (ours, theirs)
+    ]
+    assert shapes[0] == shapes[1]
+    assert ours.count_params() == theirs.count_params()
+    assert len(ours.trainable_weights) == len(theirs.trainable_weights)
+
+
+@pytest.mark.parametrize(("alpha", "parameters"), [(1.0, 2_257_984), (0.35, 410_208)])
+def test_has_the_published_number_of_parameters(alpha: float, parameters: int) -> None:
+    """The figures of `keras.applications` written down, so that both cannot drift together."""
+    assert MobileNetV2((32, 32, 3), alpha).count_params() == parameters
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "alpha"),
+    [(224, 224, 1.0), (193, 161, 0.35), (161, 226, 1.0), (193, 161, 1.4)],
+)
+def test_computes_what_the_application_computes(height: int, width: int, alpha: float) -> None:
+    """Even sides, odd sides and one of each: SAME padding is the application's own."""
+    generator = np.random.default_rng(5)
+    ours, theirs = (
+        MobileNetV2((height, width, 3), alpha),
+        application((height, width, 3), alpha),
+    )
+    for layer in theirs.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            gamma, beta, mean, variance = (w.shape for w in layer.weights)
+            layer.set_weights(
+                [
+                    generator.uniform(0.5, 1.5, gamma),
+                    generator.normal(0.0, 0.3, beta),
+                    generator.normal(0.0, 0.3, mean),
+                    generator.uniform(0.5, 1.5, variance),
+                ]
+            )
+        if layer.weights:
+            ours.get_layer(layer.name).set_weights(layer.get_weights())
+    pictures = generator.uniform(-1, 1, (2, height, width, 3)).astype("float32")
+
+    expected = keras.ops.convert_to_numpy(theirs(pictures, training=False))
+    found = keras.ops.convert_to_numpy(ours(pictures, training=False))
+
+    assert found.shape == expected.shape
+    scale = np.abs(expected).max()
+    assert scale > 0.1, "random weights gave a dead network: the comparison would say nothing"
+    assert (expected > 0).mean() > 0.05
+    error = np.abs(found - expected).max() / scale
+    assert error <= 1e-5, f"largest difference / largest output is {error:.2g}, expected 1e-5"
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "sizes"),
+    [
+        (224, 224, {8: (28, 28), 16: (14, 14), 32: (7, 7)}),
+        (300, 300, {8: (38, 38), 16: (19, 19), 32: (10, 10)}),
+        (193, 161, {8: (25, 21), 16: (13, 11), 32: (7, 6)}),
+        (32, 33, {8: (4, 5), 16: (2, 3), 32: (1, 2)}),
+        (None, None, {8: (None, None), 16: (None, None), 32: (None, None)}),
+    ],
+)
+def test_taps_the_last_map_of_each_stride(
+    height: int | None, width: int | None, sizes: dict[int, tuple[int | None, int | None]]
+) -> None:
+    maps = mobilenet_v2(keras.Input((height, width, 3)), alpha=0.35)
+
+    assert {stride: tuple(tap.shape[1:3]) for stride, tap in maps.items()} == sizes
+    assert {stride: tap.shape[-1] for stride, tap in maps.items()} == {8: 96, 16: 192, 32: 1280}
+    names = {stride: tap._keras_history.operation.name for stride, tap in maps.items()}
+    assert names == TAPS
+
+
+@pytest.mark.parametrize(
+    ("value", "divisor", "min_value", "expected"),
+    [
+        (16, 8, None, 16),
+        (11.2, 8, None, 16),
+        (12, 8, None, 16),
+        (17.8, 8, None, 24),
+        (17, 8, None, 16),
+        (1, 8, None, 8),
+        (44.8, 8, 16, 48),
+        (2, 8, 16, 16),
+        (33.6, 16, None, 32),
+    ],
+)
+def test_make_divisible(value: float, divisor: int, min_value: int | None, expected: int) -> None:
+    assert make_divisible(value, divisor, min_value) == expected
+
+
+@pytest.mark.parametrize(
+    ("input_shape", "alpha", "message"),
+    [
+        ((64, 64, 3), 0.0, r"alpha: expected a positive number\. Received: 0\.0"),
+        ((64, 64, 3), float("nan"), "alpha: expected a positive number"),
+        ((31, 64, 3), 1.0, r"inputs: .*at least 32 x 32 pixels\. Received: shape \(None, 31, 64"),
+        ((64, 64, 1), 1.0, r"inputs: .*Received: shape \(None, 64, 64, 1\)"),
+    ],
+)
+def test_refuses_what_it_cannot_build(
+    input_shape: tuple[int, int, int], alpha: float, message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        MobileNetV2(input_shape, alpha)

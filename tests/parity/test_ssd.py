@@ -1,0 +1,560 @@
+"""The detector: maps, order of outputs, loss and detections against the reference, saving."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shlex
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+from keras_impl import ssd
+from keras_impl.ssd import SSD, map_steps, multiply_adds
+from reference_numpy import anchors as reference_anchors
+from reference_numpy import detection, losses, targets
+from reference_numpy.conventions import (
+    CANONICAL,
+    LAYOUTS,
+    AnchorLayout,
+    Coding,
+    Convention,
+    Detection,
+    Loss,
+    Matching,
+)
+
+# Not square, so that rows and columns cannot change places unseen; no two shapes alike.
+TINY = AnchorLayout(
+    name="tiny",
+    image_size=(64, 96),
+    feature_maps=((8, 12), (4, 6), (2, 3), (1, 2)),
+    scales=(0.1, 0.25, 0.45, 0.7, 0.9),
+    aspect_ratios=((2.0,), (), (2.0, 0.5), ()),
+)
+
+# Differs from the canonical one in every number, so that one that is not passed on shows.
+OTHER = Convention(
+    "other",
+    matching=Matching(threshold=0.3),
+    coding=Coding(variances=(0.2, 0.3, 0.1, 0.4)),
+    loss=Loss(negative_ratio=1.5, min_negatives=7, box_weight=2.5),
+    detection=Detection(
+        score_threshold=0.25, iou_threshold=0.3, candidates_per_class=9, max_detections=12
+    ),
+)
+
+# Two objects, one, none, and three of which the last two share a box.
+BOXES = np.array(
+    [
+        [[0.1, 0.1, 0.4, 0.5], [0.5, 0.45, 0.95, 0.9], [0, 0, 0, 0]],
+        [[0.0, 0.0, 1.0, 1.0], [0, 0, 0, 0], [0, 0, 0, 0]],
+        [[0, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]],
+        [[0.6, 0.1, 0.7, 0.2], [0.2, 0.6, 0.5, 0.8], [0.2, 0.6, 0.5, 0.8]],
+    ],
+    "float32",
+)
+LABELS = np.array([[1, 3, -1], [2, -1, -1], [-1, -1, -1], [3, 1, 2]], "int32")
+OBJECTS = {"boxes": BOXES, "labels": LABELS}
+
+
+def tiny(head: str = "ssd", **options: Any) -> SSD:
+    """A small detector with weights from a fixed seed."""
+    keras.utils.set_random_seed(3)
+    return SSD(TINY, 3, head=head, **{"alpha": 0.1, "convention": OTHER, **options})
+
+
+def lively(model: SSD) -> SSD:
+    """With other batch statistics, without which an untrained network says next to nothing."""
+    generator = np.random.default_rng(4)
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            shape = layer.gamma.shape
+            weights = [(1, 2), (-0.5, 1.5), (-0.1, 0.1), (0.3, 0.6)]
+            layer.set_weights([generator.uniform(*limits, shape) for limits in weights])
+    return model
+
+
+@cache
+def shared(head: str = "ssd") -> SSD:
+    """One that tests may read, call and compile, and whose weights they leave alone."""
+    return lively(tiny(head))
+
+
+def some_pictures(count: int, seed: int = 0) -> np.ndarray:
+    """Noise."""
+    return np.random.default_rng(seed).uniform(-1, 1, (count, *TINY.image_size, 3)).astype("f4")
+
+
+def reference_loss(found: dict[str, np.ndarray], rows: slice = slice(None)) -> losses.MultiBox:
+    """MultiBox of `OBJECTS` under `OTHER`, targets picture by picture, in float64."""
+    anchors = reference_anchors.make_anchors(TINY, np.float64)
+    assigned = [
+        targets.assign_targets(
+            boxes.astype("float64"),
+            labels,
+            anchors,
+            threshold=0.3,
+            variances=(0.2, 0.3, 0.1, 0.4),
+        )
+        for boxes, labels in zip(BOXES[rows], LABELS[rows], strict=True)
+    ]
+    return losses.multibox(
+        found["deltas"][rows].astype("float64"),
+        found["logits"][rows].astype("float64"),
+        np.stack([one.deltas for one in assigned]),
+        np.stack([one.labels for one in assigned]),
+        negative_ratio=1.5,
+        min_negatives=7,
+        box_weight=2.5,
+    )
+
+
+# Maps and the order of outputs
+
+
+@pytest.mark.parametrize("head", ssd.HEADS)
+@pytest.mark.parametrize(
+    ("name", "sources", "anchors"),
+    [
+        ("digits224", [8, 16, 32, "same", "same", "same"], 2100),
+        ("ssdlite320", [16, 32, "same", "same", "same", "same"], 3234),
+        ("ssd300", [8, 16, 32, "same", "same", "valid"], 8732),  # 5 to 3 fits both: it halves
+        ("ssd_mobilenet300", [16, 32, "same", "same", "same", "same"], 1917),
+    ],
+)
+def test_named_layouts(name: str, sources: list[int | str], anchors: int, head: str) -> None:
+    assert [step.tap or step.padding for step in map_steps(LAYOUTS[name])] == sources
+
+    model = SSD(name, 20, alpha=0.1, head=head)
+
+    assert model.output["deltas"].shape == (None, anchors, 4)
+    assert model.output["logits"].shape == (None, anchors, 21)
+    assert model.anchors.shape == (anchors, 4)
+    assert model.anchors.dtype == np.float32
+    for level, size in enumerate(LAYOUTS[name].feature_maps):
+        for output in ("deltas", "logits"):
+            assert model.get_layer(f"head_{level}_{output}").output.shape[1:3] == size
+
+
+@pytest.mark.parametrize("levels", [1, 2])
+def test_layouts_without_extra_maps(levels: int) -> None:
+    layout = AnchorLayout(
+        "few", (40, 64), ((5, 8), (3, 4))[:levels], (0.2,) * (levels + 1), ((),) * levels
+    )
+    model = SSD(layout, 1, alpha=0.1)
+    cells = sum(rows * columns for rows, columns in layout.feature_maps)
+    assert model.output["logits"].shape == (None, 2 * cells, 2)
+    assert not [layer.name for layer in model.layers if layer.name.startswith("extra")]
+
+
+@pytest.mark.parametrize(
+    ("image", "maps", "message"),
+    [
+        ((64, 64), ((9, 8),), r"\[0\]: expected \(8, 8\) or \(4, 4\) or \(2, 2\).*: \(9, 8\) in"),
+        ((64, 64), ((8, 8), (5, 5)), r"\[1\]: expected \(4, 4\) \(the back.*: \(5, 5\) in 'odd'"),
+        ((64, 64), ((2, 2), (2, 1)), r"\[1\]: expected \(1, 1\) \(half.*: \(2, 1\) in"),
+        ((160, 96), ((5, 3), (3, 3)), r"\[1\]: expected \(3, 2\) \(half.* or \(3, 1\) \(the map"),
+    ],
+)
+def test_refuses_maps_that_cannot_be(
+    image: tuple[int, int], maps: tuple[tuple[int, int], ...], message: str
+) -> None:
+    layout = AnchorLayout("odd", image, maps, (0.5,) * (len(maps) + 1), ((),) * len(maps))
+    with pytest.raises(ValueError, match=r"layout\.feature_maps" + message):
+        SSD(layout, 1, alpha=0.1)
+
+
+@pytest.mark.parametrize("output", ["deltas", "logits"])
+@pytest.mark.parametrize("head", ssd.HEADS)
+def test_outputs_are_in_the_order_of_the_anchors(head: str, output: str) -> None:
+    """Each head is made to say level, shape and number (in its bias) and cell (in its kernel).
+
+    The kernel sums the channels of its own cell with weights that tell the cells apart. Where an
+    anchor belongs is read off its centre and size, not off its index.
+    """
+    model, picture = lively(tiny(head)), some_pictures(1)
+    heads = [model.get_layer(f"head_{level}_{output}") for level in range(4)]
+    shapes = [reference_anchors.level_shapes(TINY, level) for level in range(4)]
+    width = 4  # coordinates of a box, and as many: three classes and background
+    inner = keras.Model(model.input, [layer.input for layer in heads])
+    cells, gaps = [], []
+    for level, (layer, x) in enumerate(zip(heads, inner.predict(picture, verbose=0), strict=True)):
+        kernel, bias = map(np.zeros_like, layer.get_weights())
+        weights = np.random.default_rng(level).uniform(0, 1, x.shape[-1])
+        weights = (weights * 10 / np.ptp(x[0] @ weights)).astype("float32")
+        cells.append(x[0].astype("float64") @ weights)
+        assert cells[level].shape == TINY.feature_maps[level]
+        gaps.append(np.diff(np.sort(cells[level], axis=None)).min())
+        assert gaps[level] > 4e-6 * np.abs(cells[level]).max(), "cells alike: nothing would show"
+        kernel[kernel.shape[0] // 2, kernel.shape[1] // 2] = weights[:, None]
+        shape, number = np.divmod(np.arange(bias.size), width)
+        bias[:] = 8 * level + shape + number / 4
+        layer.set_weights([kernel, bias])
+
+    found = model.predict(picture, verbose=0)[output][0]
+
+    for index, (cx, cy, w, h) in enumerate(model.anchors):
+        _, level, shape = min(
+            (abs(w - wide) + abs(h - high), level, shape)
+            for level in range(4)
+            for shape, (wide, high) in enumerate(shapes[level])
+        )
+        rows, columns = TINY.feature_maps[level]
+        cell = cells[level][int(cy * rows), int(cx * columns)]
+        np.testing.assert_allclose(
+            found[index],
+            cell + 8 * level + shape + np.arange(width) / 4,
+            atol=min(0.05, gaps[level] / 2),
+            err_msg=f"{output} of anchor {index}: level {level}, shape {shape}, at {cx}, {cy}",
+        )
+
+
+@pytest.mark.parametrize(
+    ("head", "full"), [("ssd", {"Conv1", "extra", "head"}), ("ssdlite", {"Conv1"})]
+)
+def test_ssdlite_has_no_full_3x3_convolution_but_the_first(head: str, full: set[str]) -> None:
+    found = {
+        layer.name.split("_")[0]
+        for layer in shared(head).layers
+        if isinstance(layer, keras.layers.Conv2D) and layer.kernel_size != (1, 1)
+    }
+    assert found == full
+
+
+# Training
+
+
+def test_loss_is_the_references() -> None:
+    generator = np.random.default_rng(2)
+    count = len(shared().anchors)
+    found = {
+        "deltas": generator.normal(size=(4, count, 4)).astype("float32"),
+        "logits": generator.normal(size=(4, count, 4)).astype("float32"),
+    }
+    model = tiny()
+
+    total = model.compute_loss(x=None, y=OBJECTS, y_pred=found)
+
+    expected = reference_loss(found)
+    assert expected.positives > 10
+    assert expected.negatives[2].sum() == 7, "the picture without objects has the minimum"
+    assert keras.backend.standardize_dtype(total.dtype) == "float32"
+    np.testing.assert_allclose(float(total), expected.total, rtol=1e-5)
+    np.testing.assert_allclose(float(model.class_loss.result()), expected.class_loss, rtol=1e-5)
+    np.testing.assert_allclose(float(model.box_loss.result()), expected.box_loss, rtol=1e-5)
+
+
+def test_evaluate_averages_the_loss_over_pictures() -> None:
+    """Batches of three pictures and one: the parts are weighted as Keras weights the total."""
+    model, images = shared(), some_pictures(4)
+    model.compile()
+    assert not model.jit_compile
+    found = model.predict(images, verbose=0)
+    first, second = reference_loss(found, slice(0, 3)), reference_loss(found, slice(3, 4))
+
+    for _ in range(2):  # the second time shows that the averages start anew
+        logs = model.evaluate(images, OBJECTS, batch_size=3, verbose=0, return_dict=True)
+
+        assert list(logs) == ["box_loss", "class_loss", "loss"]
+        for name, part in (("loss", "total"), ("class_loss",) * 2, ("box_loss",) * 2):
+            expected = (3 * getattr(first, part) + getattr(second, part)) / 4
+            np.testing.assert_allclose(logs[name], expected, rtol=1e-4, err_msg=name)
+
+
+def test_loss_includes_regularisation() -> None:
+    model = tiny()
+    found = {name: np.zeros((4, len(model.anchors), 4), "float32") for name in ("deltas", "logits")}
+    plain = float(model.compute_loss(y=OBJECTS, y_pred=found))
+    first = model.get_layer("Conv1")
+    first.kernel.regularizer = keras.regularizers.L2(0.5)
+
+    regularised = float(model.compute_loss(y=OBJECTS, y_pred=found))
+
+    penalty = 0.5 * float((np.asarray(first.get_weights()[0], "float64") ** 2).sum())
+    assert penalty > 0.1
+    np.testing.assert_allclose(regularised - plain, penalty, rtol=1e-4)
+
+
+def test_one_seed_gives_one_model() -> None:
+    first, second, other = tiny(), tiny(), SSD(TINY, 3, alpha=0.1)
+    assert all(map(np.array_equal, first.get_weights(), second.get_weights()))
+    assert not all(map(np.array_equal, first.get_weights(), other.get_weights()))
+
+
+def test_fit_learns_and_repeats_itself() -> None:
+    """Four pictures are learnt; from the same start again, to the same bit."""
+    model, images = tiny(batch_norm_momentum=0.5), some_pictures(4)
+    model.compile(keras.optimizers.SGD(0.03))
+    start = model.get_weights()
+
+    runs = []
+    for _ in range(2):
+        model.set_weights(start)
+        keras.utils.set_random_seed(3)
+        history = model.fit(images, OBJECTS, batch_size=2, epochs=12, verbose=0).history
+        runs.append((history, model.get_weights()))
+
+    (history, weights), (again, weights_again) = runs
+    assert set(history) == {"loss", "class_loss", "box_loss"}
+    assert history["loss"][-1] < 0.5 * history["loss"][0], history["loss"]
+    parts = np.array(history["class_loss"]) + 2.5 * np.array(history["box_loss"])
+    np.testing.assert_allclose(history["loss"], parts, rtol=1e-5)
+    assert history == again
+    assert all(map(np.array_equal, weights, weights_again))
+    assert not all(map(np.array_equal, start, weights))
+
+
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+def test_outputs_and_loss_are_float32_under_mixed_precision(policy: str) -> None:
+    model = tiny(dtype=policy)
+    plain = SSD.from_config({**model.get_config(), "dtype": "float32"})
+    plain.set_weights(model.get_weights())
+    assert model.get_layer("Conv1").compute_dtype == policy.removeprefix("mixed_")
+    images = some_pictures(2)
+
+    found, exact = (one(images, training=False) for one in (model, plain))
+
+    for name, tensor in found.items():
+        assert keras.backend.standardize_dtype(tensor.dtype) == "float32"
+        values, wanted = map(keras.ops.convert_to_numpy, (tensor, exact[name]))
+        assert not np.array_equal(values, wanted), "the network did not compute in half"
+        np.testing.assert_allclose(values, wanted, atol=0.05 * np.abs(wanted).max())
+    objects = {name: value[:2] for name, value in OBJECTS.items()}
+    total = model.compute_loss(y=objects, y_pred=found)
+    assert keras.backend.standardize_dtype(total.dtype) == "float32"
+
+
+@pytest.mark.parametrize(
+    ("devices", "asked", "decided"),
+    [
+        (["cpu:0"], "auto", False),
+        (["cpu:0"], True, True),
+        (["gpu:0"], "auto", True),
+        (["gpu:0"], False, False),
+    ],
+)
+def test_xla_does_not_compile_the_network_on_a_cpu(
+    monkeypatch: pytest.MonkeyPatch, devices: list[str], asked: bool | str, decided: bool
+) -> None:
+    """Even where Keras itself would, as before 3.15."""
+    monkeypatch.setattr(keras.distribution, "list_devices", lambda: devices)
+    monkeypatch.setattr(SSD, "_resolve_auto_jit_compile", lambda self: True)
+    model = tiny()
+    assert model.jit_compile == (devices == ["gpu:0"]), "predict without compile"
+
+    model.compile(jit_compile=asked)
+
+    assert model.jit_compile == decided
+    assert model.get_compile_config()["jit_compile"] == asked
+
+
+@pytest.mark.parametrize(
+    ("y", "message"),
+    [
+        (BOXES, r"y: expected a dict of 'boxes'.*Received: ndarray"),
+        ({"boxes": BOXES}, r"y: expected a dict .*Received: \['boxes'\]"),
+        ({"boxes": BOXES[0], "labels": LABELS}, r"y: .*shape.*Received: \(3, 4\) and \(4, 3\)"),
+        ({"boxes": BOXES, "labels": LABELS[0]}, r"y: .*shape.*Received: \(4, 3, 4\) and \(3,\)"),
+    ],
+)
+def test_refuses_targets_that_are_not_boxes_and_labels(y: Any, message: str) -> None:
+    found = {name: np.zeros((4, 10, 4), "float32") for name in ("deltas", "logits")}
+    with pytest.raises(ValueError, match=message):
+        shared().compute_loss(y=y, y_pred=found)
+
+
+def test_refuses_sample_weights_and_another_loss() -> None:
+    model = shared()
+    with pytest.raises(ValueError, match="sample_weight: not supported"):
+        model.compute_loss(y=OBJECTS, y_pred={}, sample_weight=np.ones(4))
+    with pytest.raises(ValueError, match=r"loss: expected None, .* Received: 'mse'"):
+        model.compile("sgd", loss="mse")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"layout": "ssd512"}, r"layout: .*'digits224', 'ssd300', .*Received: 'ssd512'"),
+        ({"layout": 300}, "layout: expected an AnchorLayout or one of .*Received: 300"),
+        ({"classes": 0}, "classes: expected 1 or more, background not counted. Received: 0"),
+        ({"classes": True}, "classes: .*Received: True"),
+        ({"classes": 2.0}, "classes: .*Received: 2.0"),
+        ({"head": "yolo"}, r"head: expected one of \['ssd', 'ssdlite'\]. Received: 'yolo'"),
+        ({"convention": "caffe"}, "convention: expected a Convention. Received: 'caffe'"),
+        ({"alpha": -1.0}, "alpha: expected a positive number. Received: -1.0"),
+    ],
+)
+def test_refuses_arguments_that_mean_nothing(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        SSD(**{"layout": TINY, "classes": 3, **arguments})
+
+
+# Detection
+
+
+def test_detect_is_the_references_detection() -> None:
+    """More pictures than a batch holds; the convention's options, then one of one's own."""
+    model, images = shared(), some_pictures(5)
+    outputs = model.predict(images, verbose=0)
+    outputs = {name: values.astype("float64") for name, values in outputs.items()}
+    options = {"variances": OTHER.coding.variances, **dataclasses.asdict(OTHER.detection)}
+
+    for overrides in ({}, {"score_threshold": 0.3, "max_detections": 200}):
+        found = model.detect(images, batch_size=2, **overrides)
+
+        slots = overrides.get("max_detections", 12)
+        assert all(isinstance(part, np.ndarray) for part in found)
+        assert found.boxes.shape == (5, slots, 4)
+        for picture in range(5):
+            expected = detection.detect(
+                outputs["deltas"][picture],
+                outputs["logits"][picture],
+                model.anchors.astype("float64"),
+                **{**options, **overrides},
+            )
+            count = len(expected.scores)
+            assert count > 0
+            np.testing.assert_array_equal(found.labels[picture][:count], expected.labels)
+            np.testing.assert_array_equal(found.anchors[picture][:count], expected.anchors)
+            np.testing.assert_allclose(found.boxes[picture][:count], expected.boxes, atol=1e-6)
+            np.testing.assert_allclose(found.scores[picture][:count], expected.scores, atol=1e-6)
+            assert (found.labels[picture][count:] == -1).all()
+
+
+def test_detect_refuses_other_pictures_and_options() -> None:
+    with pytest.raises(ValueError, match=r"images: expected .*64, 96, 3.*Received: \(64, 96, 3\)"):
+        shared().detect(some_pictures(1)[0])
+    with pytest.raises(ValueError, match=r"overrides: expected some of .*Received: \['scores'\]"):
+        shared().detect(some_pictures(1), scores=0.5)
+
+
+# Saving
+
+
+def test_config_makes_the_same_network_also_through_json() -> None:
+    model = tiny("ssdlite", batch_norm_momentum=0.7, dtype="mixed_bfloat16", name="mine")
+    config = model.get_config()
+
+    for plain in (config, json.loads(json.dumps(config))):
+        again = SSD.from_config(plain)
+
+        assert again.layout == TINY
+        assert again.convention == OTHER
+        assert again.get_config() == config
+        assert again.name == "mine"
+        assert again.get_layer("Conv1").compute_dtype == "bfloat16"
+        assert again.get_layer("bn_Conv1").momentum == 0.7
+        assert [w.path for w in again.weights] == [w.path for w in model.weights]
+        assert again.count_params() == model.count_params()
+
+
+@pytest.mark.parametrize("head", ssd.HEADS)
+def test_saved_model_says_the_same(head: str, tmp_path: Path) -> None:
+    model, images = lively(tiny(head)), some_pictures(2)
+    model.compile(keras.optimizers.Adam(0.0125))
+    expected = model.predict(images, verbose=0)
+    model.save(tmp_path / "model.keras")
+    model.save_weights(tmp_path / "model.weights.h5")
+
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    filled = SSD(TINY, 3, alpha=0.1, head=head)
+    filled.load_weights(tmp_path / "model.weights.h5")
+
+    assert isinstance(loaded, SSD)
+    assert loaded.compiled
+    assert float(loaded.optimizer.learning_rate) == pytest.approx(0.0125)
+    assert loaded.get_compile_config()["jit_compile"] == "auto"
+    np.testing.assert_array_equal(loaded.anchors, model.anchors)
+    for other in (loaded, filled):
+        found = other.predict(images, verbose=0)
+        for name in ("deltas", "logits"):
+            np.testing.assert_array_equal(found[name], expected[name])
+
+
+# Size and work
+
+
+def test_multiply_adds_of_a_network_counted_by_hand() -> None:
+    x = keras.Input((7, 8, 3))
+    y = keras.layers.Conv2D(5, 3, strides=2, padding="same")(x)  # 4 x 4 places x 27 x 5
+    y = keras.layers.BatchNormalization()(y)
+    inner = keras.Input((4, 4, 5))
+    depthwise = keras.layers.DepthwiseConv2D(3, depth_multiplier=2)(inner)  # 2 x 2 x 9 x 10
+    y = keras.Model(inner, depthwise)(y)
+    y = keras.layers.Conv2D(4, 1, groups=2)(y)  # 2 x 2 x 5 x 4
+    y = keras.layers.Dense(6)(y)  # 2 x 2 x 4 x 6
+    assert multiply_adds(keras.Model(x, y)) == 16 * 135 + 360 + 80 + 96
+
+
+def test_multiply_adds_needs_a_fixed_size() -> None:
+    x = keras.Input((None, 8, 3))
+    model = keras.Model(x, keras.layers.Conv2D(5, 3, name="first")(x))
+    with pytest.raises(ValueError, match=r"fixed input size.*from layer 'first'"):
+        multiply_adds(model)
+
+
+def test_parts_sum_up_to_the_model() -> None:
+    model = shared()
+    *parts, total = ssd.describe(model)
+    assert [part.name for part in parts] == ["backbone", "extra maps", "heads"]
+    assert min(part.parameters for part in parts) > 0
+    assert total.parameters == model.count_params()
+    assert total.multiply_adds == multiply_adds(model)
+    trainable = sum(int(np.prod(w.shape)) for w in model.trainable_weights)
+    assert total.trainable == trainable < total.parameters
+    for column in range(1, 4):
+        assert sum(part[column] for part in parts) == total[column]
+
+
+def test_figures_in_the_docs_are_what_the_command_says(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "architecture.md").read_text("utf-8")
+    blocks = [block.split("\n```")[0] for block in text.split("```console\n$ ")[1:]]
+    assert len(blocks) >= 3
+    for block in blocks:
+        command, _, expected = block.partition("\n")
+        prefix = "python -m keras_impl.ssd "
+        assert command.startswith(prefix)
+
+        ssd._main(shlex.split(command.removeprefix(prefix)))
+
+        assert capsys.readouterr().out.strip() == expected.strip(), command
+
+
+def test_the_published_sizes_of_ssdlite() -> None:
+    """Two figures of others, from the same layers with their number of classes.
+
+    TensorFlow's ssdlite_mobilenet_v2_coco has 4.475 million parameters with 90 classes once
+    batch normalisation is folded into one bias a channel (OpenVINO's model zoo); the paper's
+    table 6 says 4.3 million and 0.8 billion, which its 80 classes give.
+    """
+    lowest = LAYOUTS["ssd_mobilenet300"].lowest_shapes
+    layout = dataclasses.replace(LAYOUTS["ssdlite320"], name="three", lowest_shapes=lowest)
+    for classes, parameters, work in ((90, 4_475_167, 804_397_504), (80, 4_311_637, 788_830_144)):
+        model = SSD(layout, classes, head="ssdlite")
+        folded = sum(
+            layer.gamma.shape[0]
+            for layer in model.layers
+            if isinstance(layer, keras.layers.BatchNormalization)
+        )
+        total = ssd.describe(model)[-1]
+        assert total.trainable - folded == parameters
+        assert total.multiply_adds == work
+
+
+@pytest.mark.parametrize("arguments", [["--classes", "0"], ["--layout", "none"], ["--alpha", "-1"]])
+def test_command_refuses_with_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        ssd._main(arguments)
+    assert stop.value.code == 2
+    assert arguments[0].removeprefix("--") in capsys.readouterr().err
+
+
+def test_canonical_is_the_default() -> None:
+    assert SSD(TINY, 1, alpha=0.1).convention == CANONICAL
