@@ -143,6 +143,6 @@ def focal(logits: Floats, targets: Floats, alpha: float = 0.25, gamma: float = 2
         >>> focal(np.array([0.0, 0.0]), np.array([1.0, 0.0])) / np.log(2)
         array([0.0625, 0.1875])
     """
-    wrong = np.abs(targets - sigmoid(logits))
+    wrong = sigmoid(logits * (1 - 2 * targets))  # not 1 - p_t, which loses every digit near 1
     weight = targets * alpha + (1 - targets) * (1 - alpha)
     return weight * wrong**gamma * sigmoid_cross_entropy(logits, targets)

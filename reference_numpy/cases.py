@@ -1,0 +1,192 @@
+"""Small cases worked by hand, and random ones full of ties, for tests, `ssd parity` and people.
+
+Each worked case is a few boxes on paper: its name says what is decided, its answer was found
+with a pencil. The random ones lie on a coarse grid, where equal overlaps, duplicates and
+overlaps exactly at a threshold are common instead of rare.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = [
+    "GRID",
+    "MATCHING",
+    "MINING",
+    "NMS",
+    "MatchingCase",
+    "MiningCase",
+    "NmsCase",
+    "random_losses",
+    "random_objects",
+    "random_scored_boxes",
+]
+
+Box = tuple[float, float, float, float]
+
+# Six anchors in centre form: the four quarters of the picture, its left half, the whole.
+GRID: tuple[Box, ...] = (
+    (0.25, 0.25, 0.5, 0.5),
+    (0.75, 0.25, 0.5, 0.5),
+    (0.25, 0.75, 0.5, 0.5),
+    (0.75, 0.75, 0.5, 0.5),
+    (0.25, 0.5, 0.5, 1.0),
+    (0.5, 0.5, 1.0, 1.0),
+)
+
+
+class MatchingCase(NamedTuple):
+    """Objects (corner form) on the anchors of `GRID`, and the object of each anchor."""
+
+    name: str
+    boxes: tuple[Box, ...]
+    answer: tuple[int, ...]
+
+
+MATCHING = (
+    MatchingCase("no objects", (), (-1,) * 6),
+    # A quarter is half of the left half (IoU 1/2, at the threshold) and a quarter of the whole.
+    MatchingCase("threshold met exactly", ((0, 0, 0.5, 0.5),), (0, -1, -1, -1, 0, -1)),
+    # The left half: 1/2 with two quarters, 1 with itself, 1/2 with the whole.
+    MatchingCase("one object, many anchors", ((0, 0, 0.5, 1),), (0, -1, 0, -1, 0, 0)),
+    # Both want anchor 0 (IoU 1); object 0 has it, object 1 takes the left half (1/2) first.
+    MatchingCase("two equal objects", ((0, 0, 0.5, 0.5), (0, 0, 0.5, 0.5)), (0, -1, -1, -1, 1, -1)),
+    # The third has only the whole left: 1/4, below the threshold, and still its own.
+    MatchingCase("three equal objects", ((0, 0, 0.5, 0.5),) * 3, (0, -1, -1, -1, 1, 2)),
+    # IoU 1/16 with anchor 0, 1/32 with the left half, 1/64 with the whole.
+    MatchingCase("a small object is forced", ((0, 0, 0.125, 0.125),), (0, -1, -1, -1, -1, -1)),
+    # In the middle: 1/4 of each quarter, union 7/16, IoU 1/7 four times, 1/4 with the whole.
+    MatchingCase("the middle", ((0.25, 0.25, 0.75, 0.75),), (-1, -1, -1, -1, -1, 0)),
+    # On the seam of two quarters: IoU 1/3 with both, 1/5 with the left half, 1/4 with the whole.
+    MatchingCase("equal overlaps, lowest anchor", ((0.25, 0, 0.75, 0.5),), (0, -1, -1, -1, -1, -1)),
+    MatchingCase("an object outside the picture", ((1.5, 1.5, 2, 2),), (-1,) * 6),
+    # It touches anchor 1 and the whole along the border only.
+    MatchingCase("an object that only touches", ((1, 0, 1.5, 0.5),), (-1,) * 6),
+    # Half of it lies in anchor 1: 1/8 of a union of 3/8.
+    MatchingCase("an object across the border", ((0.75, 0, 1.25, 0.5),), (-1, 0, -1, -1, -1, -1)),
+    # Object 1 fits anchor 0 better (IoU 1) than object 0 (1/2) does, which is the left half.
+    MatchingCase(
+        "the better object wins an anchor",
+        ((0, 0, 0.5, 1), (0, 0, 0.5, 0.5)),
+        (1, -1, 0, -1, 0, 0),
+    ),
+)
+
+
+class MiningCase(NamedTuple):
+    """Losses and labels of a picture's anchors, and which negatives are mined."""
+
+    name: str
+    losses: tuple[float, ...]
+    labels: tuple[int, ...]
+    answer: tuple[int, ...]
+    negative_ratio: float = 3.0
+    min_negatives: int = 0
+
+
+MINING = (
+    MiningCase("three for one", (9, 1, 4, 3, 2, 5), (1, 0, 0, 0, 0, 0), (2, 3, 5)),
+    MiningCase("ties to the lowest anchor", (9, 1, 1, 1, 1, 1), (1, 0, 0, 0, 0, 0), (1, 2, 3)),
+    MiningCase("no positives, no negatives", (9, 1, 4, 3, 2, 5), (0,) * 6, ()),
+    MiningCase("a minimum without positives", (9, 1, 4, 3, 2, 5), (0,) * 6, (0, 5), 3.0, 2),
+    MiningCase("fewer negatives than asked", (1, 2, 3, 4, 5, 6), (1, 2, 3, 4, 0, 0), (4, 5)),
+    MiningCase("nothing but positives", (1, 2, 3, 4, 5, 6), (1,) * 6, ()),
+    MiningCase("a share is rounded down", (9, 1, 4, 3, 2, 5), (1, 0, 0, 0, 0, 0), (5,), 1.9),
+    MiningCase("no losses", (0, 0, 0, 0, 0, 0), (0, 0, 0, 0, 0, 1), (0, 1, 2)),
+)
+
+
+class NmsCase(NamedTuple):
+    """Boxes of one class, their scores, and those kept in order."""
+
+    name: str
+    boxes: tuple[Box, ...]
+    scores: tuple[float, ...]
+    answer: tuple[int, ...]
+    iou_threshold: float = 0.5
+
+
+_LEFT, _MIDDLE, _RIGHT = (0.0, 0.0, 0.5, 1.0), (0.25, 0.0, 0.75, 1.0), (0.5, 0.0, 1.0, 1.0)
+
+NMS = (
+    NmsCase("no boxes", (), (), ()),
+    # _MIDDLE shares 1/4 with each of the others, of unions of 3/4; they only touch.
+    NmsCase("a chain: the first frees the third", (_LEFT, _MIDDLE, _RIGHT), (3, 2, 1), (0, 2), 0.3),
+    NmsCase("a chain from the middle", (_LEFT, _MIDDLE, _RIGHT), (2, 3, 1), (1,), 0.3),
+    NmsCase("a higher threshold keeps all", (_LEFT, _MIDDLE, _RIGHT), (1, 3, 2), (1, 2, 0), 0.4),
+    NmsCase("equal scores: the lowest index", (_LEFT, _LEFT, _RIGHT), (1, 1, 1), (0, 2)),
+    # The left half is 1/2 of the whole: at the threshold, not above it.
+    NmsCase("threshold met exactly", ((0, 0, 1, 1), _LEFT), (2, 1), (0, 1), 0.5),
+    NmsCase("boxes without area", ((0.5, 0, 0.5, 1), (0.5, 0, 0.5, 1)), (1, 2), (1, 0)),
+    NmsCase("threshold 0: touching is not overlapping", (_LEFT, _RIGHT), (1, 2), (1, 0), 0.0),
+)
+
+
+def random_objects(
+    generator: np.random.Generator, pictures: int, objects: int, classes: int, dtype: Any
+) -> tuple[NDArray[Any], NDArray[np.int32]]:
+    """Padded objects on a coarse grid, a third of the rows padding, some of them twice.
+
+    Args:
+        generator: Source of randomness.
+        pictures: B.
+        objects: M, rows a picture.
+        classes: Labels are 1 to this.
+        dtype: Float dtype of the boxes.
+
+    Returns:
+        (B, M, 4) boxes in corner form, a few of them beyond the picture, padding all 0; and
+        (B, M) labels, padding -1.
+
+    Example:
+        >>> boxes, labels = random_objects(np.random.default_rng(0), 1, 2, 3, np.float32)
+        >>> boxes.shape, labels.shape
+        ((1, 2, 4), (1, 2))
+    """
+    cells = int(generator.integers(3, 40))
+    low = generator.integers(-1, cells, (pictures, objects, 2))
+    size = generator.integers(1, cells, (pictures, objects, 2))
+    boxes = np.concatenate([low, low + size], axis=-1) / cells
+    twice = generator.random((pictures, objects)) < 0.2
+    boxes = np.where(twice[..., None], np.roll(boxes, 1, axis=1), boxes)
+    labels = generator.integers(1, classes + 1, (pictures, objects))
+    labels[generator.random((pictures, objects)) < 1 / 3] = -1
+    return np.where(labels[..., None] > 0, boxes, 0).astype(dtype), labels.astype(np.int32)
+
+
+def random_losses(
+    generator: np.random.Generator, pictures: int, anchors: int, dtype: Any
+) -> tuple[NDArray[Any], NDArray[np.int32]]:
+    """(B, A) losses, many of them equal, and (B, A) labels with any share of positives.
+
+    Example:
+        >>> losses, labels = random_losses(np.random.default_rng(0), 2, 5, np.float32)
+        >>> losses.dtype, labels.shape
+        (dtype('float32'), (2, 5))
+    """
+    values = int(generator.integers(1, 30))
+    losses = generator.integers(0, values + 1, (pictures, anchors)) / values
+    share = generator.random((pictures, 1)) ** 3
+    labels = np.where(generator.random((pictures, anchors)) < share, 1, 0)
+    return losses.astype(dtype), labels.astype(np.int32)
+
+
+def random_scored_boxes(
+    generator: np.random.Generator, pictures: int, anchors: int, classes: int, dtype: Any
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """(B, A, 4) boxes within the picture on a coarse grid and (B, A, C) scores, many equal.
+
+    Example:
+        >>> boxes, scores = random_scored_boxes(np.random.default_rng(0), 1, 6, 2, np.float64)
+        >>> boxes.shape, scores.shape
+        ((1, 6, 4), (1, 6, 2))
+    """
+    cells = int(generator.integers(2, 20))
+    corners = generator.integers(0, cells + 1, (2, pictures, anchors, 2)) / cells
+    boxes = np.concatenate([corners.min(axis=0), corners.max(axis=0)], axis=-1)
+    levels = int(generator.integers(2, 100))
+    scores = generator.integers(0, levels, (pictures, anchors, classes)) / levels
+    return boxes.astype(dtype), scores.astype(dtype)
