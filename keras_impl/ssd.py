@@ -174,6 +174,7 @@ class SSD(keras.Model):
                 _head(x, f"head_{level}_{output}", shapes, width, separable, unit, policy)
                 for level, (x, shapes) in enumerate(zip(maps, shapes_per_cell, strict=True))
             ]
+            # float32 under any policy: what follows is box mathematics and softmax.
             outputs[output] = layers.Concatenate(axis=1, dtype="float32", name=output)(flat)
         super().__init__(inputs=images, outputs=outputs, name=name)
 
@@ -183,7 +184,7 @@ class SSD(keras.Model):
         self.head = head
         self.convention = convention
         self.batch_norm_momentum = batch_norm_momentum
-        self.layer_policy = policy.name
+        self.dtype_policy = policy  # what `compile` asks whether float16 gradients need scaling
         self.anchors = anchors.make_anchors(layout, dtype="float32")
         if len(self.anchors) != outputs["deltas"].shape[1]:
             raise ValueError(
@@ -339,7 +340,7 @@ class SSD(keras.Model):
             "head": self.head,
             "convention": dataclasses.asdict(self.convention),
             "batch_norm_momentum": self.batch_norm_momentum,
-            "dtype": self.layer_policy,
+            "dtype": self.dtype_policy.name,
             "name": self.name,
         }
 
@@ -405,10 +406,9 @@ def _head(
         dtype=policy,
         name=name,
     )(x)
-    # Channels are shape by shape, so this is the anchors' order. From here on float32, under
-    # any policy: what follows is box mathematics and softmax.
+    # Channels are shape by shape, so this is the anchors' order.
     target = (rows * columns * shapes, width)
-    return layers.Reshape(target, dtype="float32", name=f"{name}_flat")(x)
+    return layers.Reshape(target, dtype=policy, name=f"{name}_flat")(x)
 
 
 def _checked_layout(layout: AnchorLayout | str) -> AnchorLayout:

@@ -1,0 +1,40 @@
+"""`keras_impl.coding` against `reference_numpy.coding`."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from keras_impl import coding
+from keras_impl.backend_tensorflow import MODES, in_mode
+from keras_impl.comparisons import MODES as TABLE_MODES
+from reference_numpy import coding as reference
+
+
+@pytest.mark.parametrize("mode", TABLE_MODES)
+@pytest.mark.parametrize("op", ["encode", "decode"])
+def test_parity(assert_parity, op, mode):
+    assert_parity(op, mode)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("size", [1e3, 1e38, np.inf])
+def test_huge_codes_decode_to_infinity_and_never_to_nan(mode, size):
+    deltas = np.array([[0, 0, size, -size]], np.float32)
+    anchor = np.array([[0.5, 0.5, 0.25, 0.25]], np.float32)
+
+    got = in_mode(coding.decode, mode)(deltas, anchor)
+
+    np.testing.assert_array_equal(got, [[-np.inf, 0.5, np.inf, 0.5]])
+    np.testing.assert_array_equal(got, reference.decode(deltas, anchor))
+
+
+@pytest.mark.parametrize("module", [coding, reference], ids=["keras", "numpy"])
+@pytest.mark.parametrize("function", ["encode", "decode"])
+@pytest.mark.parametrize(
+    "variances", [(0.1, 0.1, 0.2), (0.1, 0.1, 0.2, 0.0), (0.1, -0.1, 0.2, 0.2), (np.inf,) * 4]
+)
+def test_both_refuse_bad_variances(module, function, variances):
+    box = np.array([[0.25, 0.25, 0.5, 0.5]], np.float32)
+    with pytest.raises(ValueError, match="variances: expected four positive numbers"):
+        getattr(module, function)(box, box, variances)

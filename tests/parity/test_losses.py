@@ -1,0 +1,39 @@
+"""`keras_impl.losses` against `reference_numpy.losses`."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from keras_impl import losses
+from keras_impl.backend_tensorflow import MODES, in_mode
+from keras_impl.comparisons import MODES as TABLE_MODES
+from reference_numpy import losses as reference
+
+
+@pytest.mark.parametrize("mode", TABLE_MODES)
+@pytest.mark.parametrize(
+    "op",
+    ["smooth_l1", "softmax", "softmax_cross_entropy", "sigmoid", "sigmoid_cross_entropy", "focal"],
+)
+def test_parity(assert_parity, op, mode):
+    assert_parity(op, mode)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("gamma", [0.0, 1.0, 2.0, 5.0])
+def test_focal_with_other_exponents(mode, gamma):
+    logits = np.array([-90.0, -3.0, 0.0, 0.5, 90.0], np.float32)
+    targets = np.array([1.0, 1.0, 0.0, 1.0, 1.0], np.float32)
+
+    got = in_mode(lambda *tensors: losses.focal(*tensors, alpha=0.4, gamma=gamma), mode)(
+        logits, targets
+    )
+
+    wanted = reference.focal(logits.astype(float), targets.astype(float), 0.4, gamma)
+    np.testing.assert_allclose(got, wanted, rtol=2e-6, atol=1e-37)
+
+
+def test_labels_out_of_range_are_an_error_of_the_reference():
+    with pytest.raises(ValueError, match=r"labels\[1\]: expected 0 to 2. Received: 3"):
+        reference.check_labels(np.array([0, 3]), 3)

@@ -1,0 +1,130 @@
+"""`keras_impl.matching` against `reference_numpy.matching`."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from keras_impl import matching
+from keras_impl.backend_tensorflow import MODES, in_mode
+from keras_impl.boxes import centers_to_corners
+from keras_impl.comparisons import MODES as TABLE_MODES
+from reference_numpy import boxes
+from reference_numpy import matching as reference
+from reference_numpy.anchors import make_anchors
+from reference_numpy.cases import GRID, MATCHING
+from reference_numpy.conventions import SSDLITE320
+
+ROOM = 4
+
+
+def padded(case):
+    """Boxes (1, ROOM, 4) and where they are objects."""
+    batch = np.zeros((1, ROOM, 4), np.float32)
+    batch[0, : len(case.boxes)] = np.reshape(case.boxes, (-1, 4))
+    return batch, np.arange(ROOM)[None] < len(case.boxes)
+
+
+@pytest.mark.parametrize("mode", TABLE_MODES)
+def test_parity(assert_parity, mode):
+    assert_parity("match", mode)
+
+
+@pytest.fixture(scope="module", params=MODES)
+def match(request):
+    return in_mode(matching.match, request.param)
+
+
+@pytest.mark.parametrize("case", MATCHING, ids=lambda case: case.name)
+def test_cases_worked_by_hand(match, case):
+    got = match(*padded(case), np.array(GRID, np.float32))
+
+    assert got.dtype == np.int32
+    assert got[0].tolist() == list(case.answer)
+
+
+def test_padding_in_between_changes_nothing(match):
+    case = next(case for case in MATCHING if case.name == "three equal objects")
+    batch, valid = padded(case)
+    order = [3, 0, 1, 2]  # a row of padding first
+
+    got = match(batch[:, order], valid[:, order], np.array(GRID, np.float32))
+
+    assert got[0].tolist() == [-1 if one < 0 else one + 1 for one in case.answer]
+
+
+def test_what_padding_holds_changes_nothing(match):
+    case = next(case for case in MATCHING if case.name == "the better object wins an anchor")
+    batch, valid = padded(case)
+    batch[0, 2] = np.nan
+    batch[0, 3] = [0, 0, 0.5, 0.5]
+
+    got = match(batch, valid, np.array(GRID, np.float32))
+
+    assert got[0].tolist() == list(case.answer)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_no_room_for_objects(mode):
+    got = in_mode(matching.match, mode)(
+        np.zeros((2, 0, 4), np.float32), np.zeros((2, 0), bool), np.array(GRID, np.float32)
+    )
+    assert got.tolist() == [[-1] * 6] * 2
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_more_objects_than_anchors(mode):
+    """Nine equal objects, six anchors: the first six objects in turn, and nothing hangs."""
+    whole = np.tile(np.array([0, 0, 1, 1], np.float32), (1, 9, 1))
+    grid = np.array(GRID, np.float32)
+
+    got = in_mode(matching.match, mode)(whole, np.ones((1, 9), bool), grid)
+
+    iou = boxes.pairwise_iou(whole[0], boxes.centers_to_corners(grid))
+    assert got[0].tolist() == reference.match(iou).tolist()
+    assert sorted(got[0].tolist()) == [0, 1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("threshold", [0.25, 0.5, 1.0])
+def test_threshold_is_obeyed(mode, threshold):
+    case = next(case for case in MATCHING if case.name == "one object, many anchors")
+    batch, valid = padded(case)
+    grid = np.array(GRID, np.float32)
+
+    got = in_mode(lambda *tensors: matching.match(*tensors, threshold), mode)(batch, valid, grid)
+
+    iou = boxes.pairwise_iou(batch[0, :1], boxes.centers_to_corners(grid))
+    assert got[0].tolist() == reference.match(iou, threshold).tolist()
+
+
+@pytest.mark.parametrize("threshold", [0, -0.5, 1.5, float("nan")])
+def test_threshold_out_of_range_is_an_error(threshold):
+    with pytest.raises(ValueError, match=f"threshold: .* Received: {threshold}"):
+        matching.match(*padded(MATCHING[1]), np.array(GRID, np.float32), threshold)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_bipartite_is_the_reference(mode):
+    """Crowded, so that many objects lose their best anchor and must look again."""
+    generator = np.random.default_rng(7)
+    anchors = make_anchors(SSDLITE320, np.float32)
+    corners = boxes.centers_to_corners(anchors)
+    low = generator.integers(0, 4, (3, 40, 2)) / 8
+    batch = np.concatenate([low, low + 0.25], axis=-1).astype(np.float32)
+    valid = np.ones((3, 40), bool)
+
+    def forced(box, valid, anchors):
+        corner = centers_to_corners(anchors)
+        iou = [boxes.pairwise_iou(one, corners) for one in batch]
+        height = np.stack([one.max(axis=1) for one in iou])
+        peak = np.stack([one.argmax(axis=1) for one in iou]).astype(np.int32)
+        return matching.bipartite(box, valid, corner, height, peak)
+
+    got = in_mode(forced, mode)(batch, valid, anchors)
+
+    for picture in range(3):
+        wanted = np.full(len(anchors), -1)
+        of_object = reference.bipartite(boxes.pairwise_iou(batch[picture], corners))
+        wanted[of_object] = np.arange(40)
+        np.testing.assert_array_equal(got[picture], wanted)
