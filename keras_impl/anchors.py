@@ -72,7 +72,7 @@ def make_anchors(layout: AnchorLayout, dtype: str = "float32") -> np.ndarray[Any
         >>> make_anchors(SSD300).shape
         (8732, 4)
     """
-    anchors = []
+    anchors: list[tuple[float, ...]] = []
     for level, (rows, columns) in enumerate(layout.feature_maps):
         shapes = level_shapes(layout, level)
         for row in range(rows):

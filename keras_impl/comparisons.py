@@ -27,7 +27,6 @@ from keras_impl.tolerances import BUDGETS, CLASSES, TERMS
 from reference_numpy import boxes, cases, coding, detection, losses, matching, multibox
 from reference_numpy import gradients as reference_gradients
 from reference_numpy import nms as reference_nms
-from reference_numpy import targets as reference_targets
 from reference_numpy.anchors import make_anchors
 from reference_numpy.conventions import LAYOUTS, AnchorLayout
 
@@ -254,6 +253,11 @@ def _in_rows(objects: Array, rows: Array) -> Array:
     return np.where(objects < 0, -1, np.append(rows, -1)[objects])
 
 
+def _indices(values: Array, count: int) -> bool:
+    """Whether all are indices of something with `count` elements."""
+    return bool(((values >= 0) & (values < count)).all())
+
+
 def _judge_targets(
     inputs: tuple[Array, ...], outputs: tuple[Array, ...], dtype: str, excuses: bool
 ) -> Verdict:
@@ -264,6 +268,8 @@ def _judge_targets(
     wrong, worst = verdict.mismatches, 0.0
     for picture, own in enumerate(objects):
         positive = own >= 0
+        if not np.isin(own[positive], np.flatnonzero(labels[picture] > 0)).all():
+            continue  # no object: a mismatch already
         wanted = np.where(positive, labels[picture][np.maximum(own, 0)], 0)
         box = batch[picture][own[positive]].astype(WIDER[dtype])
         anchor = anchors[positive].astype(WIDER[dtype])
@@ -354,7 +360,7 @@ def _judge_nms(
     return Verdict(len(got), wrong, excused)
 
 
-SELECT = {"score_threshold": 0.2, "candidates_per_class": 12, "max_detections": 25}
+SELECT: dict[str, Any] = {"score_threshold": 0.2, "candidates_per_class": 12, "max_detections": 25}
 
 
 def _select_workloads(
@@ -452,10 +458,21 @@ def _judge_detect(
         score_error = float(_errors(score, true_score[:, 1:], score_scale, dtype).max())
         worst = max(worst, box_error, score_error)
         within = box_error <= BUDGETS["decode"].eps and score_error <= BUDGETS["softmax"].eps
-        wanted = detection.detect(*(value[picture] for value in inputs[:2]), inputs[2], **SELECT)
+        used = got[3] >= 0
+        slots = got[3][used], got[2][used] - 1
+        if not (_indices(slots[0], len(score)) and _indices(slots[1], score.shape[1])):
+            wrong += 1
+            continue
+        box_in_slot = _errors(got[0][used], true_box[slots[0]], scale[slots[0]], dtype)
+        score_in_slot = _errors(got[1][used], true_score[:, 1:][slots], score_scale[slots], dtype)
+        worst = max(worst, box_in_slot.max(initial=0), score_in_slot.max(initial=0))
+        within &= bool((box_in_slot <= BUDGETS["decode"].eps).all())
+        within &= bool((score_in_slot <= BUDGETS["softmax"].eps).all())
+        within &= not (got[0][~used].any() or got[1][~used].any())
+        wanted = detection.detect(inputs[0][picture], inputs[1][picture], inputs[2], **SELECT)
         if within and _same_decisions(wanted, got):
             continue
-        if within and _same_detections(detection.select(box, score, **SELECT), got):
+        if within and _same_decisions(detection.select(box, score, **SELECT), got):
             excused += 1
         else:
             wrong += 1
@@ -493,41 +510,41 @@ def _multibox_workloads(
         )
 
 
+def _mined_well(negatives: Array, class_losses: Array, labels: Array, logits: Any) -> bool:
+    """Whether losses within budget lead the reference to mine these anchors."""
+    if np.isnan(class_losses).any():
+        return False
+    dtype = class_losses.dtype.name
+    true, scale = losses.softmax_cross_entropy(logits, labels), _entropy_scale(logits, labels)
+    within = _errors(class_losses, true, scale, dtype) <= BUDGETS["softmax_cross_entropy"].eps
+    mined = _judge_mining((class_losses, labels), (negatives,), dtype, excuses=False)
+    return bool(within.all()) and mined.mismatches == 0
+
+
 def _judge_multibox(
     inputs: tuple[Array, ...], outputs: tuple[Array, ...], dtype: str, excuses: bool
 ) -> Verdict:
     """Sums within budget; the mined anchors are decided on losses that come out of exp and log."""
-    deltas, logits, wanted, labels = inputs
-    precise = [value.astype(WIDER[dtype]) for value in (deltas, logits, wanted)]
+    *floats, labels = inputs
+    deltas, logits, wanted = (value.astype(WIDER[dtype]) for value in floats)
     total, class_loss, box_loss, positives, negatives, class_losses = outputs
-    mined = np.stack(
-        [multibox.mine_hard_negatives(*pair) for pair in zip(class_losses, labels, strict=True)]
-    )
-    reference = multibox.multibox(*precise, labels, box_weight=2.0)
-    scale = _entropy_scale(precise[1], labels)
-    error = float(
-        _errors(class_losses, losses.softmax_cross_entropy(precise[1], labels), scale, dtype).max()
-    )
-    within = error <= BUDGETS["softmax_cross_entropy"].eps
+    reference = multibox.multibox(deltas, logits, wanted, labels, box_weight=2.0)
     counted = (labels > 0) | negatives
     normaliser = max(1, np.count_nonzero(labels))
-    box_scale = _smooth_l1_scale(precise[0], precise[2])[labels > 0].sum() / normaliser
-    class_scale = scale[counted].sum() / normaliser
+    box_scale = _smooth_l1_scale(deltas, wanted)[labels > 0].sum() / normaliser
+    class_scale = _entropy_scale(logits, labels)[counted].sum() / normaliser
     # The class loss of the anchors that were mined: near-ties exchange almost equal losses.
-    true_losses = losses.softmax_cross_entropy(precise[1], labels)
-    true_class = true_losses[counted].sum() / normaliser
-    triples = (
-        (class_loss, true_class, class_scale),
-        (box_loss, reference.box_loss, box_scale),
-        (total, true_class + 2 * reference.box_loss, class_scale + 2 * box_scale),
-    )
+    true_class = losses.softmax_cross_entropy(logits, labels)[counted].sum() / normaliser
     worst = max(
         float(_errors(np.asarray(got), np.asarray(true), np.asarray(unit), dtype))
-        for got, true, unit in triples
+        for got, true, unit in (
+            (class_loss, true_class, class_scale),
+            (box_loss, reference.box_loss, box_scale),
+            (total, true_class + 2 * reference.box_loss, class_scale + 2 * box_scale),
+        )
     )
-    budget = BUDGETS["multibox"].eps
-    right = within and int(positives) == reference.positives and worst <= budget
-    if not (right and np.array_equal(mined, negatives)):
+    right = int(positives) == reference.positives and worst <= BUDGETS["multibox"].eps
+    if not (right and _mined_well(negatives, class_losses, labels, logits)):
         return Verdict(1, 1, 0, worst)
     return Verdict(1, 0, int(not np.array_equal(negatives, reference.negatives)), worst)
 
@@ -541,29 +558,29 @@ def _multibox_gradient(deltas: Any, logits: Any, wanted: Any, labels: Any) -> tu
     def total(deltas: Any, logits: Any) -> Any:
         return mirror_multibox.multibox(deltas, logits, wanted, labels, box_weight=2.0).total
 
+    class_losses = mirror_losses.softmax_cross_entropy(logits, labels)
     loss = mirror_multibox.multibox(deltas, logits, wanted, labels)
-    return *gradients(total)(deltas, logits), loss.negatives
+    return *gradients(total)(deltas, logits), loss.negatives, class_losses
 
 
 def _judge_multibox_gradient(
     inputs: tuple[Array, ...], outputs: tuple[Array, ...], dtype: str, excuses: bool
 ) -> Verdict:
-    """Only where the mined anchors are the reference's: `multibox` judges those."""
-    deltas, logits, wanted, labels = inputs
-    precise = [value.astype(WIDER[dtype]) for value in (deltas, logits, wanted)]
-    by_deltas, by_logits, negatives = outputs
-    if not np.array_equal(negatives, multibox.multibox(*precise, labels).negatives):
+    """The mined anchors as in `multibox`; where they are the reference's, the gradients."""
+    *floats, labels = inputs
+    deltas, logits, wanted = (value.astype(WIDER[dtype]) for value in floats)
+    by_deltas, by_logits, negatives, class_losses = outputs
+    if not _mined_well(negatives, class_losses, labels, logits):
+        return Verdict(1, 1)
+    if not np.array_equal(negatives, multibox.multibox(deltas, logits, wanted, labels).negatives):
         return Verdict(1, 0, 1)
-    true = reference_gradients.multibox_gradient(*precise, labels, box_weight=2.0)
+    true = reference_gradients.multibox_gradient(deltas, logits, wanted, labels, box_weight=2.0)
     normaliser = max(1, np.count_nonzero(labels))
-    box_scale = 2 * np.minimum(1, np.abs(precise[0] - precise[2])) / normaliser
-    class_scale = (_softmax_scale(precise[1]) + (true[1] != 0)) / normaliser
+    box_scale = 2 * np.minimum(1, np.abs(deltas - wanted)) / normaliser
+    class_scale = (_softmax_scale(logits) + (true[1] != 0)) / normaliser
     worst = max(
-        float(_errors(got, wide, scale, dtype).max())
-        for got, wide, scale in (
-            (by_deltas, true[0], box_scale),
-            (by_logits, true[1], class_scale),
-        )
+        float(_errors(by_deltas, true[0], box_scale, dtype).max()),
+        float(_errors(by_logits, true[1], class_scale, dtype).max()),
     )
     return Verdict(1, int(worst > BUDGETS["multibox_gradient"].eps), 0, worst)
 

@@ -114,7 +114,8 @@ def run(
         ("dtypes", dtypes, DTYPES),
         ("ops", names, tuple(OPERATIONS)),
     ):
-        if unknown := [one for one in given if one not in known] or (not given and [None]):
+        unknown = [one for one in given if one not in known]
+        if unknown or not given:
             raise ValueError(f"{name}: expected some of {list(known)}. Received: {unknown}")
     if cases < 1:
         raise ValueError(f"cases: expected 1 or more. Received: {cases}")

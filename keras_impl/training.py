@@ -197,7 +197,7 @@ def read_log(out: str | os.PathLike[str]) -> list[dict[str, float]]:
         return [{name: float(row[name]) for name in COLUMNS} for row in csv.DictReader(file)]
 
 
-class _Tell(keras.callbacks.Callback):  # type: ignore[misc]  # keras is untyped
+class _Tell(keras.callbacks.Callback):
     """Passes the progress of `fit` on."""
 
     def __init__(self, watcher: Watcher, epoch: int) -> None:

@@ -40,14 +40,16 @@ def save_weights(model: SSD, path: str | os.PathLike[str], dtype: DTypeLike = np
     path = Path(path)
     if path.suffix != ".npz":
         raise ValueError(f"path: expected a name that ends in .npz. Received: {path}")
-    arrays = {name: value.astype(dtype) for name, value in sorted(_by_name(model).items())}
+    arrays: dict[str, Any] = {
+        name: value.astype(dtype) for name, value in sorted(_by_name(model).items())
+    }
     for name, value in arrays.items():
         if not np.isfinite(value).all():
             raise ValueError(f"{name}: expected numbers that are finite in {np.dtype(dtype)}")
-    config = np.array(json.dumps(model.get_config(), sort_keys=True))
+    arrays[CONFIG] = np.array(json.dumps(model.get_config(), sort_keys=True))
     unfinished = path.with_name(path.name + ".part")
     with unfinished.open("wb") as file:
-        np.savez_compressed(file, **{CONFIG: config}, **arrays)
+        np.savez_compressed(file, allow_pickle=False, **arrays)
     os.replace(unfinished, path)
 
 
@@ -73,7 +75,7 @@ def read_weights(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str
         if size > LARGEST:
             raise ValueError(f"{size} bytes of arrays, more than {LARGEST}")
         with np.load(path, allow_pickle=False) as stored:
-            arrays = {name: stored[name] for name in stored.files}
+            arrays: dict[str, Any] = {name: stored[name] for name in stored.files}
         config = json.loads(str(arrays.pop(CONFIG)))
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(

@@ -157,4 +157,4 @@ def pairwise_iou(first: Floats, second: Floats) -> Floats:
     sides = np.maximum(high - low, 0)
     intersection = sides[..., 0] * sides[..., 1]
     union = (area(first)[:, None] + area(second)[None, :]) - intersection
-    return np.divide(intersection, union, out=np.zeros_like(union), where=union > 0)
+    return np.asarray(np.divide(intersection, union, out=np.zeros_like(union), where=union > 0))

@@ -107,9 +107,16 @@ def select(
             f"boxes, scores: expected shapes (A, 4) and (A, C). "
             f"Received: {boxes.shape}, {scores.shape}"
         )
-    if np.isnan(scores).any():
-        row, column = np.argwhere(np.isnan(scores))[0]
-        raise ValueError(f"scores[{row}, {column}]: expected a number. Received: nan")
+    for name, values in (("boxes", boxes), ("scores", scores)):
+        if np.isnan(values).any():
+            row, column = np.argwhere(np.isnan(values))[0]
+            raise ValueError(f"{name}[{row}, {column}]: expected a number. Received: nan")
+    for name, limit in (
+        ("candidates_per_class", candidates_per_class),
+        ("max_detections", max_detections),
+    ):
+        if limit < 0:
+            raise ValueError(f"{name}: expected 0 or more. Received: {limit}")
     threshold = scores.dtype.type(score_threshold)
     anchors, labels = [], []
     for column in range(scores.shape[1]):
@@ -121,7 +128,7 @@ def select(
     anchor = np.concatenate([np.empty(0, np.int64), *anchors])
     label = np.concatenate([np.empty(0, np.int64), *labels])
     score = scores[anchor, label - 1]
-    order = np.lexsort((label, anchor, -score))[: max(0, max_detections)]
+    order = np.lexsort((label, anchor, -score))[:max_detections]
     return Detections(boxes[anchor[order]], score[order], label[order], anchor[order])
 
 

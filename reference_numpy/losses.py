@@ -41,7 +41,8 @@ def smooth_l1(predicted: Floats, target: Floats) -> Floats:
     """
     distance = np.abs(predicted - target)
     half = distance.dtype.type(0.5)
-    return np.where(distance < 1, half * distance * distance, distance - half)
+    near = np.minimum(distance, 1)  # so that no square overflows
+    return np.asarray(np.where(distance < 1, half * near * near, distance - half))
 
 
 def softmax(logits: Floats) -> Floats:
@@ -103,7 +104,7 @@ def sigmoid(logits: Floats) -> Floats:
         array([0.5, 0. ])
     """
     small = np.exp(-np.abs(logits))
-    return np.where(logits >= 0, 1, small) / (1 + small)
+    return np.asarray(np.where(logits >= 0, 1, small) / (1 + small))
 
 
 def sigmoid_cross_entropy(logits: Floats, targets: Floats) -> Floats:
@@ -145,4 +146,4 @@ def focal(logits: Floats, targets: Floats, alpha: float = 0.25, gamma: float = 2
     """
     wrong = sigmoid(logits * (1 - 2 * targets))  # not 1 - p_t, which loses every digit near 1
     weight = targets * alpha + (1 - targets) * (1 - alpha)
-    return weight * wrong**gamma * sigmoid_cross_entropy(logits, targets)
+    return np.asarray(weight * wrong**gamma * sigmoid_cross_entropy(logits, targets))

@@ -70,6 +70,8 @@ def assign_targets(
         array([[0., 0., 0., 0.],
                [0., 0., 0., 0.]])
     """
+    if getattr(boxes, "shape", ())[1:] != (4,):
+        check_boxes(boxes)  # says what is wrong
     labels = np.asarray(labels)
     if labels.shape != boxes.shape[:1]:
         raise ValueError(
@@ -84,7 +86,7 @@ def assign_targets(
         )
     padding = labels == PADDING
     # Padding may hold anything: a stand-in keeps the indices in the message the caller's own.
-    check_boxes(np.where(padding[:, None], boxes.dtype.type([0, 0, 1, 1]), boxes))
+    check_boxes(np.where(padding[:, None], np.array([0, 0, 1, 1], boxes.dtype), boxes))
 
     rows = np.flatnonzero(~padding)
     real = boxes[rows]

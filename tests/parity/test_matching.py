@@ -69,7 +69,7 @@ def test_no_room_for_objects(mode):
     got = in_mode(matching.match, mode)(
         np.zeros((2, 0, 4), np.float32), np.zeros((2, 0), bool), np.array(GRID, np.float32)
     )
-    assert got.tolist() == [[-1] * 6] * 2
+    assert got.tolist() == [[matching.UNMATCHED] * 6] * 2
 
 
 @pytest.mark.parametrize("mode", MODES)

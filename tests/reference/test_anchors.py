@@ -1,0 +1,231 @@
+"""Default boxes: layouts worked by hand, golden counts and corners of the known ones."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reference_numpy.anchors import level_shapes, linear_scales, make_anchors
+from reference_numpy.boxes import centers_to_corners, pairwise_iou
+from reference_numpy.conventions import (
+    DIGITS224,
+    LAYOUTS,
+    SSD300,
+    SSD_MOBILENET300,
+    SSDLITE320,
+    AnchorLayout,
+)
+from tests.strategies import FLOATS
+
+# --- scales --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ((6,), [0.2, 0.34, 0.48, 0.62, 0.76, 0.9, 1.04]),  # the paper's, and one beyond
+        ((2,), [0.2, 0.9, 1.6]),
+        ((3, 0.25, 0.75), [0.25, 0.5, 0.75, 1.0]),
+        ((5, 0.2, 0.9), [0.2, 0.375, 0.55, 0.725, 0.9, 1.075]),  # SSD300 above its finest map
+        ((6, 0.2, 0.95), [0.2, 0.35, 0.5, 0.65, 0.8, 0.95, 1.1]),  # the TensorFlow program's
+    ],
+)
+def test_scales_in_equal_steps(arguments, expected):
+    assert linear_scales(*arguments) == pytest.approx(expected, abs=1e-15)
+
+
+def test_the_scales_of_the_layouts_are_in_equal_steps():
+    assert SSD300.scales[1:] == pytest.approx(linear_scales(5), abs=1e-15)
+    for layout in (SSDLITE320, SSD_MOBILENET300):
+        assert layout.scales[:-1] == pytest.approx(linear_scales(6, 0.2, 0.95)[:-1], abs=1e-15)
+        assert layout.scales[-1] == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((1,), "levels: expected at least 2. Received: 1"),
+        ((6, 0.9, 0.2), "smallest, largest: expected 0 < smallest < largest. Received: 0.9, 0.2"),
+        ((6, 0.5, 0.5), "smallest, largest: expected 0 < smallest < largest. Received: 0.5, 0.5"),
+        ((6, 0.0, 0.9), "smallest, largest: expected 0 < smallest < largest. Received: 0.0, 0.9"),
+        (
+            (6, float("nan"), 0.9),
+            "smallest, largest: expected 0 < smallest < largest. Received: nan, 0.9",
+        ),
+    ],
+)
+def test_linear_scales_refuses(arguments, message):
+    with pytest.raises(ValueError, match="^" + re.escape(message) + "$"):
+        linear_scales(*arguments)
+
+
+# --- shapes of a cell ----------------------------------------------------------------------------
+
+# Roots come out whole: sqrt(.25 * 1) = .5, sqrt(4) = 2, sqrt(1/4) = 1/2.
+WORKED = AnchorLayout(
+    name="worked",
+    image_size=(4, 6),
+    feature_maps=((2, 3), (1, 2)),
+    scales=(0.25, 1.0, 4.0),
+    aspect_ratios=((4.0, 1 / 4), ()),
+)
+
+
+@pytest.mark.parametrize(
+    ("level", "expected"),
+    [
+        # The square, the extra square sqrt(.25 * 1), .25 * 2 by .25 / 2, and that upright.
+        (0, [(0.25, 0.25), (0.5, 0.5), (0.5, 0.125), (0.125, 0.5)]),
+        # The last scale is only looked at for the extra square sqrt(1 * 4).
+        (1, [(1.0, 1.0), (2.0, 2.0)]),
+    ],
+)
+def test_the_shapes_of_a_cell_are_1_then_the_extra_square_then_the_ratios(level, expected):
+    assert level_shapes(WORKED, level) == expected
+
+
+def test_lowest_shapes_replace_those_of_the_finest_map_only():
+    lowest = ((0.5, 1.0), (0.5, 4.0))
+    layout = AnchorLayout("low", (4, 6), WORKED.feature_maps, WORKED.scales, ((), ()), lowest)
+    assert level_shapes(layout, 0) == [(0.5, 0.5), (1.0, 0.25)]
+    assert level_shapes(layout, 1) == [(1.0, 1.0), (2.0, 2.0)]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
+def test_a_shape_has_the_area_of_its_scale_and_its_ratio(layout):
+    for level, ratios in enumerate(layout.aspect_ratios):
+        if level == 0 and layout.lowest_shapes:
+            pairs = list(layout.lowest_shapes)
+        else:
+            extra = (layout.scales[level] * layout.scales[level + 1]) ** 0.5
+            pairs = [(layout.scales[level], 1), (extra, 1)]
+            pairs += [(layout.scales[level], ratio) for ratio in ratios]
+        found = [((w * h) ** 0.5, w / h) for w, h in level_shapes(layout, level)]
+        np.testing.assert_allclose(found, pairs, rtol=1e-14)
+
+
+@pytest.mark.parametrize("level", [-1, 2])
+def test_level_shapes_refuses(level):
+    message = f"level: expected 0 to 1 in worked. Received: {level}"
+    with pytest.raises(ValueError, match="^" + re.escape(message) + "$"):
+        level_shapes(WORKED, level)
+
+
+# --- the anchors of a layout ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_the_order_is_level_row_column_shape(dtype):
+    # Two rows of three columns with four shapes, then one row of two columns with two. Centres
+    # in x at 1/6, 3/6, 5/6 and 1/4, 3/4; in y at 1/4, 3/4 and 1/2.
+    first = [(0.25, 0.25), (0.5, 0.5), (0.5, 0.125), (0.125, 0.5)]
+    second = [(1, 1), (2, 2)]
+    expected = [
+        *[
+            (cx, cy, w, h)
+            for cy in (1 / 4, 3 / 4)
+            for cx in (1 / 6, 1 / 2, 5 / 6)
+            for w, h in first
+        ],
+        *[(cx, 1 / 2, w, h) for cx in (1 / 4, 3 / 4) for w, h in second],
+    ]
+    found = make_anchors(WORKED, dtype)
+    assert (found.dtype, found.shape) == (dtype, (28, 4))
+    np.testing.assert_array_equal(found, np.array(expected).astype(dtype))
+
+
+def test_anchors_are_float32_unless_asked_otherwise():
+    assert make_anchors(WORKED).dtype == np.float32
+
+
+# The shape of a cell by hand: .9 * sqrt(1/2) by .9 / sqrt(1/2), .95 / sqrt(3) by .95 * sqrt(3),
+# sqrt(.85 * 1) squared; the first centre is half a cell from the corner.
+@pytest.mark.parametrize(
+    ("layout", "count", "per_level", "first", "last"),
+    [
+        (
+            SSD300,
+            8732,  # the paper's number (section 3.3)
+            [5776, 2166, 600, 150, 36, 4],
+            [1 / 76, 1 / 76, 0.1, 0.1],
+            [1 / 2, 1 / 2, 0.6363961030678927, 1.2727922061357855],
+        ),
+        (
+            SSDLITE320,
+            3234,
+            [2400, 600, 150, 54, 24, 6],
+            [1 / 40, 1 / 40, 0.2, 0.2],
+            [1 / 2, 1 / 2, 0.5484827557301445, 1.6454482671904334],
+        ),
+        (
+            SSD_MOBILENET300,
+            1917,
+            [1083, 600, 150, 54, 24, 6],
+            [1 / 38, 1 / 38, 0.1, 0.1],
+            [1 / 2, 1 / 2, 0.5484827557301445, 1.6454482671904334],
+        ),
+        (
+            DIGITS224,
+            2884,
+            [2352, 392, 98, 32, 8, 2],
+            [1 / 56, 1 / 56, 0.1, 0.1],
+            [1 / 2, 1 / 2, 0.9219544457292888, 0.9219544457292888],
+        ),
+    ],
+    ids=["ssd300", "ssdlite320", "ssd_mobilenet300", "digits224"],
+)
+def test_known_layouts(layout, count, per_level, first, last):
+    anchors = make_anchors(layout, np.float64)
+    assert anchors.shape == (count, 4)
+    np.testing.assert_allclose(anchors[[0, -1]], [first, last], rtol=0, atol=1e-15)
+
+    cells = [rows * columns for rows, columns in layout.feature_maps]
+    shapes = [len(level_shapes(layout, level)) for level in range(len(cells))]
+    assert [a * b for a, b in zip(cells, shapes, strict=True)] == per_level
+    # Each level begins in the first cell of its own map and ends in the last.
+    ends = np.cumsum(per_level)
+    for start, end, (rows, columns) in zip(
+        ends - per_level, ends, layout.feature_maps, strict=True
+    ):
+        assert anchors[start, :2].tolist() == [0.5 / columns, 0.5 / rows]
+        assert anchors[end - 1, :2].tolist() == [(columns - 0.5) / columns, (rows - 0.5) / rows]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
+def test_anchors_are_rounded_once(layout):
+    exact = make_anchors(layout, np.float64)
+    np.testing.assert_array_equal(make_anchors(layout, np.float32), exact.astype(np.float32))
+
+
+@pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
+def test_centres_are_inside_and_anchors_are_not_clipped(layout):
+    anchors = make_anchors(layout)
+    assert ((anchors[:, :2] > 0) & (anchors[:, :2] < 1)).all()
+    corners = centers_to_corners(anchors)
+    assert corners.min() < 0
+    assert corners.max() > 1
+
+
+@given(st.integers(1, 4), st.integers(1, 4))
+def test_turning_the_map_turns_the_anchors(rows, columns):
+    # Swapping the axes, and each ratio with its inverse, swaps (cx, w) with (cy, h).
+    wide = AnchorLayout("wide", (8, 8), ((rows, columns),), (0.3, 0.5), ((2.0, 3.0),))
+    tall = AnchorLayout("tall", (8, 8), ((columns, rows),), (0.3, 0.5), ((0.5, 1 / 3),))
+    found = make_anchors(wide, np.float64).reshape(rows, columns, 4, 4)
+    turned = make_anchors(tall, np.float64).reshape(columns, rows, 4, 4)
+    np.testing.assert_allclose(found, turned.swapaxes(0, 1)[..., [1, 0, 3, 2]], rtol=1e-15)
+
+
+def test_every_digit_overlaps_an_anchor_of_its_layout_by_more_than_half():
+    # Patches of 21 to 70 of 224 pixels. Places 11 pixels apart, and the last that fits, meet the
+    # grids of 8, 16, 32, ... pixels in every phase.
+    anchors = centers_to_corners(make_anchors(DIGITS224, np.float64)) * 224
+    for side in range(21, 71, 7):
+        places = np.append(np.arange(0, 224 - side, 11), 224 - side)
+        x, y = (axis.ravel() for axis in np.meshgrid(places, places))
+        digits = np.stack([x, y, x + side, y + side], axis=1).astype(float)
+        assert pairwise_iou(digits, anchors).max(axis=1).min() > 0.5, side

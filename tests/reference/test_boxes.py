@@ -1,0 +1,298 @@
+"""Boxes: the two forms, area, clipping, validation and IoU, by hand and by law."""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from reference_numpy.boxes import (
+    area,
+    centers_to_corners,
+    check_boxes,
+    clip,
+    corners_to_centers,
+    pairwise_iou,
+)
+from tests.strategies import FLOATS, anywhere_boxes, dtypes, grid_boxes
+
+NAN, INF = np.nan, np.inf
+
+
+def exact_iou(first, second) -> Fraction:
+    """IoU of two boxes in fractions, from the definition."""
+    (a, b, c, d), (e, f, g, h) = ([Fraction(float(v)) for v in box] for box in (first, second))
+    common = max(min(c, g) - max(a, e), 0) * max(min(d, h) - max(b, f), 0)
+    union = (c - a) * (d - b) + (g - e) * (h - f) - common
+    return common / union if union else Fraction(0)
+
+
+# --- worked by hand ------------------------------------------------------------------------------
+
+FORMS = [
+    # xmin, ymin, xmax, ymax        cx, cy, w, h
+    ((0.0, 0.0, 1.0, 1.0), (0.5, 0.5, 1.0, 1.0)),
+    ((0.0, 0.25, 0.5, 0.375), (0.25, 0.3125, 0.5, 0.125)),
+    ((-0.5, 0.75, 0.25, 1.5), (-0.125, 1.125, 0.75, 0.75)),  # beyond the picture
+    ((0.5, 0.5, 0.5, 0.5), (0.5, 0.5, 0.0, 0.0)),  # a point
+    ((0.75, 0.5, 0.25, 0.0), (0.5, 0.25, -0.5, -0.5)),  # inside out
+]
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize(("corners", "centers"), FORMS)
+def test_the_two_forms(corners, centers, dtype):
+    corners, centers = np.array(corners, dtype), np.array(centers, dtype)
+    for found, expected in (
+        (corners_to_centers(corners), centers),
+        (centers_to_corners(centers), corners),
+    ):
+        assert found.dtype == dtype
+        assert found.tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize(
+    ("box", "expected"),
+    [
+        ((0, 0, 1, 1), 1),
+        ((0.25, 0, 0.75, 0.25), 0.125),
+        ((-1, -1, 3, 1), 8),  # not clipped
+        ((0.5, 0, 0.5, 1), 0),
+        ((0.5, 0, 0.25, 1), 0),  # inside out in x
+        ((0, 0.5, 1, 0.25), 0),  # ... in y
+        ((0.5, 0.5, 0.25, 0.25), 0),  # ... in both, where the product of sides is above 0
+    ],
+)
+def test_area(box, expected, dtype):
+    found = area(np.array(box, dtype))
+    assert (found.dtype, found.shape) == (dtype, ())
+    assert found == expected
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize(
+    ("box", "expected"),
+    [
+        ((0.25, 0, 1, 0.75), (0.25, 0, 1, 0.75)),
+        ((-0.5, 0.25, 0.5, 2), (0, 0.25, 0.5, 1)),
+        ((-2, -2, -1, -1), (0, 0, 0, 0)),  # wholly outside: a corner of the picture
+        ((0.25, 1.5, 0.5, 2), (0.25, 1, 0.5, 1)),  # ... a line on its border
+        ((-INF, 0.25, INF, 0.5), (0, 0.25, 1, 0.5)),
+    ],
+)
+def test_clip(box, expected, dtype):
+    found = clip(np.array(box, dtype))
+    assert found.dtype == dtype
+    assert found.tolist() == list(expected)
+
+
+# On a 4 × 4 grid, in units of 1/4: intersection / (area + area - intersection).
+A = (0, 0, 2, 2)
+IOU = {
+    "itself": (A, A, 4 / 4),
+    "half of it": (A, (0, 0, 2, 1), 2 / 4),
+    "inside": ((0, 0, 4, 4), (1, 2, 2, 3), 1 / 16),
+    "a corner": (A, (1, 1, 3, 3), 1 / 7),
+    "shifted right by half": (A, (1, 0, 3, 2), 2 / 6),
+    "shifted down by half": (A, (0, 1, 2, 3), 2 / 6),
+    "a cross": ((0, 1, 4, 2), (2, 0, 3, 4), 1 / 7),
+    "beyond the border": ((-2, -2, 2, 2), A, 4 / 16),
+    "touching in x": (A, (2, 0, 4, 2), 0),
+    "touching in y": (A, (0, 2, 2, 4), 0),
+    "touching in a point": (A, (2, 2, 4, 4), 0),
+    "apart in x, together in y": (A, (3, 0, 4, 2), 0),
+    "apart in both": (A, (3, 3, 4, 4), 0),  # two negative sides do not make an overlap
+    "a point inside": (A, (1, 1, 1, 1), 0),
+    "a point and itself": ((1, 1, 1, 1), (1, 1, 1, 1), 0),  # union 0
+    "a line and itself": ((1, 0, 1, 2), (1, 0, 1, 2), 0),
+    "inside out": (A, (2, 2, 0, 0), 0),
+}
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("case", IOU)
+def test_iou(case, dtype):
+    first, second, expected = IOU[case]
+    boxes = np.array([first, second], dtype) / dtype(4)
+    found = pairwise_iou(boxes[:1], boxes[1:])
+    assert (found.dtype, found.shape) == (dtype, (1, 1))
+    assert found[0, 0] == dtype(expected), case
+
+
+# --- shapes --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("shape", [(4,), (0, 4), (3, 4), (2, 3, 4)])
+@pytest.mark.parametrize("function", [corners_to_centers, centers_to_corners, clip, area])
+def test_leading_axes_are_kept(function, shape, dtype):
+    boxes = np.arange(np.prod(shape)).reshape(shape).astype(dtype) / 8
+    found = function(boxes)
+    assert found.dtype == dtype
+    assert found.shape == (shape[:-1] if function is area else shape)
+    one_by_one = [function(row) for row in boxes.reshape(-1, 4)]
+    np.testing.assert_array_equal(found, np.reshape(one_by_one, found.shape))
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(0, 0), (0, 3), (3, 0), (2, 3)])
+def test_iou_has_a_row_for_each_of_the_first_and_a_column_for_each_of_the_second(rows, columns):
+    first = np.tile(np.array([0, 0, 1, 1], np.float32), (rows, 1))
+    second = np.array([[0, 0, 1, 1 / (1 + k)] for k in range(columns)], np.float32).reshape(-1, 4)
+    found = pairwise_iou(first, second)
+    assert (found.dtype, found.shape) == (np.float32, (rows, columns))
+    np.testing.assert_array_equal(found, np.tile(second[:, 3], (rows, 1)))
+
+
+# --- laws ----------------------------------------------------------------------------------------
+
+
+@given(st.data(), dtypes)
+def test_iou_on_a_grid_is_exact(data, dtype):
+    # Sides, areas and union are exact there; the division rounds once.
+    first = data.draw(grid_boxes(dtype, flat=True))
+    second = data.draw(grid_boxes(dtype, flat=True))
+    expected = [[dtype(float(exact_iou(a, b))) for b in second] for a in first]
+    found = pairwise_iou(first, second)
+    np.testing.assert_array_equal(found, np.reshape(expected, found.shape))
+
+
+@given(st.data(), dtypes)
+def test_iou_anywhere_is_within_its_budget(data, dtype):
+    # With u = eps/2: a side is rounded once, a product of two 3 u in all, a sum of two areas
+    # 4 u. It is at most 2 unions and the intersection at most 1, so the union errs by
+    # 8 u + 3 u + u, and the quotient by 12 u + 3 u + u = 8 eps.
+    first, second = data.draw(anywhere_boxes(dtype)), data.draw(anywhere_boxes(dtype))
+    found = pairwise_iou(first, second)
+    for (row, column), value in np.ndenumerate(found):
+        expected = exact_iou(first[row], second[column])
+        budget = 8.1 * float(np.finfo(dtype).eps) * float(expected)
+        assert abs(float(Fraction(float(value)) - expected)) <= budget, (row, column)
+
+
+@given(st.data(), dtypes)
+def test_iou_is_symmetric_within_0_and_1_and_1_on_itself(data, dtype):
+    boxes = data.draw(st.one_of(grid_boxes(dtype, flat=True), anywhere_boxes(dtype)))
+    iou = pairwise_iou(boxes, boxes)
+    np.testing.assert_array_equal(iou, iou.T)
+    assert ((iou >= 0) & (iou <= 1)).all()  # false for NaN
+    np.testing.assert_array_equal(np.diag(iou), np.where(area(boxes) > 0, 1, 0))
+
+
+@given(st.data(), dtypes, st.sampled_from([2.0**-9, 0.25, 2.0, 1024.0]))
+def test_iou_does_not_depend_on_the_unit(data, dtype, unit):
+    boxes = data.draw(anywhere_boxes(dtype))
+    scaled = boxes * dtype(unit)  # a power of two, so exact
+    np.testing.assert_array_equal(pairwise_iou(boxes, boxes), pairwise_iou(scaled, scaled))
+
+
+@given(st.data(), dtypes)
+def test_iou_and_area_do_not_depend_on_which_axis_comes_first(data, dtype):
+    boxes = data.draw(anywhere_boxes(dtype))
+    swapped = boxes[:, [1, 0, 3, 2]]
+    np.testing.assert_array_equal(pairwise_iou(boxes, boxes), pairwise_iou(swapped, swapped))
+    np.testing.assert_array_equal(area(boxes), area(swapped))
+
+
+@given(st.data(), dtypes)
+def test_moving_both_boxes_by_a_grid_step_changes_nothing(data, dtype):
+    boxes = data.draw(grid_boxes(dtype, flat=True))
+    moved = boxes + np.array([0.5, -0.25, 0.5, -0.25], dtype)
+    np.testing.assert_array_equal(pairwise_iou(boxes, boxes), pairwise_iou(moved, moved))
+
+
+@given(st.data(), dtypes)
+def test_the_forms_are_inverses(data, dtype):
+    exact = data.draw(grid_boxes(dtype, flat=True))
+    np.testing.assert_array_equal(centers_to_corners(corners_to_centers(exact)), exact)
+
+    # Anywhere: the sum is rounded once and halved exactly, the size is rounded once and halved,
+    # and their difference once more: u (|center| + size / 2 + |corner|), at most 1.5 eps max.
+    boxes = data.draw(anywhere_boxes(dtype, least=1))
+    back = centers_to_corners(corners_to_centers(boxes))
+    assert back.dtype == dtype
+    budget = 1.51 * np.finfo(dtype).eps * np.abs(boxes).max(axis=1, keepdims=True)
+    assert (np.abs(back - boxes) <= budget).all(), np.abs(back - boxes) / budget
+
+
+@given(st.data(), dtypes)
+def test_clipping_is_done_once_and_never_adds_area(data, dtype):
+    boxes = data.draw(anywhere_boxes(dtype))
+    clipped = clip(boxes)
+    assert ((clipped >= 0) & (clipped <= 1)).all()
+    np.testing.assert_array_equal(clip(clipped), clipped)
+    assert (area(clipped) <= area(boxes)).all()
+    inside = ((boxes >= 0) & (boxes <= 1)).all(axis=1)
+    np.testing.assert_array_equal(clipped[inside], boxes[inside])
+
+
+@settings(max_examples=20)
+@given(st.data(), dtypes)
+def test_the_arguments_are_left_alone(data, dtype):
+    boxes = data.draw(grid_boxes(dtype))
+    boxes.setflags(write=False)
+    for function in (corners_to_centers, centers_to_corners, clip, area, check_boxes):
+        function(boxes)
+    pairwise_iou(boxes, boxes)
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_boxes_too_small_to_have_an_area_overlap_nothing(dtype):
+    # The sides are numbers of the dtype, their product is 0.
+    tiny = np.array([[0, 0, 1, 1]], dtype) * np.finfo(dtype).tiny
+    assert area(tiny).tolist() == [0]
+    assert pairwise_iou(tiny, tiny).tolist() == [[0]]
+
+
+# --- validation ----------------------------------------------------------------------------------
+
+
+@given(st.data(), dtypes)
+def test_boxes_that_an_object_can_have_pass(data, dtype):
+    check_boxes(data.draw(st.one_of(grid_boxes(dtype), anywhere_boxes(dtype))))
+    check_boxes(np.zeros((0, 4), dtype))
+
+
+FINE = [0.0, 0.0, 0.5, 0.5]
+
+
+@pytest.mark.parametrize(
+    ("boxes", "error", "message"),
+    [
+        ([FINE], TypeError, "boxes: expected a NumPy array of floats. Received: list"),
+        (
+            np.array([[0, 0, 1, 1]]),
+            TypeError,
+            "boxes: expected a NumPy array of floats. Received: int64",
+        ),
+        (np.array(FINE), ValueError, "boxes: expected shape (N, 4). Received: (4,)"),
+        (np.zeros((2, 5)), ValueError, "boxes: expected shape (N, 4). Received: (2, 5)"),
+        (np.zeros((1, 2, 4)), ValueError, "boxes: expected shape (N, 4). Received: (1, 2, 4)"),
+        *[
+            (
+                np.array([FINE, FINE, bad, bad]),
+                ValueError,
+                f"boxes[2]: expected {expected}. Received: {bad}",
+            )
+            for bad, expected in [
+                ([0.0, NAN, 0.5, 0.5], "four finite numbers"),
+                ([0.0, 0.0, INF, 0.5], "four finite numbers"),
+                ([-INF, 0.0, 0.5, 0.5], "four finite numbers"),
+                ([0.5, 0.0, 0.5, 1.0], "xmin < xmax and ymin < ymax"),  # no width
+                ([0.0, 0.5, 0.5, 0.5], "xmin < xmax and ymin < ymax"),  # no height
+                ([0.5, 0.0, 0.25, 1.0], "xmin < xmax and ymin < ymax"),
+                ([0.0, 0.5, 1.0, 0.25], "xmin < xmax and ymin < ymax"),
+                ([0.0, 0.0, 0.0, 0.0], "xmin < xmax and ymin < ymax"),
+            ]
+        ],
+    ],
+)
+def test_check_boxes_refuses(boxes, error, message):
+    with pytest.raises(error, match="^" + re.escape(message) + "$"):
+        check_boxes(boxes)
+    with pytest.raises(error, match="^" + re.escape(message.replace("boxes", "truth", 1)) + "$"):
+        check_boxes(boxes, "truth")

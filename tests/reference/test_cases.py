@@ -1,0 +1,101 @@
+"""The worked cases against the reference, and the random ones for what they promise."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from reference_numpy.boxes import centers_to_corners, check_boxes, pairwise_iou
+from reference_numpy.cases import (
+    GRID,
+    MATCHING,
+    MINING,
+    NMS,
+    MatchingCase,
+    MiningCase,
+    NmsCase,
+    random_losses,
+    random_objects,
+    random_scored_boxes,
+)
+from reference_numpy.matching import match
+from reference_numpy.multibox import mine_hard_negatives
+from reference_numpy.nms import nms
+
+DTYPES = [np.float32, np.float64]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("case", MATCHING, ids=lambda case: case.name)
+def test_matching(case: MatchingCase, dtype):
+    boxes = np.array(case.boxes, dtype).reshape(-1, 4)
+    got = match(pairwise_iou(boxes, centers_to_corners(np.array(GRID, dtype))))
+    assert tuple(got.tolist()) == case.answer
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("case", MINING, ids=lambda case: case.name)
+def test_mining(case: MiningCase, dtype):
+    got = mine_hard_negatives(
+        np.array(case.losses, dtype), np.array(case.labels), case.negative_ratio, case.min_negatives
+    )
+    assert tuple(np.flatnonzero(got).tolist()) == case.answer
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("case", NMS, ids=lambda case: case.name)
+def test_nms(case: NmsCase, dtype):
+    boxes = np.array(case.boxes, dtype).reshape(-1, 4)
+    got = nms(boxes, np.array(case.scores, dtype), case.iou_threshold)
+    assert tuple(got.tolist()) == case.answer
+
+
+@pytest.mark.parametrize("table", [MATCHING, MINING, NMS], ids=["matching", "mining", "nms"])
+def test_names_are_distinct(table):
+    names = [case.name for case in table]
+    assert len(set(names)) == len(names)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_random_objects(dtype):
+    twice = 0
+    for seed in range(20):
+        boxes, labels = random_objects(np.random.default_rng(seed), 3, 8, 4, dtype)
+        again, _ = random_objects(np.random.default_rng(seed), 3, 8, 4, dtype)
+        np.testing.assert_array_equal(boxes, again)
+        assert boxes.dtype == dtype
+        assert set(np.unique(labels)) <= {-1, 1, 2, 3, 4}
+        assert not boxes[labels < 0].any()
+        check_boxes(boxes[labels > 0])
+        for picture, own in zip(boxes, labels, strict=True):
+            real = picture[own > 0]
+            twice += len(real) - len(np.unique(real, axis=0))
+    assert twice > 20, "duplicates are what these are for"
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_random_losses(dtype):
+    ties = positives = 0
+    for seed in range(20):
+        losses, labels = random_losses(np.random.default_rng(seed), 3, 50, dtype)
+        assert losses.shape == labels.shape == (3, 50)
+        assert losses.dtype == dtype
+        assert ((losses >= 0) & (losses <= 1)).all()
+        ties += losses.size - len(np.unique(losses))
+        positives += np.count_nonzero(labels)
+    assert ties > 1000
+    assert 0 < positives < 20 * 150
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_random_scored_boxes(dtype):
+    ties = 0
+    for seed in range(20):
+        boxes, scores = random_scored_boxes(np.random.default_rng(seed), 2, 30, 3, dtype)
+        assert boxes.shape == (2, 30, 4)
+        assert scores.shape == (2, 30, 3)
+        assert boxes.dtype == scores.dtype == dtype
+        assert ((boxes >= 0) & (boxes <= 1)).all()
+        assert (boxes[..., 2:] >= boxes[..., :2]).all()
+        ties += scores.size - len(np.unique(scores))
+    assert ties > 1000

@@ -1,0 +1,255 @@
+"""Coding: boxes and deltas worked by hand, and the round trip within a derived budget."""
+
+from __future__ import annotations
+
+import re
+from math import e, log
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from reference_numpy.boxes import centers_to_corners, clip, corners_to_centers
+from reference_numpy.coding import decode, encode
+from tests.strategies import FLOATS, anywhere_boxes, dtypes, numbers
+
+NAN, INF = np.nan, np.inf
+UNIT = (1.0, 1.0, 1.0, 1.0)
+ANCHOR = (0.5, 0.5, 0.25, 0.5)
+
+variances = st.sampled_from([(0.1, 0.1, 0.2, 0.2), UNIT, (0.5, 0.25, 2.0, 4.0)])
+
+# --- worked by hand ------------------------------------------------------------------------------
+
+# Each box is written by its centre form. Against ANCHOR, a quarter wide and a half high: the
+# offset of the centre in widths and heights, the logarithm of the ratio of sizes; divided by
+# .1, .1, .2, .2.
+WORKED = {
+    "the anchor itself": (ANCHOR, (0, 0, 0, 0), (0, 0, 0, 0)),
+    "half a width to the right": ((0.625, 0.5, 0.25, 0.5), (0.5, 0, 0, 0), (5, 0, 0, 0)),
+    "a quarter of a height up": ((0.5, 0.375, 0.25, 0.5), (0, -0.25, 0, 0), (0, -2.5, 0, 0)),
+    "twice as wide": ((0.5, 0.5, 0.5, 0.5), (0, 0, log(2), 0), (0, 0, 5 * log(2), 0)),
+    "e times lower": ((0.5, 0.5, 0.25, 0.5 / e), (0, 0, 0, -1), (0, 0, 0, -5)),
+    "all of it": (
+        (0.25, 1.0, 0.125, 2.0),
+        (-1, 1, -log(2), log(4)),
+        (-10, 10, -5 * log(2), 5 * log(4)),
+    ),
+    "wholly outside the picture": ((-2.0, 3.0, 0.25, 0.5), (-10, 5, 0, 0), (-100, 50, 0, 0)),
+}
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("case", WORKED)
+def test_worked_by_hand(case, dtype):
+    box, plain, scaled = (np.array([row], dtype) for row in WORKED[case])
+    anchors = np.array([ANCHOR], dtype)
+    boxes = centers_to_corners(box)
+    close = {"rtol": 0, "atol": 128 * np.finfo(dtype).eps}  # for codes up to 100
+    for codes, options in ((scaled, {}), (plain, {"variances": UNIT})):
+        encoded, decoded = encode(boxes, anchors, **options), decode(codes, anchors, **options)
+        assert (encoded.dtype, decoded.dtype) == (dtype, dtype)
+        np.testing.assert_allclose(encoded, codes, **close, err_msg=case)
+        np.testing.assert_allclose(decoded, boxes, **close, err_msg=case)
+
+
+def test_each_variance_divides_its_own_number():
+    # The box is one anchor to the right and below, and e times as large: 1, 1, 1, 1 undivided.
+    box = np.array([[1.5, 1.5, 1.5, 1.5]]) + np.array([[-1, -1, 1, 1]]) * e / 2
+    anchors = np.array([[0.5, 0.5, 1.0, 1.0]])
+    codes = encode(box, anchors, (0.5, 0.25, 2.0, 4.0))
+    np.testing.assert_allclose(codes, [[2, 4, 1 / 2, 1 / 4]], rtol=1e-14)
+    np.testing.assert_allclose(decode(codes, anchors, (0.5, 0.25, 2.0, 4.0)), box, rtol=1e-14)
+
+
+def test_each_box_has_its_own_anchor():
+    boxes = np.array([[0.0, 0.0, 0.5, 0.5], [0.0, 0.0, 0.5, 0.5]])
+    anchors = np.array([[0.25, 0.25, 0.5, 0.5], [0.5, 0.25, 0.25, 0.5]])
+    codes = encode(boxes, anchors, UNIT)
+    np.testing.assert_allclose(codes, [[0, 0, 0, 0], [-1, 0, log(2), 0]], atol=1e-15)
+    np.testing.assert_allclose(decode(codes, anchors, UNIT), boxes, atol=1e-15)
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_no_boxes(dtype):
+    none = np.zeros((0, 4), dtype)
+    for function in (encode, decode):
+        found = function(none, none)
+        assert (found.dtype, found.shape) == (dtype, (0, 4))
+
+
+# --- laws ----------------------------------------------------------------------------------------
+
+
+@given(st.data(), dtypes, variances)
+def test_decoding_undoes_encoding(data, dtype, variances):
+    # u = eps / 2 is one rounding. NumPy's float32 exp and log err by up to 4 ulp, 8 u.
+    #   centre: rounded itself and in the last sum, 2 u |c|. The offset c - c_a meets two
+    #       roundings on the way in, two times two for the variance and its reciprocal, one
+    #       product with the width: 7 u |c - c_a|.
+    #   size: its own rounding and the quotient's change the logarithm L by 2 u; log, variance
+    #       and reciprocal by (8 + 4) u |L|; then exp 8 u and a product u: (11 + 12 |L|) u size.
+    #   corner: the last sum, u |corner|.
+    boxes = data.draw(anywhere_boxes(dtype, least=1, most=3))
+    anchors = corners_to_centers(
+        data.draw(anywhere_boxes(dtype, least=len(boxes), most=len(boxes)))
+    )
+    codes = encode(boxes, anchors, variances)
+    found = decode(codes, anchors, variances)
+    assert (codes.dtype, found.dtype) == (dtype, dtype)
+
+    exact, own = boxes.astype(np.float64), anchors.astype(np.float64)
+    center, size = np.split(corners_to_centers(exact), 2, axis=1)
+    offset, stretch = np.abs(center - own[:, :2]), np.abs(np.log(size / own[:, 2:]))
+    middle = 2 * np.abs(center) + 7 * offset + size / 2 * (11 + 12 * stretch)
+    budget = 1.01 * np.finfo(dtype).eps / 2 * (np.tile(middle, 2) + np.abs(exact))
+    error = np.abs(found.astype(np.float64) - exact)
+    assert (error <= budget).all(), f"worst {np.max(error / budget):.2f} of the budget"
+
+
+@given(st.data(), dtypes, st.sampled_from([0.25, 0.5, 4.0]))
+def test_codes_do_not_depend_on_the_unit(data, dtype, unit):
+    boxes = data.draw(anywhere_boxes(dtype, least=1, most=2))
+    anchors = corners_to_centers(boxes)[::-1]
+    unit = dtype(unit)  # a power of two, so exact
+    codes = encode(boxes, anchors)
+    np.testing.assert_array_equal(encode(boxes * unit, anchors * unit), codes)
+    np.testing.assert_array_equal(decode(codes, anchors * unit), decode(codes, anchors) * unit)
+
+
+@given(st.data(), dtypes)
+def test_swapping_the_axes_swaps_the_codes(data, dtype):
+    boxes = data.draw(anywhere_boxes(dtype, least=1, most=2))
+    anchors = corners_to_centers(boxes)[::-1]
+    codes, turned = encode(boxes, anchors), [1, 0, 3, 2]
+    np.testing.assert_array_equal(encode(boxes[:, turned], anchors[:, turned]), codes[:, turned])
+    np.testing.assert_array_equal(
+        decode(codes[:, turned], anchors[:, turned]), decode(codes, anchors)[:, turned]
+    )
+
+
+@given(st.data(), dtypes)
+def test_any_finite_deltas_decode_to_numbers_and_clip_into_the_picture(data, dtype):
+    deltas = data.draw(numbers((3, 4), dtype, 2.0**127))
+    found = decode(deltas, np.array([ANCHOR] * 3, dtype))
+    assert found.dtype == dtype
+    assert not np.isnan(found).any()
+    assert (found[:, 2:] >= found[:, :2]).all()
+    clipped = clip(found)
+    assert ((clipped >= 0) & (clipped <= 1)).all()
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize(
+    ("deltas", "expected"),
+    [
+        ((0, 0, 1e9, 0), (-INF, 0.25, INF, 0.75)),
+        ((0, 0, 0, INF), (0.375, -INF, 0.625, INF)),
+        ((0, 0, -1e9, 0), (0.5, 0.25, 0.5, 0.75)),
+        ((0, 0, 0, -INF), (0.375, 0.5, 0.625, 0.5)),
+        ((1e30, 0, 1e9, 0), (-INF, 0.25, INF, 0.75)),
+    ],
+)
+def test_a_huge_stretch_gives_infinity_or_a_line(deltas, expected, dtype):
+    found = decode(np.array([deltas], dtype), np.array([ANCHOR], dtype))
+    assert found.tolist() == [list(expected)]
+
+
+@settings(max_examples=20)
+@given(st.data(), dtypes)
+def test_the_arguments_are_left_alone(data, dtype):
+    boxes = data.draw(anywhere_boxes(dtype))
+    anchors = corners_to_centers(boxes)
+    for array in (boxes, anchors):
+        array.setflags(write=False)
+    encode(boxes, anchors)
+    decode(boxes, anchors)
+
+
+# --- what is refused -----------------------------------------------------------------------------
+
+BOXES = np.array([[0.0, 0.0, 0.5, 0.5], [0.25, 0.25, 0.75, 0.75]])
+ANCHORS = np.array([ANCHOR, ANCHOR])
+
+
+def with_row(array, row):
+    """The array with another last row."""
+    return np.vstack([array[:-1], row])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((BOXES[0], ANCHORS), "boxes: expected shape (N, 4). Received: (4,)"),
+        (
+            (with_row(BOXES, [0.5, 0.25, 0.5, 0.75]), ANCHORS),
+            "boxes[1]: expected xmin < xmax and ymin < ymax. Received: [0.5, 0.25, 0.5, 0.75]",
+        ),
+        (
+            (with_row(BOXES, [0.25, NAN, 0.5, 0.75]), ANCHORS),
+            "boxes[1]: expected four finite numbers. Received: [0.25, nan, 0.5, 0.75]",
+        ),
+    ],
+)
+def test_encode_refuses(arguments, message):
+    with pytest.raises(ValueError, match="^" + re.escape(message) + "$"):
+        encode(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("deltas", "message"),
+    [
+        (BOXES[0], "deltas: expected shape (N, 4). Received: (4,)"),
+        (BOXES[:, :3], "deltas: expected shape (N, 4). Received: (2, 3)"),
+        (
+            with_row(BOXES, [0.0, 0.0, NAN, 1.0]),
+            "deltas[1]: expected four numbers. Received: [0.0, 0.0, nan, 1.0]",
+        ),
+    ],
+)
+def test_decode_refuses(deltas, message):
+    with pytest.raises(ValueError, match="^" + re.escape(message) + "$"):
+        decode(deltas, ANCHORS)
+
+
+@pytest.mark.parametrize("function", [encode, decode])
+@pytest.mark.parametrize(
+    ("anchors", "options", "message"),
+    [
+        (ANCHORS[:1], {}, "anchors: expected shape (2, 4). Received: (1, 4)"),
+        (ANCHORS[0], {}, "anchors: expected shape (2, 4). Received: (4,)"),
+        (ANCHORS[:, :3], {}, "anchors: expected shape (2, 4). Received: (2, 3)"),
+        *[
+            (
+                with_row(ANCHORS, row),
+                {},
+                f"anchors[1]: expected (cx, cy, w, h), finite, w and h above 0. Received: {row}",
+            )
+            for row in [
+                [0.5, 0.5, 0.0, 0.5],
+                [0.5, 0.5, 0.25, -0.5],
+                [NAN, 0.5, 0.25, 0.5],
+                [0.5, 0.5, INF, 0.5],
+            ]
+        ],
+        *[
+            (
+                ANCHORS,
+                {"variances": wrong},
+                f"variances: expected four positive numbers. Received: {wrong}",
+            )
+            for wrong in [
+                (0.1, 0.1, 0.2),
+                (0.1, 0.1, 0.2, 0.2, 0.2),
+                (0.1, 0.1, 0.2, 0.0),
+                (-0.1, 0.1, 0.2, 0.2),
+                (0.1, NAN, 0.2, 0.2),
+                (0.1, 0.1, INF, 0.2),
+            ]
+        ],
+    ],
+)
+def test_both_refuse(function, anchors, options, message):
+    with pytest.raises(ValueError, match="^" + re.escape(message) + "$"):
+        function(BOXES, anchors, **options)

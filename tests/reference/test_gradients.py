@@ -1,0 +1,268 @@
+"""Gradients: by hand at the points where a formula may fail, central differences elsewhere."""
+
+from __future__ import annotations
+
+import re
+from math import exp, log
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reference_numpy.gradients import (
+    focal_gradient,
+    multibox_gradient,
+    sigmoid_cross_entropy_gradient,
+    smooth_l1_gradient,
+    softmax_cross_entropy_gradient,
+)
+from reference_numpy.losses import (
+    focal,
+    sigmoid_cross_entropy,
+    smooth_l1,
+    softmax_cross_entropy,
+)
+from reference_numpy.multibox import multibox
+from tests.strategies import FLOATS, dtypes, numbers
+
+STEP = 2.0**-17
+
+
+def central_differences(function, point):
+    """Slope of the sum of `function` by each element of `point`, over 2 STEP."""
+    slopes = np.empty_like(point)
+    for place in np.ndindex(point.shape):
+        ahead, behind = point.copy(), point.copy()
+        ahead[place] += STEP
+        behind[place] -= STEP
+        slopes[place] = (np.sum(function(ahead)) - np.sum(function(behind))) / (2 * STEP)
+    return slopes
+
+
+def agrees(gradient, function, point, bend=0.0):
+    """A gradient is the slope of its function.
+
+    A central difference errs by STEP² / 6 times the third derivative (below 10 in all of these),
+    by eps / STEP times the value (below 100), 3e-9 together, and by STEP / 2 times `bend`, the
+    jump of the second derivative nearby.
+    """
+    np.testing.assert_allclose(
+        gradient, central_differences(function, point), rtol=0, atol=4e-9 + bend * STEP / 2
+    )
+
+
+# --- against central differences -----------------------------------------------------------------
+
+
+@given(st.data())
+def test_smooth_l1_gradient_is_its_slope(data):
+    predicted, target = data.draw(numbers((2, 5), np.float64, 4.0))
+    gradient = smooth_l1_gradient(predicted, target)
+    agrees(gradient, lambda point: smooth_l1(point, target), predicted, bend=1)
+
+
+@given(st.data())
+def test_softmax_cross_entropy_gradient_is_its_slope(data):
+    logits = data.draw(numbers((3, 4), np.float64, 8.0))
+    labels = np.array([data.draw(st.integers(0, 3)), 0, 3])
+    gradient = softmax_cross_entropy_gradient(logits, labels)
+    agrees(gradient, lambda point: softmax_cross_entropy(point, labels), logits)
+
+
+@given(st.data())
+def test_sigmoid_cross_entropy_gradient_is_its_slope(data):
+    logits = data.draw(numbers(6, np.float64, 8.0))
+    targets = np.array([0, 1, 0.25, 0.5, 0, 1])
+    gradient = sigmoid_cross_entropy_gradient(logits, targets)
+    agrees(gradient, lambda point: sigmoid_cross_entropy(point, targets), logits)
+
+
+@pytest.mark.parametrize("gamma", [0.0, 1.0, 1.5, 2.0, 5.0])
+@given(st.data(), st.sampled_from([0.25, 0.5, 1.0]))
+def test_focal_gradient_is_its_slope(gamma, data, alpha):
+    logits = data.draw(numbers(4, np.float64, 8.0))
+    targets = np.array([0.0, 1.0, 0.0, 1.0])
+    gradient = focal_gradient(logits, targets, alpha, gamma)
+    agrees(gradient, lambda point: focal(point, targets, alpha, gamma), logits)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"box_weight": 2.5}, {"negative_ratio": 1.0}, {"min_negatives": 4}],
+    ids=lambda options: str(options),
+)
+@pytest.mark.parametrize("labels", [[[2, 0, 0, 0, 1], [0, 0, 0, 1, 0]], np.zeros((2, 5), int)])
+def test_multibox_gradient_is_its_slope(labels, options):
+    # Losses of random logits differ by more than STEP, so the mined anchors stay the same.
+    labels, generator = np.array(labels), np.random.default_rng(7)
+    deltas, targets = 2 * generator.standard_normal((2, 2, 5, 4))
+    logits = generator.standard_normal((2, 5, 3))
+    losses = np.sort(softmax_cross_entropy(logits, labels), axis=None)
+    assert np.diff(losses).min() > 4 * STEP
+
+    by_deltas, by_logits = multibox_gradient(deltas, logits, targets, labels, **options)
+    total = {
+        "deltas": lambda point: multibox(point, logits, targets, labels, **options).total,
+        "logits": lambda point: multibox(deltas, point, targets, labels, **options).total,
+    }
+    agrees(by_deltas, total["deltas"], deltas)
+    agrees(by_logits, total["logits"], logits)
+
+
+# --- by hand -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize(
+    ("distance", "expected"),
+    [
+        (0, 0),
+        (-0.0, 0),
+        (0.5, 0.5),
+        (-0.25, -0.25),
+        (1, 1),  # where the two halves meet
+        (-1, -1),
+        (3, 1),
+        (-1e30, -1),
+    ],
+)
+def test_smooth_l1_gradient(distance, expected, dtype):
+    distance, zero = np.array([distance], dtype), np.zeros(1, dtype)
+    found = smooth_l1_gradient(distance, zero)
+    assert (found.dtype, found.tolist()) == (dtype, [expected])
+    assert smooth_l1_gradient(zero, distance).tolist() == [-expected]
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize(
+    ("logits", "label", "expected"),
+    [
+        ([0, 0], 0, [-1 / 2, 1 / 2]),
+        ([log(1), log(2), log(5)], 1, [1 / 8, -6 / 8, 5 / 8]),
+        ([1000, -1000], 0, [0, 0]),  # certain and right
+        ([1000, -1000], 1, [1, -1]),  # certain and wrong
+        ([1000, 1000, -1000], 0, [-1 / 2, 1 / 2, 0]),
+    ],
+)
+def test_softmax_cross_entropy_gradient(logits, label, expected, dtype):
+    found = softmax_cross_entropy_gradient(np.array([logits], dtype), np.array([label]))
+    assert found.dtype == dtype
+    np.testing.assert_allclose(found, [expected], rtol=0, atol=2 * np.finfo(dtype).eps)
+
+
+# Logit, target; the gradient of sigmoid cross-entropy, and of focal loss with alpha 1/4 for gamma
+# 0, 1, 2. At p = 1/2: -α (1/2)^γ (γ log(1/2) / 2 - 1/2) and so on; with α 3/4 if the target is 0.
+HALF = log(2) / 2
+BINARY = [
+    (0, 1, -1 / 2, [-1 / 8, -(HALF + 1 / 2) / 8, -(2 * HALF + 1 / 2) / 16]),
+    (0, 0, 1 / 2, [3 / 8, 3 * (HALF + 1 / 2) / 8, 3 * (2 * HALF + 1 / 2) / 16]),
+    # Certain and right: nothing left to learn, whatever 0 ** gamma is.
+    (1000, 1, 0, [0, 0, 0]),
+    (-1000, 0, 0, [0, 0, 0]),
+    # Certain and wrong: p log p is 0, not NaN, and 1 - p is 1.
+    (-1000, 1, -1, [-1 / 4] * 3),
+    (1000, 0, 1, [3 / 4] * 3),
+]
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize(("logit", "target", "expected", "weighed"), BINARY)
+def test_sigmoid_and_focal_gradients(logit, target, expected, weighed, dtype):
+    arguments = np.array([logit], dtype), np.array([target], dtype)
+    close = {"rtol": 4 * np.finfo(dtype).eps, "atol": 0}
+    found = sigmoid_cross_entropy_gradient(*arguments)
+    assert found.dtype == dtype
+    np.testing.assert_allclose(found, [expected], **close)
+    for gamma, value in zip((0.0, 1.0, 2.0), weighed, strict=True):
+        found = focal_gradient(*arguments, gamma=gamma)
+        assert found.dtype == dtype
+        np.testing.assert_allclose(found, [value], **close, err_msg=f"gamma {gamma}")
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_what_is_almost_right_still_has_a_gradient(dtype):
+    # 1 - p = e^-40 / (1 + e^-40) is below eps: 1 - p computed as such would be 0.
+    found = focal_gradient(np.array([40.0], dtype), np.ones(1, dtype), alpha=1.0, gamma=0.0)
+    np.testing.assert_allclose(found, [-exp(-40)], rtol=16 * np.finfo(dtype).eps)
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_multibox_gradient(dtype):
+    # Two pictures of two anchors and two classes, all undecided: softmax 1/2. One positive in
+    # the first picture, its negative mined; two in the second; the third picture counts nothing.
+    labels = np.array([[1, 0], [1, 1], [0, 0]])
+    logits = np.zeros((3, 2, 2), dtype)
+    deltas, targets = np.zeros((3, 2, 4), dtype), np.zeros((3, 2, 4), dtype)
+    deltas[0] = [[0.5, -2, 0, 1], [9, 9, 9, 9]]
+    targets[1, 1] = [-0.75, 0, 0, 3]
+    by_deltas, by_logits = multibox_gradient(deltas, logits, targets, labels, box_weight=2.0)
+
+    nothing, up, down = [0, 0], [-1 / 2, 1 / 2], [1 / 2, -1 / 2]
+    expected_logits = np.array([[down, up], [down, down], [nothing, nothing]]) / 3
+    expected_deltas = np.zeros((3, 2, 4))
+    expected_deltas[0, 0] = [0.5, -1, 0, 1]
+    expected_deltas[1, 1] = [0.75, 0, 0, -1]
+    expected_deltas *= 2 / 3
+    for found, expected in ((by_deltas, expected_deltas), (by_logits, expected_logits)):
+        assert (found.dtype, found.shape) == (dtype, expected.shape)
+        np.testing.assert_allclose(found, expected, rtol=2 * np.finfo(dtype).eps)
+
+
+@pytest.mark.parametrize("minimum", [0, 1])
+def test_without_positives_only_a_minimum_of_negatives_has_a_gradient(minimum):
+    zeros = np.zeros((2, 3, 4))
+    by_deltas, by_logits = multibox_gradient(
+        zeros + 5, np.zeros((2, 3, 2)), zeros, np.zeros((2, 3), int), min_negatives=minimum
+    )
+    assert not by_deltas.any()
+    # The first anchor of each picture, over max(1, 0).
+    expected = np.zeros((2, 3, 2))
+    expected[:, 0] = minimum * np.array([-1 / 2, 1 / 2])
+    assert by_logits.tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize("shape", [(0, 3), (2, 0)])
+def test_nothing_has_no_gradient(shape):
+    by_deltas, by_logits = multibox_gradient(
+        np.zeros((*shape, 4)), np.zeros((*shape, 2)), np.zeros((*shape, 4)), np.zeros(shape, int)
+    )
+    assert (by_deltas.shape, by_logits.shape) == ((*shape, 4), (*shape, 2))
+
+
+# --- laws ----------------------------------------------------------------------------------------
+
+
+@given(st.data(), dtypes)
+def test_a_constant_added_to_all_logits_has_no_slope(data, dtype):
+    logits = data.draw(numbers((3, 4), dtype, 100.0))
+    found = softmax_cross_entropy_gradient(logits, np.array([0, 1, 3]))
+    assert found.dtype == dtype
+    np.testing.assert_allclose(found.sum(axis=-1), 0, atol=4 * np.finfo(dtype).eps)
+    assert (np.abs(found) <= 1).all()
+
+
+@given(st.data(), dtypes, st.sampled_from([0.0, 1.0, 2.0, 3.5]))
+def test_finite_logits_never_give_nan(data, dtype, gamma):
+    logits = data.draw(numbers((2, 2), dtype, 2.0**120))
+    targets = np.array([[0, 1], [1, 0]], dtype)
+    for found in (
+        smooth_l1_gradient(logits, targets),
+        softmax_cross_entropy_gradient(logits, np.array([0, 1])),
+        sigmoid_cross_entropy_gradient(logits, targets),
+        focal_gradient(logits, targets, gamma=gamma),
+    ):
+        assert (found.dtype, found.shape) == (dtype, (2, 2))
+        assert (np.abs(found) <= 1 + gamma).all()  # false for NaN
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        ([0, 3], "labels[1]: expected 0 to 2. Received: 3"),
+        ([-1, 0], "labels[0]: expected 0 to 2. Received: -1"),
+    ],
+)
+def test_labels_out_of_range_are_refused(labels, message):
+    with pytest.raises(ValueError, match="^" + re.escape(message) + "$"):
+        softmax_cross_entropy_gradient(np.zeros((2, 3)), np.array(labels))

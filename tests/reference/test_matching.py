@@ -1,0 +1,294 @@
+"""Matching: IoU matrices a person can read, laws, and a literal brute force."""
+
+from __future__ import annotations
+
+import re
+from itertools import product
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from reference_numpy.boxes import centers_to_corners, pairwise_iou
+from reference_numpy.matching import UNMATCHED, bipartite, match
+from tests.strategies import FLOATS, dtypes, grid_boxes, iou_matrices
+
+_ = UNMATCHED
+NAN = np.nan
+
+thresholds = st.sampled_from([0.25, 0.5, 0.75, 1.0])
+
+# --- worked by hand ------------------------------------------------------------------------------
+
+# Rows are objects, columns anchors; then the anchor of each object, and, at threshold .5, the
+# object of each anchor.
+WORKED = {
+    "one object": ([[0.2, 0.6, 0.4]], [1], [_, 0, _]),
+    "best is below the threshold": ([[0.2, 0.3, 0.1]], [1], [_, 0, _]),
+    "the threshold exactly is enough": ([[0.7, 0.5, 0.4999]], [0], [0, 0, _]),
+    "tie of anchors: the lowest": ([[0.3, 0.4, 0.4]], [1], [_, 0, _]),
+    "tie of objects: the lowest": ([[0.4], [0.4]], [0, _], [0]),
+    "tie of pairs: object before anchor": ([[0.0, 0.4], [0.4, 0.0]], [1, 0], [1, 0]),
+    "tie in the second step: the lowest object": (
+        [[0.9, 0.0, 0.6], [0.0, 0.9, 0.6]],
+        [0, 1],
+        [0, 1, 0],
+    ),
+    "the second step takes the best object": (
+        [[0.9, 0.0, 0.6], [0.0, 0.9, 0.7]],
+        [0, 1],
+        [0, 1, 1],
+    ),
+    "two objects, one best anchor: both get one": ([[0.8, 0.3], [0.9, 0.1]], [1, 0], [1, 0]),
+    "the first step takes from an anchor's best object": (
+        # Anchor 1 overlaps object 0 more, but is all that object 1 has.
+        [[0.9, 0.8], [0.7, 0.6]],
+        [0, 1],
+        [0, 1],
+    ),
+    "the largest of all first, not the first object": (
+        # Object by object, 0 would take anchor 0 and leave .1 to object 1.
+        [[0.5, 0.4], [0.6, 0.1]],
+        [1, 0],
+        [1, 0],
+    ),
+    "three in a chain": (
+        # .9 takes anchor 0, so object 0 goes to anchor 1 (.7 > .6), so object 2 to anchor 2.
+        [[0.8, 0.7, 0.1], [0.9, 0.1, 0.1], [0.1, 0.6, 0.2]],
+        [1, 0, 2],
+        [1, 0, 2],
+    ),
+    "duplicates": ([[0.8, 0.6, 0.55]] * 2, [0, 1], [0, 1, 0]),
+    "more objects than anchors": ([[0.2], [0.4], [0.3]], [_, 0, _], [1]),
+    "no overlap, no anchor": ([[0.0, 0.0], [0.0, 0.3]], [_, 1], [_, 1]),
+    "left without an overlapping anchor": ([[0.3, 0.0], [0.4, 0.0]], [_, 0], [1, _]),
+    "the least overlap is one": ([[0.0, 1e-30]], [1], [_, 0]),
+    "exact": ([[1.0, 1.0], [0.0, 1.0]], [0, 1], [0, 1]),
+    "no overlap at all": ([[0.0, 0.0]], [_], [_, _]),
+    "no objects": (np.zeros((0, 3)), [], [_, _, _]),
+    "no anchors": (np.zeros((2, 0)), [_, _], []),
+    "nothing": (np.zeros((0, 0)), [], []),
+    # Where programs disagree; these are Caffe's answers.
+    "A": ([[0.4, 0.35, 0.0], [0.6, 0.1, 0.0]], [1, 0], [1, 0, _]),
+    "B": ([[0.6, 0.1, 0.0], [0.4, 0.35, 0.0]], [0, 1], [0, 1, _]),
+    "C": ([[0.0, 0.7, 0.6], [0.0, 0.0, 0.0]], [1, _], [_, 0, 0]),
+    "D": ([[0.7, 0.6, 0.2], [0.7, 0.6, 0.2]], [0, 1], [0, 1, _]),
+    "an object that overlaps nothing beside one that does": (
+        [[0.0, 0.45, 0.0], [0.0, 0.0, 0.0]],
+        [1, _],
+        [_, 0, _],
+    ),
+}
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("case", WORKED)
+def test_worked_by_hand(case, dtype):
+    iou, anchor_of_object, object_of_anchor = WORKED[case]
+    iou = np.array(iou, dtype)
+    for found, expected in (
+        (bipartite(iou), anchor_of_object),
+        (match(iou, 0.5), object_of_anchor),
+    ):
+        assert found.dtype == np.int64
+        assert found.tolist() == expected, case
+
+
+@pytest.mark.parametrize(
+    ("threshold", "expected"),
+    [
+        (0.1, [0, 0, 0, 0]),
+        (0.3, [0, 0, 0, 0]),
+        (0.30001, [0, 0, _, 0]),
+        (0.7, [0, 0, _, _]),
+        (1.0, [0, _, _, _]),  # the best anchor alone
+    ],
+)
+def test_the_threshold_decides_in_the_second_step_only(threshold, expected):
+    assert match(np.array([[0.8, 0.7, 0.3, 0.5]]), threshold).tolist() == expected
+
+
+@pytest.mark.parametrize("threshold", [0.1, 0.3, 0.6, 0.7, 1 / 3])
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_the_threshold_is_compared_in_the_dtype_of_the_iou(threshold, dtype):
+    # In float32 .7 is smaller than .7 and 1/3 larger than 1/3; both meet their threshold.
+    met = dtype(threshold)
+    iou = np.array([[0.9, met, np.nextafter(met, dtype(0))]], dtype)
+    assert match(iou, threshold).tolist() == [0, 0, _]
+    assert match(iou, np.float64(threshold)).tolist() == [0, 0, _]
+
+
+# --- laws ----------------------------------------------------------------------------------------
+
+
+@given(st.data(), dtypes, thresholds)
+def test_every_decision_is_what_the_rule_says(data, dtype, threshold):
+    iou = data.draw(iou_matrices(dtype))
+    first, found = bipartite(iou), match(iou, threshold)
+
+    assert (first.shape, found.shape) == (iou.shape[:1], iou.shape[1:])
+    taken = first[first != UNMATCHED]
+    assert len(set(taken)) == len(taken), "an anchor was given twice"
+    for index, anchor in enumerate(first):
+        if anchor != UNMATCHED:
+            assert iou[index, anchor] > 0, "a pair that does not overlap"
+            assert found[anchor] == index, "the second step took an anchor from the first"
+        else:
+            left = np.delete(iou[index], taken)
+            assert not left.any(), f"object {index} overlaps an anchor that nobody took"
+    for anchor, index in enumerate(found):
+        if anchor not in taken:
+            column = iou[:, anchor].tolist()
+            best = max(column, default=0)
+            assert index == (column.index(best) if best >= threshold else UNMATCHED)
+
+
+@given(st.data(), dtypes, thresholds)
+def test_objects_that_overlap_nothing_change_nothing(data, dtype, threshold):
+    # As the padding of a batch: rows of zeros, behind the others or among them.
+    iou = data.draw(iou_matrices(dtype))
+    place = data.draw(st.integers(0, len(iou)))
+    padded = np.insert(iou, [place, len(iou)], 0, axis=0)
+    rows = np.delete(np.arange(len(iou) + 2), [place, len(iou) + 1])
+
+    expected = match(iou, threshold)
+    matched = expected != UNMATCHED
+    expected[matched] = rows[expected[matched]]
+    assert match(padded, threshold).tolist() == expected.tolist()
+
+
+@given(st.data(), dtypes, thresholds)
+def test_anchors_that_overlap_nothing_change_nothing(data, dtype, threshold):
+    iou = data.draw(iou_matrices(dtype))
+    place = data.draw(st.integers(0, iou.shape[1]))
+    found = match(np.insert(iou, place, 0, axis=1), threshold)
+    assert found[place] == UNMATCHED
+    assert np.delete(found, place).tolist() == match(iou, threshold).tolist()
+
+
+@given(st.data(), dtypes)
+def test_a_lower_threshold_only_adds(data, dtype):
+    iou = data.draw(iou_matrices(dtype))
+    strict, loose = match(iou, 0.75), match(iou, 0.25)
+    kept = strict != UNMATCHED
+    assert loose[kept].tolist() == strict[kept].tolist()
+
+
+@given(st.data(), dtypes, thresholds)
+def test_without_ties_the_order_of_objects_and_anchors_does_not_count(data, dtype, threshold):
+    shape = data.draw(st.tuples(st.integers(1, 3), st.integers(1, 4)))
+    ranks = data.draw(st.permutations(range(1, 1 + np.prod(shape))))
+    iou = np.reshape(ranks, shape).astype(dtype) / dtype(16)
+    rows = np.array(data.draw(st.permutations(range(shape[0]))))
+    columns = np.array(data.draw(st.permutations(range(shape[1]))))
+
+    expected = match(iou, threshold)[columns]
+    found = match(iou[rows][:, columns], threshold)
+    matched = found != UNMATCHED
+    found[matched] = rows[found[matched]]
+    assert found.tolist() == expected.tolist()
+
+
+@given(st.data(), dtypes)
+def test_objects_with_an_anchor_of_their_own_are_all_found(data, dtype):
+    # Each object is an anchor exactly. Equal objects share the anchors equal to them.
+    anchors = data.draw(grid_boxes(dtype, least=1, most=6))
+    rows = data.draw(st.lists(st.sampled_from(range(len(anchors))), max_size=4, unique=True))
+    iou = pairwise_iou(anchors[rows], anchors)
+    own = bipartite(iou)
+    assert (iou[np.arange(len(rows)), own] == 1).all()
+    assert sorted(set(match(iou)) - {UNMATCHED}) == list(range(len(rows)))
+
+
+@settings(max_examples=20)
+@given(st.data(), dtypes)
+def test_the_argument_is_left_alone(data, dtype):
+    iou = data.draw(iou_matrices(dtype))
+    iou.setflags(write=False)
+    match(iou)
+    bipartite(iou)
+
+
+def test_objects_outside_the_picture_get_what_they_overlap():
+    # In quarters: the anchor reaches beyond the border and there meets object 0 (1/4 of its
+    # area of 16, 4 / (16 + 4 - 4)). Object 1 is farther out.
+    anchors = centers_to_corners(np.array([[0.0, 0.5, 1.0, 1.0], [1.0, 0.5, 0.5, 0.5]]))
+    objects = np.array([[-0.5, 0.0, 0.0, 0.5], [-2.0, 0.0, -1.0, 1.0]])
+    iou = pairwise_iou(objects, anchors)
+    assert iou.tolist() == [[0.25, 0.0], [0.0, 0.0]]
+    assert match(iou).tolist() == [0, _]
+
+
+# --- a literal brute force -----------------------------------------------------------------------
+
+
+def brute_force_bipartite(iou) -> list[int]:
+    """The best pair of all that is left, until none overlaps."""
+    objects, anchors = map(set, map(range, iou.shape))
+    anchor_of_object = [UNMATCHED] * len(objects)
+    while pairs := [(-iou[i, j], i, j) for i in objects for j in anchors if iou[i, j] > 0]:
+        _, i, j = min(pairs)
+        anchor_of_object[i] = j
+        objects.remove(i)
+        anchors.remove(j)
+    return anchor_of_object
+
+
+def brute_force_match(iou, threshold) -> list[int]:
+    own = brute_force_bipartite(iou)
+    object_of_anchor = []
+    for anchor, column in enumerate(iou.T.tolist()):
+        if anchor in own:
+            object_of_anchor.append(own.index(anchor))
+        elif column and max(column) >= threshold:
+            object_of_anchor.append(column.index(max(column)))
+        else:
+            object_of_anchor.append(UNMATCHED)
+    return object_of_anchor
+
+
+@given(st.data(), dtypes, thresholds)
+def test_equals_the_brute_force(data, dtype, threshold):
+    iou = data.draw(iou_matrices(dtype))
+    assert bipartite(iou).tolist() == brute_force_bipartite(iou)
+    assert match(iou, threshold).tolist() == brute_force_match(iou, threshold)
+
+
+@pytest.mark.parametrize("shape", [(2, 3), (3, 2)])
+def test_equals_the_brute_force_on_every_small_matrix_of_three_values(shape):
+    for cells in product([0.0, 0.25, 0.5], repeat=6):
+        iou = np.reshape(cells, shape)
+        assert match(iou, 0.5).tolist() == brute_force_match(iou, 0.5), iou
+
+
+# --- what is refused -----------------------------------------------------------------------------
+
+FINE = np.array([[0.5, 0.25]])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((FINE[0],), "iou: expected shape (objects, anchors). Received: (2,)"),
+        ((FINE[None],), "iou: expected shape (objects, anchors). Received: (1, 1, 2)"),
+        (
+            (np.array([[0, 0.1], [0.2, NAN]]),),
+            "iou[1, 1]: expected a number in [0, 1]. Received: nan",
+        ),
+        (
+            (np.array([[0, 1.5], [NAN, 0]]),),
+            "iou[0, 1]: expected a number in [0, 1]. Received: 1.5",
+        ),
+        ((np.array([[0.5], [-0.25]]),), "iou[1, 0]: expected a number in [0, 1]. Received: -0.25"),
+        ((np.array([[np.inf]]),), "iou[0, 0]: expected a number in [0, 1]. Received: inf"),
+        ((FINE, 0.0), "threshold: expected a number in (0, 1]. Received: 0.0"),
+        ((FINE, -0.5), "threshold: expected a number in (0, 1]. Received: -0.5"),
+        ((FINE, 1.5), "threshold: expected a number in (0, 1]. Received: 1.5"),
+        ((FINE, NAN), "threshold: expected a number in (0, 1]. Received: nan"),
+        ((np.zeros((0, 2)), 2.0), "threshold: expected a number in (0, 1]. Received: 2.0"),
+    ],
+)
+def test_match_refuses(arguments, message):
+    with pytest.raises(ValueError, match="^" + re.escape(message) + "$"):
+        match(*arguments)
