@@ -1,0 +1,177 @@
+"""How a benchmark is run, and the one table at the end.
+
+A result is checked, then timed. pytest-benchmark measures and writes JSON; its own tables, one a
+load, are replaced by one that shows the implementations side by side.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+import warnings
+from collections.abc import Callable
+from importlib.metadata import version
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+from benchmarks.table import Row, table
+from benchmarks.workloads import Load, Runner, is_quick
+
+# Rounds of a timing: as many as fit into the seconds, within the limits.
+SECONDS = 0.5
+LEAST_ROUNDS, MOST_ROUNDS = 3, 200
+
+ROWS = pytest.StashKey[list[Row]]()
+LOAD_AVERAGE = pytest.StashKey[float | None]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.option.benchmark_quiet = True
+    # What is wrong is not timed; that is no second error.
+    config.addinivalue_line("filterwarnings", "ignore:Benchmark fixture was not used")
+    config.stash[ROWS] = []
+    config.stash[LOAD_AVERAGE] = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+
+
+def pytest_sessionstart() -> None:
+    # Raised while the run ends, it would hide the failures that left nothing to save.
+    warnings.filterwarnings("default", "Not saving anything")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Without timing, a corner of the grid is enough to see that everything runs and agrees."""
+    if not config.getoption("benchmark_disable"):
+        return
+
+    def is_left_out(item: pytest.Item) -> bool:
+        load = item.callspec.params.get("load") if hasattr(item, "callspec") else None
+        return isinstance(load, Load) and not is_quick(load)
+
+    left_out = [item for item in items if is_left_out(item)]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in left_out]
+
+
+class Traced:
+    """A function that counts how often Python runs it: in a graph, only while it is traced."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.function = function
+        self.runs = 0
+
+    def __call__(self, *arguments: Any) -> Any:
+        self.runs += 1
+        return self.function(*arguments)
+
+
+Timed = Callable[..., None]
+
+
+@pytest.fixture
+def timed(benchmark: Any, pytestconfig: pytest.Config) -> Timed:
+    """A function that checks what a load gives in one implementation, and then times it."""
+
+    def run(
+        load: Load,
+        runner: Runner,
+        function: Callable[..., Any],
+        arguments: tuple[np.ndarray, ...],
+        check: Callable[[Any], int],
+        pairs: int | None = None,
+    ) -> None:
+        """Check, then time.
+
+        Args:
+            load: What is done.
+            runner: How it is done.
+            function: From `arguments` to a result. For Keras, of tensors: it is put into the
+                runner's mode, and its result is brought back to NumPy within the time measured,
+                which waits for the device.
+            arguments: Made before, and for Keras moved to the device before.
+            check: Fails if the result is wrong, and returns how many near-ties it excused.
+            pairs: What the load has to look at.
+        """
+        traced = Traced(function)
+        device = "cpu"
+        if runner.implementation == "keras":
+            from keras_impl.backend_tensorflow import in_mode
+
+            device = keras_device()
+            arguments = tuple(map(keras.ops.convert_to_tensor, arguments))
+            call = in_mode(traced, runner.mode)
+        else:
+            call = traced
+
+        result = call(*arguments)  # traces and compiles
+        excused = check(result)
+
+        rounds = LEAST_ROUNDS
+        if benchmark.enabled:
+            start = time.perf_counter()
+            call(*arguments)
+            rounds = int(SECONDS / (time.perf_counter() - start))
+            rounds = max(LEAST_ROUNDS, min(MOST_ROUNDS, rounds))
+        runs = traced.runs
+        benchmark.group = f"{load.operation} {load}"
+        benchmark.has_error = True  # keeps a timing out of the JSON until the last line below
+        last = benchmark.pedantic(call, arguments, rounds=rounds)
+        assert runner.mode not in {"graph", "xla"} or traced.runs == runs, "traced while timed"
+        assert_same(result, last)
+        if benchmark.enabled:
+            median = benchmark.stats.stats.median
+            info = {
+                "operation": load.operation,
+                "implementation": runner.implementation,
+                "mode": runner.mode,
+                "device": device,
+                "anchors": load.anchors,
+                "objects": load.objects,
+                "batch": load.batch,
+                "pairs_per_second": None if pairs is None else pairs / median,
+            }
+            benchmark.extra_info.update(info)
+            pytestconfig.stash[ROWS].append(Row(info, median, excused))
+        benchmark.has_error = False
+
+    return run
+
+
+def keras_device() -> str:
+    """Where TensorFlow puts its work: an accelerator if it sees one."""
+    kinds = [device.partition(":")[0] for device in keras.distribution.list_devices()]
+    return next((kind for kind in kinds if kind != "cpu"), "cpu")
+
+
+def assert_same(first: Any, second: Any) -> None:
+    """Two results of one call, bit for bit."""
+    if isinstance(first, dict):
+        first, second = list(first.values()), list(second.values())
+    if isinstance(first, list | tuple):
+        assert len(first) == len(second)
+        for one, other in zip(first, second, strict=True):
+            assert_same(one, other)
+    else:
+        assert np.array_equal(first, second), "the last timed call gave another result"
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    rows = config.stash[ROWS]
+    if not rows:
+        return
+    write = terminalreporter.write_line
+    terminalreporter.section("benchmarks")
+    for line in table(rows):
+        write(line)
+    load_average = config.stash[LOAD_AVERAGE]
+    busy = "unknown" if load_average is None else f"{load_average:.1f}"
+    software = ", ".join(f"{name} {version(name)}" for name in ("numpy", "tensorflow", "keras"))
+    write("")
+    write(f"{os.cpu_count()} processors, load average {busy} before the run; {software}")
+    excused = sum(row.excused for row in rows)
+    proven = ", each a proven near-tie" if excused else ""
+    write(f"decided otherwise than the reference in {excused} pictures{proven}")

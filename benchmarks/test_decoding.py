@@ -1,0 +1,51 @@
+"""Decoding and suppression: from the head outputs of a batch to its detections.
+
+`decoding` reads heads of a trained network, `decoding-hard` those of an untrained one. A pair is
+an anchor and a class.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache, partial
+from typing import Any
+
+import numpy as np
+
+import keras_impl.detection
+import reference_numpy.detection
+from benchmarks.agreement import check_detections
+from benchmarks.workloads import REFERENCE, Load, Runner, decoding_work, grid
+from reference_numpy.detection import Detections
+
+
+def by_reference(anchors: np.ndarray, deltas: np.ndarray, logits: np.ndarray) -> list[Detections]:
+    detect = reference_numpy.detection.detect
+    return [detect(*picture, anchors) for picture in zip(deltas, logits, strict=True)]
+
+
+def by_keras(anchors: np.ndarray, deltas: Any, logits: Any) -> keras_impl.detection.Detections:
+    return keras_impl.detection.detect(deltas, logits, anchors)
+
+
+@lru_cache(maxsize=1)
+def right(load: Load) -> list[Detections]:
+    work = decoding_work(load)
+    return by_reference(work.anchors, work.deltas, work.logits)
+
+
+@grid("decoding", "decoding-hard")
+def test_decoding(load: Load, runner: Runner, timed):
+    work = decoding_work(load)
+
+    def check(found: Any) -> int:
+        # The reference is what the others are compared with.
+        return 0 if runner == REFERENCE else check_detections(found, right(load), work)
+
+    timed(
+        load,
+        runner,
+        partial(by_reference if runner == REFERENCE else by_keras, work.anchors),
+        (work.deltas, work.logits),
+        check,
+        pairs=load.batch * load.anchors * (work.logits.shape[-1] - 1),
+    )

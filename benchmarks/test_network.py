@@ -1,0 +1,35 @@
+"""The forward pass of the digit detector: one picture, as a graph.
+
+Not under XLA: on a CPU its convolutions are not oneDNN's, and a pass takes several times as long
+(`keras_impl.ssd` decides so). Not by the reference, which has no network. There are no objects
+and no pairs, and what is said of each anchor is checked against the same model run eagerly.
+"""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+
+from benchmarks.workloads import NETWORK, SEED, Runner
+from keras_impl.ssd import SSD
+
+
+def test_network(timed):
+    keras.utils.set_random_seed(SEED)
+    model = SSD(NETWORK.layout, classes=10, alpha=0.35)
+    pictures = np.random.default_rng(SEED).uniform(-1, 1, (NETWORK.batch, *model.input_shape[1:]))
+
+    def forward(images):
+        return model(images, training=False)
+
+    def check(found: dict[str, np.ndarray]) -> int:
+        expected = forward(pictures.astype(np.float32))
+        assert found.keys() == expected.keys() == {"deltas", "logits"}
+        for name, width in (("deltas", 4), ("logits", model.classes + 1)):
+            right = keras.ops.convert_to_numpy(expected[name])
+            assert found[name].shape == right.shape == (NETWORK.batch, NETWORK.anchors, width)
+            error = np.abs(found[name] - right).max()
+            assert error <= 1e-5 * np.abs(right).max(), f"{name}: off by {error}"
+        return 0
+
+    timed(NETWORK, Runner("keras", "graph"), forward, (pictures.astype(np.float32),), check)

@@ -1,0 +1,109 @@
+"""The grid: which loads are timed, and by whom. What a load holds: `reference_numpy.workloads`.
+
+A load is written batch x objects x anchors, as in "8x32x8732".
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import NamedTuple
+
+import pytest
+
+from reference_numpy import workloads
+from reference_numpy.anchors import make_anchors
+from reference_numpy.conventions import LAYOUTS
+
+SEED = 0
+ANCHORS = ("ssd_mobilenet300", "ssd300")  # layouts of 1917 and 8732 anchors
+OBJECTS = (1, 8, 32, 100)
+# One picture, as when a camera is read; a small and a large batch, as in training. Nobody decodes
+# 32 pictures at once, and a compilation for them takes seconds.
+BATCHES = {"matching": (1, 8, 32), "decoding": (1, 8), "decoding-hard": (1, 8)}
+# Where the heads are unsure everywhere, how many objects there are changes nothing.
+HARD_OBJECTS = (8,)
+# Eagerly every operation of every step of a loop is called from Python: up to seconds a picture.
+LARGEST_EAGER_BATCH = 1
+
+
+class Load(NamedTuple):
+    """One size of one operation; the network has no objects."""
+
+    operation: str
+    layout: str
+    objects: int | None
+    batch: int
+
+    @property
+    def anchors(self) -> int:
+        return len(make_anchors(LAYOUTS[self.layout]))
+
+    def __str__(self) -> str:
+        sizes = (self.batch, self.objects, self.anchors)
+        return "x".join(str(size) for size in sizes if size is not None)
+
+
+class Runner(NamedTuple):
+    """Who does the work, and how."""
+
+    implementation: str
+    mode: str
+
+    def __str__(self) -> str:
+        return f"{self.implementation} {self.mode}"
+
+
+REFERENCE = Runner("reference", "host")
+RUNNERS = (REFERENCE, *(Runner("keras", mode) for mode in ("eager", "graph", "xla")))
+
+NETWORK = Load("network", "digits224", None, 1)
+
+
+def loads(operation: str) -> list[Load]:
+    objects = HARD_OBJECTS if operation == "decoding-hard" else OBJECTS
+    return [
+        Load(operation, layout, count, batch)
+        for layout in ANCHORS
+        for count in objects
+        for batch in BATCHES[operation]
+    ]
+
+
+def grid(*operations: str) -> pytest.MarkDecorator:
+    """Parametrise a test with `load` and `runner`; all runners of a load follow each other."""
+    return pytest.mark.parametrize(
+        ("load", "runner"),
+        [
+            pytest.param(
+                load, runner, id=f"{load.operation}-{load}-{str(runner).replace(' ', '-')}"
+            )
+            for operation in operations
+            for load in loads(operation)
+            for runner in RUNNERS
+            if runner.mode != "eager" or load.batch <= LARGEST_EAGER_BATCH
+        ],
+    )
+
+
+def is_quick(load: Load) -> bool:
+    """Whether a load is in the corner of the grid that `--benchmark-disable` checks."""
+    return load.objects is None or (load.layout, load.objects, load.batch) == (ANCHORS[0], 8, 1)
+
+
+# The runners of a load share its numbers; the next load needs others.
+
+
+@lru_cache(maxsize=1)
+def matching_work(load: Load) -> workloads.MatchingWorkload:
+    return workloads.matching_workload(LAYOUTS[load.layout], load.batch, load.objects, SEED)
+
+
+@lru_cache(maxsize=1)
+def decoding_work(load: Load) -> workloads.DecodingWorkload:
+    return workloads.decoding_workload(
+        LAYOUTS[load.layout],
+        load.batch,
+        load.objects,
+        seed=SEED,
+        load="hard" if load.operation == "decoding-hard" else "realistic",
+    )
