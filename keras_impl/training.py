@@ -81,8 +81,8 @@ class Recipe:
             raise ValueError(
                 f"pictures: expected a multiple of batch, {self.batch}. Received: {self.pictures}"
             )
-        if self.seed < 0:
-            raise ValueError(f"seed: expected 0 or more. Received: {self.seed}")
+        if not 0 <= self.seed < 2**32:  # as Keras wants it
+            raise ValueError(f"seed: expected 0 to {2**32 - 1}. Received: {self.seed}")
 
 
 class Watcher(Protocol):
@@ -193,8 +193,11 @@ def read_log(out: str | os.PathLike[str]) -> list[dict[str, float]]:
     path = Path(out) / "log.csv"
     if not path.exists():
         return []
-    with path.open(newline="") as file:
-        return [{name: float(row[name]) for name in COLUMNS} for row in csv.DictReader(file)]
+    try:
+        with path.open(newline="") as file:
+            return [{name: float(row[name]) for name in COLUMNS} for row in csv.DictReader(file)]
+    except (ValueError, KeyError, TypeError, csv.Error) as error:
+        raise ValueError(f"log: expected the rows of a run. Received: {path} ({error})") from None
 
 
 class _Tell(keras.callbacks.Callback):
@@ -237,7 +240,7 @@ def _open_run(out: Path, recipe: Recipe, source: str) -> int:
     try:
         old = json.loads(record.read_text())
         old_source = old.pop("source")
-    except (ValueError, KeyError, AttributeError) as error:
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
         raise ValueError(f"out: {record} is not a run's ({error})") from None
     new = asdict(recipe)
     if different := [name for name in new if old.get(name) != new[name]]:
@@ -257,15 +260,18 @@ def _open_run(out: Path, recipe: Recipe, source: str) -> int:
 
 
 def _close_epoch(out: Path, model: SSD, epoch: int, row: Mapping[str, float]) -> None:
-    """Checkpoint, weights, log and picture; in this order, so that any moment can be resumed."""
+    """Write what an epoch leaves behind; its row in the log comes last, and says it is done.
+
+    Stopped before that, the run has the checkpoint of the epoch before and does this one again.
+    """
     unfinished = out / "unfinished.weights.h5"
     model.save_weights(unfinished)  # with the optimiser's state
     os.replace(unfinished, _checkpoint(out, epoch))
+    save_weights(model, out / "weights.npz")
     rows = [*read_log(out), row]
+    draw_curves(rows, out / "loss.png")
     _write_log(out, rows)
     _checkpoint(out, epoch - 1).unlink(missing_ok=True)
-    save_weights(model, out / "weights.npz")
-    draw_curves(rows, out / "loss.png")
 
 
 def draw_curves(rows: list[Mapping[str, float]] | list[dict[str, float]], path: Path) -> None:

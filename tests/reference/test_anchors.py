@@ -195,6 +195,57 @@ def test_known_layouts(layout, count, per_level, first, last):
         assert anchors[end - 1, :2].tolist() == [(columns - 0.5) / columns, (rows - 0.5) / rows]
 
 
+# Every scale is met here: the square of each level, and the extra one, sqrt(s_k s_k+1).
+@pytest.mark.parametrize(
+    ("layout", "squares"),
+    [
+        (
+            SSD300,
+            [
+                (30, 42.43),
+                (60, 82.16),
+                (112.5, 136.24),
+                (165, 189.44),
+                (217.5, 242.33),
+                (270, 295.08),
+            ],
+        ),
+        (
+            SSDLITE320,
+            [(64, 84.66), (112, 133.87), (160, 182.43), (208, 230.76), (256, 278.97), (304, 311.9)],
+        ),
+        (
+            # The three lowest: .1, then .2 at 2 : 1 and at 1 : 2.
+            SSD_MOBILENET300,
+            [
+                (30, 84.85, 42.43),
+                (105, 125.5),
+                (150, 171.03),
+                (195, 216.33),
+                (240, 261.53),
+                (285, 292.4),
+            ],
+        ),
+        (
+            DIGITS224,
+            [
+                (22.4, 28, 35.84),
+                (44.8, 55.78),
+                (69.44, 86.41),
+                (107.52, 129.84),
+                (156.8, 172.79),
+                (190.4, 206.52),
+            ],
+        ),
+    ],
+    ids=["ssd300", "ssdlite320", "ssd_mobilenet300", "digits224"],
+)
+def test_the_widths_of_known_layouts_in_pixels(layout, squares):
+    for level, expected in enumerate(squares):
+        widths = [w * layout.image_size[1] for w, _ in level_shapes(layout, level)]
+        assert widths[: len(expected)] == pytest.approx(expected, abs=0.005), level
+
+
 @pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
 def test_anchors_are_rounded_once(layout):
     exact = make_anchors(layout, np.float64)

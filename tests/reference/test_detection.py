@@ -206,11 +206,13 @@ def test_selection_by_hand(case, dtype):
     np.testing.assert_array_equal(found.scores, [scores[i, label - 1] for i, label in expected])
 
 
+@pytest.mark.parametrize("threshold", [0.01, 0.1, np.float64(0.01), np.float64(0.1)])
 @pytest.mark.parametrize("dtype", FLOATS)
-def test_the_score_threshold_is_compared_in_the_dtype_of_the_scores(dtype):
-    # .01 is larger in float32 than in float64; the score is the threshold all the same.
-    scores = np.array([[0.01], [np.nextafter(dtype(0.01), dtype(1))]], dtype)
-    found = select(np.array([a, c], dtype), scores, score_threshold=0.01)
+def test_the_score_threshold_is_compared_in_the_dtype_of_the_scores(dtype, threshold):
+    # In float32 .01 is smaller than .01 and .1 larger than .1; both are at their threshold.
+    at = dtype(threshold)
+    scores = np.array([[at], [np.nextafter(at, dtype(1))]], dtype)
+    found = select(np.array([a, c], dtype), scores, score_threshold=threshold)
     assert found.anchors.tolist() == [1]
 
 

@@ -1,0 +1,962 @@
+"""The command `ssd`, the same as `python -m keras_impl`: it parses, calls and shows.
+
+Only the standard library is imported at the top, so that `ssd --help` is quick and works where
+the extra `mobilenetv2-ssd[keras]` is not installed. Answers go to stdout; progress, warnings
+and errors to stderr. Exit status: 0 done, 1 done but something disagrees or could not be read,
+2 a mistake of the user's, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import logging
+import math
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    from keras_impl.demo import Demo
+    from keras_impl.ssd import SSD
+    from keras_impl.training import Recipe
+
+__all__ = ["main"]
+
+EXTRA = ("tensorflow", "keras", "PIL", "matplotlib", "rich")  # what mobilenetv2-ssd[keras] brings
+INSTALL = 'pip install "mobilenetv2-ssd[keras]"'
+
+OK, DISAGREES, MISTAKE, INTERRUPTED = 0, 1, 2, 130
+
+MODES = ("1", "1-10")
+# Of training.Recipe, which cannot be imported for a help text; a test compares the two.
+RECIPE = {
+    "digits": "both",
+    "alpha": 0.35,
+    "epochs": 10,
+    "pictures": 4000,
+    "batch": 16,
+    "learning_rate": 2e-3,
+    "box_weight": 4.0,
+    "validation": 200,
+    "seed": 0,
+}
+BEAT = 15.0  # seconds between lines of progress where there is no terminal
+CHUNK = 16, 40_000_000  # pictures, and pixels, that `detect` holds at once
+
+
+class UsageError(Exception):
+    """The user's; the message says what to do."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command.
+
+    Args:
+        argv: Arguments; those of the process if None.
+
+    Returns:
+        The exit status.
+
+    Example:
+        >>> main(["--version"])  # doctest: +ELLIPSIS
+        ssd ...
+        0
+    """
+    for stream in (sys.stdout, sys.stderr):
+        # A name of a file, or a sign that this terminal has not, must not end a run.
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    hint = ""
+    try:
+        try:
+            arguments = _parser().parse_args(argv)
+            hint = arguments.on_interrupt
+            status = int(arguments.run(arguments))
+        except SystemExit as stop:  # argparse: a help text, or a mistake that it has shown
+            status = int(stop.code or OK)
+        sys.stdout.flush()
+        return status
+    except KeyboardInterrupt:
+        print(f"\nssd: interrupted{hint}", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read the answer has seen enough; Python must not complain at its own exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DISAGREES
+    except (UsageError, ValueError, OSError) as error:
+        if os.environ.get("SSD_DEBUG"):
+            raise
+        print(f"ssd: error: {' '.join(str(error).split())}", file=sys.stderr)
+        return MISTAKE
+
+
+# --- Options ------------------------------------------------------------------------------
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says a mistake in one line, where argparse would print all options first."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(
+            formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, **options
+        )
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(MISTAKE, f"ssd: error: {message} (`{self.prog} --help` explains)\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="ssd",
+        description="SSD on MobileNetV2: a Keras detector and the NumPy reference it is held to.",
+        epilog="""\
+begin with:
+  ssd demo                        detect digits with both, compare, write demo-out/report.html
+
+exit status: 0 done; 1 done, but something disagrees or could not be read; 2 a mistake in the
+command; 130 interrupted. SSD_DEBUG=1 shows where an error comes from.""",
+    )
+    parser.add_argument("--version", action="version", version=_version())
+    parser.set_defaults(run=None, on_interrupt="")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    _add_demo(commands)
+    _add_train(commands)
+    _add_evaluate(commands)
+    _add_detect(commands)
+    _add_parity(commands)
+    return parser
+
+
+def _add(
+    commands: Any, name: str, run: Callable[..., int], brief: str, text: str, examples: str
+) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=brief,
+        description=f"{brief[0].upper()}{brief[1:]}.\n\n{text}",
+        epilog=examples,
+    )
+    parser.set_defaults(run=run)
+    return parser
+
+
+def _add_demo(commands: Any) -> None:
+    parser = _add(
+        commands,
+        "demo",
+        _demo,
+        "detect digits with Keras and with the reference, and compare",
+        """\
+Composes canvases of test digits that training never saw, detects them with Keras and with the
+NumPy reference from the same outputs of one network, checks that the two agree, compares every
+operation in every mode, times anchor matching, and writes a report. Nothing is downloaded.""",
+        """\
+examples:
+  ssd demo                        writes demo-out/report.html; open it in a browser
+  ssd demo --pictures 16 --seed 7 --json demo.json
+
+exit status 1 if anything disagrees.""",
+    )
+    parser.add_argument(
+        "--out", metavar="DIR", default="demo-out", help="folder for the report (%(default)s)"
+    )
+    parser.add_argument(
+        "--pictures", metavar="N", type=_count, default=8, help="canvases (%(default)s)"
+    )
+    _add_seed(parser)
+    _add_weights(parser)
+    _add_mnist(parser)
+    _add_json(parser)
+
+
+def _add_train(commands: Any) -> None:
+    train = commands.add_parser(
+        "train", help="train a detector", description="Train a detector on a data set."
+    )
+    sets = train.add_subparsers(title="data sets", metavar="DATA", required=True)
+    parser = _add(
+        sets,
+        "digits",
+        _train,
+        "train a digit detector from scratch",
+        """\
+Canvases are composed as they are needed, never the same twice. The folder of the run gets
+recipe.json, log.csv, loss.png, a checkpoint and weights.npz after every epoch. Stopped at any
+time, the same command goes on after the last finished epoch, and ends with the same weights:
+the same recipe and seed give the same run on the same machine.""",
+        """\
+examples:
+  ssd train digits --out runs/first --epochs 2 --pictures 800      about a minute, poor
+  ssd train digits --out runs/one --digits 1 --mnist DIR           all of MNIST, one digit each
+  ssd evaluate digits --weights runs/one/weights.npz
+
+without --mnist the digits come from Keras' cache of MNIST, if there is one, or the package's own
+sample.""",
+    )
+    parser.set_defaults(on_interrupt="; the same command goes on after the last finished epoch")
+    parser.add_argument("--out", metavar="RUN", required=True, help="folder of the run")
+    parser.add_argument(
+        "--digits",
+        choices=(*MODES, "both"),
+        help="digits on a canvas: one of 28 pixels, 1 to 10 of mixed size, or a coin decides",
+    )
+    for option, kind, text in (
+        ("--alpha", _number, "width multiplier of the network"),
+        ("--epochs", _count, "epochs, after each of which there is a validation"),
+        ("--pictures", _count, "canvases an epoch, a multiple of the batch"),
+        ("--batch", _count, "canvases a step"),
+        ("--learning-rate", _number, "at its height, soon after the start"),
+        ("--box-weight", _number, "weight of the box loss beside the class loss"),
+        ("--validation", _count, "canvases looked at after each epoch"),
+    ):
+        name = option[2:].replace("-", "_")
+        parser.add_argument(option, metavar="N", type=kind, help=f"{text} ({RECIPE[name]})")
+    parser.add_argument("--seed", metavar="N", type=_seed, help=f"of everything ({RECIPE['seed']})")
+    parser.set_defaults(**RECIPE)
+    _add_mnist(parser)
+
+
+def _add_evaluate(commands: Any) -> None:
+    evaluate = commands.add_parser(
+        "evaluate", help="measure a detector", description="Measure a detector on a data set."
+    )
+    sets = evaluate.add_subparsers(title="data sets", metavar="DATA", required=True)
+    parser = _add(
+        sets,
+        "digits",
+        _evaluate,
+        "measure a digit detector on test digits",
+        """\
+Canvases are composed of MNIST's test digits, on which nothing is ever trained. Average precision
+is COCO's: map over IoU .50 to .95, ap50, ap75, and of each digit.""",
+        """\
+examples:
+  ssd evaluate digits                                   the shipped weights, one digit a canvas
+  ssd evaluate digits --digits 1-10 --pictures 1000 --mnist DIR --json result.json
+  ssd evaluate digits --weights runs/one/weights.npz --json - | jq .map""",
+    )
+    parser.add_argument(
+        "--digits", choices=MODES, default="1", help="digits on a canvas (%(default)s)"
+    )
+    parser.add_argument(
+        "--pictures", metavar="N", type=_count, default=500, help="canvases (%(default)s)"
+    )
+    _add_seed(parser)
+    _add_weights(parser)
+    _add_mnist(parser)
+    _add_json(parser)
+
+
+def _add_detect(commands: Any) -> None:
+    parser = _add(
+        commands,
+        "detect",
+        _detect,
+        "detect in pictures of your own",
+        """\
+Each picture is written to the output folder as PNG, with boxes, classes and confidences; small
+pictures are drawn larger. Your own files are never overwritten. The shipped detector knows white
+digits on black. A picture that cannot be read is reported, and the others go on.""",
+        """\
+examples:
+  ssd detect photo.jpg --out found
+  ssd detect scans/ more/7.png --out found --score 0.3 --json found.json
+  ssd detect demo-out --out found --backend numpy       decoded by the reference
+
+the JSON: [{"file", "width", "height", "detections": [{"label", "score",
+"box": [xmin, ymin, xmax, ymax] in pixels}]}]; exit status 1 if a picture could not be read.""",
+    )
+    parser.add_argument("images", metavar="IMAGE", nargs="+", help="a picture, or a folder of them")
+    parser.add_argument("--out", metavar="DIR", required=True, help="folder for the pictures")
+    parser.add_argument(
+        "--score",
+        metavar="S",
+        type=_share,
+        default=0.5,
+        help="least confidence, 0 to 1 (%(default)s)",
+    )
+    parser.add_argument(
+        "--backend",
+        choices=("keras", "numpy"),
+        default="keras",
+        help="who reads the network's outputs: Keras or the reference (%(default)s)",
+    )
+    _add_weights(parser)
+    _add_json(parser)
+
+
+def _add_parity(commands: Any) -> None:
+    parser = _add(
+        commands,
+        "parity",
+        _parity,
+        "compare every operation with the reference on this machine",
+        """\
+Runs each operation eagerly, as a graph, and under XLA, as users run it and with fusing off. What
+is decided must be equal; what is computed must lie within a derived budget, in eps of the dtype
+times the largest intermediate. Near-ties that XLA decides otherwise are counted as excused, each
+with a proof, and none is allowed without fusing.""",
+        """\
+examples:
+  ssd parity
+  ssd parity --cases 400 --seed 1 --json parity.json
+  ssd parity --op match --op nms --mode xla
+
+exit status 1 if a check failed.""",
+    )
+    parser.add_argument(
+        "--cases", metavar="N", type=_count, default=40, help="random cases (%(default)s)"
+    )
+    parser.add_argument(
+        "--mode",
+        dest="modes",
+        action="append",
+        choices=("eager", "graph", "xla", "xla-nofuse"),
+        help="only this one; may be given several times",
+    )
+    parser.add_argument(
+        "--op", dest="ops", metavar="NAME", action="append", help="only this operation; likewise"
+    )
+    _add_seed(parser)
+    _add_json(parser)
+
+
+def _add_seed(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--seed", metavar="N", type=_seed, default=0, help="another one, other cases (%(default)s)"
+    )
+
+
+def _add_json(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", metavar="FILE", help="also write the answer here; - is stdout")
+
+
+def _add_weights(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--weights", metavar="FILE", help="a run's weights.npz (the shipped ones)")
+
+
+def _add_mnist(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_mutually_exclusive_group()
+    group.add_argument("--mnist", metavar="DIR", help="folder of MNIST's IDX files")
+    group.add_argument(
+        "--download", action="store_true", help="let Keras download MNIST if it is not in its cache"
+    )
+
+
+def _count(text: str) -> int:
+    return _at_least(text, 1)
+
+
+def _seed(text: str) -> int:
+    return _at_least(text, 0)
+
+
+def _at_least(text: str, least: int) -> int:
+    if text.isdecimal() and int(text) >= least:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"expected a whole number, {least} or more. Received: {text}")
+
+
+def _number(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0 < number < math.inf:
+        raise argparse.ArgumentTypeError(f"expected a number above 0. Received: {text}")
+    return number
+
+
+def _share(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0 <= number <= 1:
+        raise argparse.ArgumentTypeError(f"expected a number from 0 to 1. Received: {text}")
+    return number
+
+
+def _version() -> str:
+    def of(package: str) -> str:
+        try:
+            return metadata.version(package)
+        except metadata.PackageNotFoundError:
+            return "(not installed)"
+
+    packages = ("numpy", "bottleneck", "keras", "tensorflow")
+    others = ", ".join(f"{name} {of(name)}" for name in packages)
+    return f"ssd {of('mobilenetv2-ssd')} (Python {platform.python_version()}, {others})"
+
+
+# --- Commands -----------------------------------------------------------------------------
+
+
+def _demo(arguments: argparse.Namespace) -> int:
+    _need_extra()
+    _check_weights(arguments.weights)
+    _check_json(arguments.json)
+    with _Progress("starting TensorFlow") as progress:
+        _start_keras()
+        from keras_impl import demo, report
+        from keras_impl.data.digits import load_digits
+
+        report.check_folder(arguments.out, arguments.pictures)
+        digits = load_digits("test", arguments.mnist, arguments.download)
+        weights, model = _digit_detector(arguments.weights)
+        done = demo.run(
+            model,
+            digits,
+            pictures=arguments.pictures,
+            seed=arguments.seed,
+            watch=progress.say,
+        )
+        done.facts["weights"] = weights
+        progress.say("writing the report")
+        page = report.write(arguments.out, done, _command("demo", arguments))
+    if arguments.json:
+        _write_json(arguments.json, done.as_json())
+    console = _console(arguments.json)
+    console.print(_demo_table(done))
+    console.print(report.verdict(done), soft_wrap=True)
+    console.print(f"report: {page}", soft_wrap=True)
+    return OK if done.passed else DISAGREES
+
+
+def _train(arguments: argparse.Namespace) -> int:
+    _need_extra()
+    _start_keras()
+    from keras_impl import backend_tensorflow
+
+    backend_tensorflow.make_deterministic()
+    from keras_impl.training import Recipe, read_log, train_digits
+
+    recipe = Recipe(**{name: getattr(arguments, name) for name in RECIPE})
+    with _Training(arguments.out) as watcher:
+        weights = train_digits(
+            arguments.out,
+            recipe,
+            watcher,
+            mnist=arguments.mnist,
+            download=arguments.download,
+        )
+    last = read_log(arguments.out)[-1]
+    print(f"weights: {weights} (validation mAP {last['val_map']:.4f}, AP50 {last['val_ap50']:.4f})")
+    return OK
+
+
+def _evaluate(arguments: argparse.Namespace) -> int:
+    _need_extra()
+    _check_weights(arguments.weights)
+    _check_json(arguments.json)
+    with _Progress("starting TensorFlow", arguments.pictures) as progress:
+        _start_keras()
+        from keras_impl.data.digits import load_digits
+        from keras_impl.evaluation import evaluate_digits
+
+        digits = load_digits("test", arguments.mnist, arguments.download)
+        weights, model = _digit_detector(arguments.weights)
+        progress.say("detecting")
+        result = evaluate_digits(
+            model,
+            digits,
+            arguments.digits,
+            arguments.pictures,
+            arguments.seed,
+            advance=progress.advance,
+        )
+    answer = {
+        "map": result.map,
+        "ap50": result.ap50,
+        "ap75": result.ap75,
+        # A digit that is on no canvas has no precision.
+        "per_class": {
+            str(digit): None if math.isnan(value) else value
+            for digit, value in enumerate(result.per_class.tolist())
+        },
+        "pictures": arguments.pictures,
+        "digits": arguments.digits,
+        "seed": arguments.seed,
+        "source": digits.source,
+        "weights": weights,
+    }
+    if arguments.json:
+        _write_json(arguments.json, answer)
+    rows = [("mAP .50:.95", result.map), ("AP .50", result.ap50), ("AP .75", result.ap75)]
+    rows += [(f"digit {digit}", value) for digit, value in enumerate(result.per_class.tolist())]
+    table = _table(("", None), ("average precision", "right"))
+    for index, (name, value) in enumerate(rows):
+        text = "on no canvas" if math.isnan(value) else f"{value:.4f}"
+        table.add_row(name, text, end_section=index == 2)
+    console = _console(arguments.json)
+    console.print(table)
+    console.print(
+        f"{arguments.pictures} canvases with {arguments.digits} test "
+        f"{'digit' if arguments.digits == '1' else 'digits'} each, seed {arguments.seed}; "
+        f"digits: {digits.source}; weights: {weights}",
+        soft_wrap=True,
+    )
+    return OK
+
+
+def _detect(arguments: argparse.Namespace) -> int:
+    _need_extra()
+    _check_weights(arguments.weights)
+    _check_json(arguments.json)
+    from keras_impl import prediction
+
+    files = _find_pictures(arguments.images)
+    out = Path(arguments.out)
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"--out: expected a folder. Received: {out}, which is a file")
+    out.mkdir(parents=True, exist_ok=True)
+    if not os.access(out, os.W_OK | os.X_OK):
+        raise UsageError(f"--out: expected a folder that can be written to. Received: {out}")
+
+    entries: list[dict[str, Any]] = []
+    taken: set[str] = set()
+    failed = 0
+    table = _table(("picture", None), ("drawn", None), ("detections", None))
+    with _Progress("starting TensorFlow", len(files)) as progress:
+        _start_keras()
+        from keras_impl.weights import load_model
+
+        model = load_model(_weights_file(arguments.weights))
+        names = prediction.class_names(model.classes)
+        progress.say("detecting")
+
+        def unreadable(path: Path, error: Exception) -> None:
+            nonlocal failed
+            failed += 1
+            progress.print(f"ssd: skipped: {' '.join(str(error).split())}")
+            progress.advance(1)
+
+        for chunk in _chunks(files, prediction.open_picture, unreadable):
+            pictures = [picture for _, picture in chunk]
+            found = prediction.detect_pictures(
+                model, pictures, arguments.backend, score=arguments.score
+            )
+            for (path, picture), seen in zip(chunk, found, strict=True):
+                target = prediction.free_name(out, path, taken)
+                taken.add(target.name.lower())
+                prediction.save_drawn(target, prediction.draw(picture, seen, names), path)
+                entries.append(prediction.entry(str(path), picture.size, seen, names))
+                words = [f"{names[one.label]} ({one.score:.2f})" for one in seen]
+                table.add_row(str(path), str(target), ", ".join(words) or "nothing")
+                progress.advance(1)
+    if arguments.json:
+        _write_json(arguments.json, entries)
+    if entries:
+        _console(arguments.json).print(table)
+    if failed:
+        print(f"ssd: {failed} of {len(files)} pictures could not be read", file=sys.stderr)
+    return DISAGREES if failed else OK
+
+
+def _parity(arguments: argparse.Namespace) -> int:
+    _need_extra()
+    _check_json(arguments.json)
+    with _Progress("starting TensorFlow") as progress:
+        _start_keras()
+        from keras_impl import parity
+
+        report = parity.run(
+            cases=arguments.cases,
+            seed=arguments.seed,
+            modes=arguments.modes or parity.MODES,
+            ops=arguments.ops,
+            watch=progress.say,
+        )
+    if arguments.json:
+        _write_json(arguments.json, report.as_json())
+    table = _table(
+        ("operation", None),
+        ("mode", None),
+        ("dtype", None),
+        ("cases", "right"),
+        ("mismatches", "right"),
+        ("excused", "right"),
+        ("worst eps", "right"),
+        ("budget", "right"),
+        ("verdict", None),
+    )
+    for check in report.checks:
+        table.add_row(
+            check.op,
+            check.mode,
+            check.dtype,
+            str(check.cases),
+            str(check.mismatches),
+            str(check.excused),
+            f"{check.max_error_eps:.3g}",
+            f"{check.budget_eps:g}",
+            "passed" if check.passed else "FAILED",
+            style=None if check.passed else "bold red",
+        )
+    console = _console(arguments.json)
+    console.print(table)
+    failed = sum(not check.passed for check in report.checks)
+    excused = sum(check.excused for check in report.checks)
+    ties = f", {excused} near-{'tie' if excused == 1 else 'ties'} excused" if excused else ""
+    if report.passed:
+        console.print(f"Keras agrees with the reference: {len(report.checks)} checks{ties}")
+    else:
+        console.print(f"Keras DISAGREES: {failed} of {len(report.checks)} checks failed{ties}")
+    return OK if report.passed else DISAGREES
+
+
+# --- What commands share ------------------------------------------------------------------
+
+
+def _need_extra() -> None:
+    missing = [name for name in EXTRA if importlib.util.find_spec(name) is None]
+    if missing:
+        names = ", ".join("Pillow" if name == "PIL" else name for name in missing)
+        raise UsageError(f"this command needs {names}, not installed here; run: {INSTALL}")
+
+
+def _start_keras() -> None:
+    """Import Keras, and TensorFlow with it, which takes seconds and is talkative."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    if "tensorflow" in sys.modules:
+        return
+    with _without_greetings():
+        import keras  # noqa: F401
+    # Advice for who writes TensorFlow code, such as on retracing.
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
+
+
+# Reads stderr line by line and passes on all but TensorFlow's messages of level "info".
+FILTER = r"""
+import re, sys
+info = re.compile(rb"I\d{4} |WARNING: All log messages before absl::|To enable the following instr")
+for line in sys.stdin.buffer:
+    if not info.match(line):
+        sys.stderr.buffer.write(line)
+        sys.stderr.buffer.flush()
+"""
+
+
+@contextmanager
+def _without_greetings() -> Iterator[None]:
+    """Keep TensorFlow's greetings, which no setting stops, from the user's screen.
+
+    Its libraries write them to file descriptor 2 as they are loaded. A process of its own
+    filters that, so that a last word is heard even if loading kills this process.
+    """
+    try:
+        child = subprocess.Popen(
+            [sys.executable, "-I", "-S", "-c", FILTER],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            start_new_session=True,  # Ctrl-C is for this process
+        )
+        assert child.stdin is not None
+        stderr = os.dup(2)
+    except OSError:  # no stderr, or no more processes: then it is not worth the trouble
+        yield
+        return
+    try:
+        sys.stderr.flush()
+        os.dup2(child.stdin.fileno(), 2)
+        yield
+    finally:
+        sys.stderr.flush()
+        os.dup2(stderr, 2)
+        os.close(stderr)
+        child.stdin.close()
+        child.wait()
+
+
+def _weights_file(given: str | None) -> Path:
+    from keras_impl import weights
+
+    return weights.DIGITS if given is None else Path(given)
+
+
+def _check_weights(given: str | None) -> None:
+    """Say it at once, not after the seconds that TensorFlow takes to start."""
+    if given is not None and not Path(given).is_file():
+        raise UsageError(f"--weights: expected a file. Received: {given}")
+
+
+def _digit_detector(given: str | None) -> tuple[str, SSD]:
+    """A digit detector, and what to call its weights."""
+    from keras_impl.data.digits import CANVAS
+    from keras_impl.weights import load_model
+
+    path = _weights_file(given)
+    model = load_model(path)
+    expected, found = (10, (CANVAS, CANVAS)), (model.classes, tuple(model.layout.image_size))
+    if found != expected:
+        raise UsageError(
+            f"--weights: expected a digit detector: {expected[0]} classes, pictures of "
+            f"{CANVAS} x {CANVAS}. Received: {path}: {found[0]} classes, pictures of "
+            f"{found[1][0]} x {found[1][1]}"
+        )
+    return ("shipped" if given is None else str(path)), model
+
+
+def _find_pictures(given: Sequence[str]) -> list[Path]:
+    """Every picture once, those of a folder by name; drawn ones of this program left out."""
+    from keras_impl.prediction import pictures_in
+
+    found: dict[str, Path] = {}
+    for name in given:
+        path = Path(name)
+        if path.is_dir():
+            inside = pictures_in(path)
+            if not inside:
+                raise UsageError(f"IMAGE: expected pictures in the folder. Received: {name}, none")
+        elif path.exists():
+            inside = [path]
+        else:
+            raise UsageError(f"IMAGE: expected a picture or a folder. Received: {name}, not found")
+        for one in inside:
+            found.setdefault(os.path.realpath(one), one)
+    return list(found.values())
+
+
+def _chunks(
+    files: Iterable[Path],
+    read: Callable[[Path], Any],
+    unreadable: Callable[[Path, Exception], None],
+) -> Iterator[list[tuple[Path, Any]]]:
+    """Read pictures, a bounded number of pixels at a time."""
+    chunk: list[tuple[Path, Any]] = []
+    pixels = 0
+    for path in files:
+        try:
+            picture = read(path)
+        except (ValueError, OSError) as error:
+            unreadable(path, error)
+            continue
+        chunk.append((path, picture))
+        pixels += picture.width * picture.height
+        if len(chunk) >= CHUNK[0] or pixels >= CHUNK[1]:
+            yield chunk
+            chunk, pixels = [], 0
+    if chunk:
+        yield chunk
+
+
+def _check_json(given: str | None) -> None:
+    """Find out that an answer cannot be written before it is worked for."""
+    if given in (None, "-"):
+        return
+    path = Path(os.path.realpath(str(given)))
+    if path.is_dir() or not path.parent.is_dir():
+        what = "a folder" if path.is_dir() else "in a folder that does not exist"
+        raise UsageError(f"--json: expected a file or -. Received: {given}, {what}")
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise UsageError(f"--json: expected a file that can be written. Received: {given}")
+
+
+def _write_json(given: str, answer: Any) -> None:
+    text = json.dumps(answer, indent=2, allow_nan=False) + "\n"
+    if given == "-":
+        sys.stdout.write(text)
+        sys.stdout.flush()
+        return
+    from keras_impl.prediction import write_file
+
+    write_file(given, text)
+
+
+def _command(name: str, arguments: argparse.Namespace) -> str:
+    """The command that makes the same again."""
+    words = ["ssd", name, "--out", arguments.out, "--pictures", str(arguments.pictures)]
+    words += ["--seed", str(arguments.seed)]
+    for option in ("weights", "mnist"):
+        if getattr(arguments, option):
+            words += [f"--{option}", getattr(arguments, option)]
+    return " ".join(words)
+
+
+# --- What is shown ------------------------------------------------------------------------
+
+
+def _console(json_to: str | None) -> Console:
+    """Where people read the answer: not stdout, if JSON goes there."""
+    from rich.console import Console
+
+    stderr = json_to == "-"
+    stream = sys.stderr if stderr else sys.stdout
+    # A file has no width: no line of a table is to be broken there.
+    width = None if stream.isatty() else 10_000
+    return Console(stderr=stderr, width=width, markup=False, emoji=False, highlight=False)
+
+
+def _table(*columns: tuple[str, str | None]) -> Table:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE, pad_edge=False)
+    for name, justify in columns:
+        table.add_column(name, justify="right" if justify else "left", overflow="fold")
+    return table
+
+
+def _demo_table(done: Demo) -> Table:
+    table = _table(("", None), ("", None), ("", None))
+    table.show_header = False
+
+    def row(name: str, passed: bool | None, text: str) -> None:
+        verdict = "" if passed is None else "agrees" if passed else "DISAGREES"
+        table.add_row(name, verdict, text, style="bold red" if passed is False else None)
+
+    pictures = done.pictures
+    detections = sum(one.comparison.detections for one in pictures)
+    row(
+        "detections",
+        all(one.comparison.passed for one in pictures),
+        f"{detections} on {len(pictures)} canvases",
+    )
+    row(
+        "targets",
+        all(one.responsibility.equal for one in pictures),
+        f"{sum(int((one.responsibility.objects >= 0).sum()) for one in pictures)} positive anchors "
+        f"for {sum(len(one.truth) for one in pictures)} digits",
+    )
+    row("parity", done.parity.passed, f"{len(done.parity.checks)} checks")
+    row(
+        "matching",
+        not any(timing.mismatches for timing in done.timings),
+        f"{len(done.timings)} answers checked, then timed",
+    )
+    for name in dict.fromkeys(timing.implementation for timing in done.timings):
+        best = max(one.pairs_per_second for one in done.timings if one.implementation == name)
+        row(f"  {name}", None, f"up to {best / 1e6:.3g} million anchor x object pairs a second")
+    found = sum(one.hits for one in pictures)
+    row("quality", None, f"{found} of {sum(len(one.truth) for one in pictures)} digits found")
+    return table
+
+
+class _Progress:
+    """A bar on a terminal, and elsewhere a line now and then; all of it on stderr."""
+
+    def __init__(self, text: str, total: int | None = None) -> None:
+        self.text, self.total, self.done = text, total, 0
+        self.said = time.monotonic()
+        self.bar: Any = None
+
+    def __enter__(self) -> _Progress:
+        if sys.stderr.isatty():
+            from rich.console import Console
+            from rich.progress import (
+                BarColumn,
+                MofNCompleteColumn,
+                Progress,
+                SpinnerColumn,
+                TextColumn,
+                TimeElapsedColumn,
+                TimeRemainingColumn,
+            )
+
+            counts = [MofNCompleteColumn(), TimeRemainingColumn()] if self.total else []
+            self.bar = Progress(
+                SpinnerColumn(),
+                BarColumn(bar_width=24),
+                *counts,
+                TimeElapsedColumn(),
+                TextColumn("{task.description}", markup=False),
+                console=Console(stderr=True, markup=False, highlight=False),
+                transient=True,
+                refresh_per_second=4,
+                # What is printed meanwhile appears above the bar, unless it goes to a file.
+                redirect_stdout=sys.stdout.isatty(),
+            )
+            self.task = self.bar.add_task(self.text, total=self.total)
+            self.bar.start()
+        return self
+
+    def __exit__(self, *reason: object) -> None:
+        if self.bar:
+            self.bar.stop()
+
+    def say(self, text: str) -> None:
+        """What is being done now."""
+        self.text = text
+        if self.bar:
+            self.bar.update(self.task, description=text)
+        self._beat()
+
+    def advance(self, steps: int, text: str | None = None) -> None:
+        """So many more are done."""
+        self.done += steps
+        self.text = text or self.text
+        if self.bar:
+            self.bar.update(self.task, completed=self.done, description=self.text)
+        self._beat()
+
+    def print(self, text: str) -> None:
+        """A line that stays."""
+        if self.bar:
+            self.bar.console.print(text, soft_wrap=True)
+        else:
+            print(text, file=sys.stderr)
+
+    def _beat(self) -> None:
+        if self.bar is None and time.monotonic() - self.said >= BEAT:
+            self.said = time.monotonic()
+            count = f" {self.done} of {self.total}" if self.total else ""
+            print(f"ssd: {self.text}{count}", file=sys.stderr, flush=True)
+
+
+class _Training:
+    """Shows a run: a bar of steps with the loss, and a row for each epoch on stdout."""
+
+    def __init__(self, out: str) -> None:
+        self.out = out
+        self.progress: _Progress | None = None
+        self.steps = self.epochs = 0
+
+    def __enter__(self) -> _Training:
+        return self
+
+    def __exit__(self, *reason: object) -> None:
+        if self.progress:
+            self.progress.__exit__()
+
+    def begin(self, recipe: Recipe, done: int, source: str) -> None:
+        self.steps, self.epochs = recipe.pictures // recipe.batch, recipe.epochs
+        if done == recipe.epochs:
+            print(f"{self.out} is finished: {done} of {done} epochs; nothing to do")
+            return
+        print(f"digits: {source}")
+        if done:
+            print(f"{self.out} goes on after epoch {done} of {recipe.epochs}")
+        print(
+            f"{'epoch':>9}{'pictures':>10}{'loss':>9}{'class':>9}{'box':>9}"
+            f"{'mAP':>9}{'AP50':>9}{'AP75':>9}{'seconds':>9}",
+            flush=True,
+        )
+        self.progress = _Progress("starting", self.steps * recipe.epochs).__enter__()
+        self.progress.advance(self.steps * done)
+
+    def step(self, epoch: int, step: int, logs: Mapping[str, float]) -> None:
+        if self.progress:
+            done = (epoch - 1) * self.steps + step
+            text = f"epoch {epoch}, loss {logs.get('loss', math.nan):.3f}, step"
+            self.progress.advance(done - self.progress.done, text)
+
+    def epoch(self, row: Mapping[str, float]) -> None:
+        name = f"{row['epoch']:g}/{self.epochs}"
+        print(
+            f"{name:>9}{row['pictures']:>10g}{row['loss']:>9.4f}{row['class_loss']:>9.4f}"
+            f"{row['box_loss']:>9.4f}{row['val_map']:>9.4f}{row['val_ap50']:>9.4f}"
+            f"{row['val_ap75']:>9.4f}{row['seconds']:>9.1f}",
+            flush=True,
+        )

@@ -1,0 +1,615 @@
+"""The commands as a user types them, with the mistakes that users make."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+from functools import cache, partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import keras_impl
+from keras_impl import cli, demo, parity, weights
+from keras_impl.cli import main
+from keras_impl.data.digits import canvas, load_digits
+from keras_impl.prediction import mark_of
+from keras_impl.training import Recipe
+
+COMMANDS = (["demo"], ["train", "digits"], ["evaluate", "digits"], ["detect"], ["parity"])
+PACKAGES = str(Path(keras_impl.__file__).parents[1])
+
+
+def run_python(code: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": PACKAGES},
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        timeout=120,
+        check=False,
+    )
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """A folder with two pictures."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    Image.fromarray(canvas(load_digits("test"), "1-10", 0, 0).image).save(folder / "a.png")
+    Image.new("RGB", (120, 60), (10, 20, 30)).save(folder / "b [red].jpg")
+    return folder
+
+
+LOAD_ONCE = cache(weights.load_model)  # TensorFlow traces a network once for each model
+
+
+@pytest.fixture
+def ssd(seven, capsys, monkeypatch):
+    """The program in this process, with weights that see a 7 everywhere: status, out, err."""
+    monkeypatch.setattr(weights, "load_model", LOAD_ONCE)
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        words = [str(argument) for argument in arguments]
+        if words[0] in ("demo", "evaluate", "detect") and "--weights" not in words:
+            words += ["--weights", str(seven)]
+        status = main(words)
+        return status, *capsys.readouterr()
+
+    return run
+
+
+# --- Help ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", [[], *COMMANDS], ids=" ".join)
+def test_help_teaches_by_example(command, capsys):
+    assert main([*command, "--help"]) == 0
+    out, err = capsys.readouterr()
+    name = " ".join(["ssd", *command])
+    assert out.startswith(f"usage: {name} ")
+    assert "examples:\n" in out or "begin with:\n" in out
+    assert f"\n  {name} " in out, "an example of this very command"
+    assert max(map(len, out.splitlines())) <= 100
+    assert err == ""
+
+
+def test_help_names_every_command(capsys):
+    main(["--help"])
+    out = capsys.readouterr().out
+    assert all(f"\n    {command[0]} " in out for command in COMMANDS)
+
+
+def test_help_needs_nothing_but_the_standard_library():
+    result = run_python(
+        "import sys; from keras_impl.cli import main; main(['train', 'digits', '--help']); "
+        "print({'numpy', 'keras', 'tensorflow', 'PIL', 'rich', 'matplotlib'} & set(sys.modules))"
+    )
+    assert result.stdout.splitlines()[-1] == "set()", result.stderr
+
+
+def test_the_defaults_in_the_help_are_the_recipes():
+    assert dataclasses.asdict(Recipe()) == cli.RECIPE
+
+
+def test_the_version_names_what_numbers_depend_on(capsys):
+    assert main(["--version"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("ssd ")
+    for package in ("Python 3.", "numpy 2.", "bottleneck 1.", "keras 3.", "tensorflow 2."):
+        assert package in out
+
+
+# --- Mistakes that are seen at once -------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ("", "arguments are required: COMMAND"),
+        ("tidy", "invalid choice: 'tidy'"),
+        ("train", "arguments are required: DATA"),
+        ("train coco", "invalid choice: 'coco'"),
+        ("train digits", "arguments are required: --out"),
+        ("train digits --out x --digits 2", "argument --digits: invalid choice: '2'"),
+        ("train digits --out x --seed -1", "argument --seed: expected a whole number, 0 or more"),
+        ("train digits --out x --epochs 0", "argument --epochs: expected a whole number, 1 or"),
+        ("train digits --out x --alpha 0", "argument --alpha: expected a number above 0"),
+        ("train digits --out x --alpha inf", "argument --alpha: expected a number above 0"),
+        ("train digits --out x --alpha wide", "argument --alpha: expected a number above 0"),
+        ("evaluate digits --digits 11", "argument --digits: invalid choice: '11'"),
+        ("evaluate digits --digits both", "argument --digits: invalid choice: 'both'"),
+        ("evaluate digits --pictures 1.5", "argument --pictures: expected a whole number"),
+        ("evaluate digits --seed -3", "argument --seed: expected a whole number, 0 or more"),
+        ("evaluate digits --mnist a --download", "not allowed with argument --mnist"),
+        ("evaluate digits --weights gone.npz", "--weights: expected a file. Received: gone.npz"),
+        ("evaluate digits --json gone/x.json", "in a folder that does not exist"),
+        ("evaluate digits --json .", "--json: expected a file or -. Received: ., a folder"),
+        ("detect", "arguments are required: IMAGE, --out"),
+        ("detect a.png --out x --score 1.5", "argument --score: expected a number from 0 to 1"),
+        ("detect a.png --out x --score nan", "argument --score: expected a number from 0 to 1"),
+        ("detect a.png --out x --backend torch", "argument --backend: invalid choice: 'torch'"),
+        ("detect gone.png --out x", "expected a picture or a folder. Received: gone.png, not"),
+        ("detect empty --out x", "expected pictures in the folder. Received: empty, none"),
+        ("detect b.png --out notes.txt", "--out: expected a folder. Received: notes.txt, which"),
+        ("detect b.png --out notes.txt/x", "Not a directory"),
+        ("detect b.png --out x --weights empty", "--weights: expected a file. Received: empty"),
+        ("demo --pictures 0", "argument --pictures: expected a whole number, 1 or more"),
+        ("demo --pic 3", "unrecognized arguments: --pic 3"),
+        ("demo --weights gone.npz", "--weights: expected a file"),
+        ("parity --mode fast", "argument --mode: invalid choice: 'fast'"),
+        ("parity --cases 0", "argument --cases: expected a whole number, 1 or more"),
+    ],
+)
+def test_a_mistake_is_one_line_before_anything_starts(
+    tmp_path, monkeypatch, capsys, arguments, words
+):
+    monkeypatch.setattr(cli, "_start_keras", lambda: pytest.fail("TensorFlow was started"))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "notes.txt").write_text("mine")
+    Image.new("RGB", (4, 4)).save("b.png")
+    assert main(arguments.split()) == 2
+    out, err = capsys.readouterr()
+    assert err.startswith("ssd: error: ")
+    assert words in err
+    assert err.count("\n") == 1
+    assert out == ""
+    assert {path.name for path in tmp_path.iterdir()} == {"b.png", "empty", "notes.txt"}
+
+
+@pytest.mark.parametrize(("option", "place"), [("--out", "out"), ("--json", "answer.json")])
+def test_what_cannot_be_written_to_is_named(tmp_path, monkeypatch, capsys, option, place):
+    monkeypatch.setattr(cli, "_start_keras", lambda: pytest.fail("TensorFlow was started"))
+    monkeypatch.setattr(os, "access", lambda *arguments: False)
+    Image.new("RGB", (4, 4)).save(tmp_path / "b.png")
+    words = ["detect", tmp_path / "b.png", "--out", tmp_path / "out"]
+    assert main([*map(str, words), option, str(tmp_path / place)]) == 2
+    assert f"{option}: expected a f" in (err := capsys.readouterr().err)
+    assert f"can be written to. Received: {tmp_path / place}" in err.replace(
+        "written.", "written to."
+    )
+
+
+@pytest.mark.parametrize(
+    "arguments", ["demo", "train digits --out x", "evaluate digits", "detect x --out y", "parity"]
+)
+def test_without_the_extra_a_command_says_how_to_get_it(arguments):
+    result = run_python(
+        "import sys; sys.modules.update(dict.fromkeys(['tensorflow', 'keras', 'PIL', 'rich'])); "
+        f"from keras_impl.cli import main; raise SystemExit(main({arguments.split()}))"
+    )
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr == (
+        "ssd: error: this command needs tensorflow, keras, Pillow, rich, not installed here; "
+        'run: pip install "mobilenetv2-ssd[keras]"\n'
+    )
+
+
+def test_a_broken_installation_is_not_hidden():
+    result = run_python(
+        "import sys, types; from keras_impl import cli; "
+        "cli.importlib.util.find_spec = lambda name: True; sys.modules['keras'] = None; "
+        "cli.main(['evaluate', 'digits'])"
+    )
+    assert "import of keras halted" in result.stderr
+
+
+# --- Weights that do not fit --------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", ["evaluate digits --pictures 1", "demo --out x --pictures 1"])
+def test_weights_of_another_network_are_named(ssd, other_network, tmp_path, monkeypatch, command):
+    monkeypatch.chdir(tmp_path)
+    status, out, err = ssd(*command.split(), "--weights", other_network)
+    assert (status, out) == (2, "")
+    assert err.startswith("ssd: error: --weights: expected a digit detector: 10 classes")
+    assert f"Received: {other_network}: 3 classes, pictures of 224 x 224" in err
+
+
+@pytest.mark.parametrize("kept", [0, 1000, -50])
+def test_truncated_weights_are_named(ssd, seven, tmp_path, kept):
+    (tmp_path / "w.npz").write_bytes(seven.read_bytes()[:kept])
+    status, _, err = ssd("evaluate", "digits", "--weights", tmp_path / "w.npz")
+    assert status == 2
+    assert err.startswith("ssd: error: weights: expected a file written by this program. Received:")
+    assert err.count("\n") == 1
+
+
+# --- detect -------------------------------------------------------------------------------
+
+
+def test_pictures_are_drawn_and_described(ssd, pictures, tmp_path):
+    out, answer = tmp_path / "out", tmp_path / "answer.json"
+    status, text, err = ssd("detect", pictures, "--out", out, "--json", answer)
+    assert (status, err) == (0, "")
+    assert "7 (0.94)" in text
+    assert "b [red].jpg" in text
+    first, second = json.loads(answer.read_text())
+    assert (first["file"], first["width"], first["height"]) == (str(pictures / "a.png"), 224, 224)
+    assert (second["width"], second["height"]) == (120, 60)
+    assert second["detections"] == [
+        {"label": "7", "score": 0.936874, "box": [9.0, 4.5, 111.0, 55.5]}
+    ]
+    with Image.open(out / "a.png") as drawn:
+        assert drawn.size == (672, 672)
+    assert sorted(path.name for path in out.iterdir()) == ["a.png", "b _red_.png"]
+
+
+def test_both_backends_say_the_same(ssd, pictures, tmp_path):
+    answers = [
+        ssd("detect", pictures, "--out", tmp_path / "o", "--json", "-", "--backend", backend)[1]
+        for backend in ("keras", "numpy")
+    ]
+    assert answers[0] == answers[1]
+    assert len(json.loads(answers[0])) == 2, "nothing but JSON on stdout"
+
+
+def test_what_cannot_be_read_is_reported_and_the_rest_go_on(ssd, pictures, tmp_path):
+    (pictures / "letter.jpg").write_text("Dear reader,")
+    whole = (pictures / "a.png").read_bytes()
+    (pictures / "cut.png").write_bytes(whole[: len(whole) // 2])
+    status, out, err = ssd("detect", pictures, "--out", tmp_path / "o", "--json", "-")
+    assert status == 1
+    assert [Path(one["file"]).name for one in json.loads(out)] == ["a.png", "b [red].jpg"]
+    lines = err.splitlines()
+    assert f"ssd: skipped: picture: {pictures / 'cut.png'} cannot be read: " in lines[0]
+    assert lines[1].endswith(f"Received: {pictures / 'letter.jpg'}")
+    assert lines[-1] == "ssd: 2 of 4 pictures could not be read"
+
+
+def test_nothing_that_can_be_read_is_an_answer_too(ssd, tmp_path):
+    (tmp_path / "letter.jpg").write_text("Dear reader,")
+    status, out, err = ssd(
+        "detect", tmp_path / "letter.jpg", "--out", tmp_path / "o", "--json", "-"
+    )
+    assert (status, json.loads(out)) == (1, [])
+    assert err.splitlines()[-1] == "ssd: 1 of 1 pictures could not be read"
+
+
+@pytest.mark.parametrize("place", [".", "found"])
+def test_what_was_drawn_among_the_pictures_is_not_looked_at_again(ssd, pictures, place):
+    before = {path.name: path.read_bytes() for path in pictures.iterdir()}
+    out = pictures / place
+    for _ in range(2):
+        status, text, _ = ssd("detect", pictures, "--out", out, "--json", "-")
+        assert status == 0
+        assert len(json.loads(text)) == 2
+    for name, content in before.items():
+        assert (pictures / name).read_bytes() == content
+    drawn = [path for path in out.iterdir() if path.is_file() and mark_of(path)]
+    assert len(drawn) == 2
+
+
+def test_a_picture_named_twice_is_looked_at_once(ssd, pictures, tmp_path):
+    twice = [pictures / "a.png", pictures, pictures / ".." / "in" / "a.png"]
+    _, text, _ = ssd("detect", *twice, "--out", tmp_path / "o", "--json", "-")
+    assert [Path(one["file"]).name for one in json.loads(text)] == ["a.png", "b [red].jpg"]
+
+
+def test_two_pictures_of_one_name_are_both_kept(ssd, pictures, tmp_path):
+    other = tmp_path / "other"
+    other.mkdir()
+    Image.new("RGB", (60, 60)).save(other / "a.png")
+    ssd("detect", pictures, other, "--out", tmp_path / "o")
+    names = sorted(path.name for path in (tmp_path / "o").iterdir())
+    assert names == ["a-2.png", "a.png", "b _red_.png"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of any bytes are Linux'")
+def test_a_name_that_is_no_text_is_no_problem(ssd, tmp_path):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    Image.new("RGB", (8, 8)).save(folder / "a.png")
+    os.rename(folder / "a.png", os.fsencode(folder) + b"/\xff7.png")
+    status, text, _ = ssd("detect", folder, "--out", tmp_path / "o", "--json", tmp_path / "j.json")
+    assert status == 0
+    assert "\\udcff7.png" in text
+    assert json.loads((tmp_path / "j.json").read_text())[0]["file"].endswith("\udcff7.png")
+
+
+def test_many_pixels_are_looked_at_a_few_at_a_time(monkeypatch, tmp_path):
+    monkeypatch.setattr(cli, "CHUNK", (3, 100))
+    sizes = [5, 5, 5, 20, 5, 1, 1, 1, 1]
+    pictures = {Path(str(index)): Image.new("L", (size, size)) for index, size in enumerate(sizes)}
+    chunks = list(cli._chunks(pictures, pictures.__getitem__, lambda path, error: None))
+    assert [[one.width for _, one in chunk] for chunk in chunks] == [
+        [5, 5, 5],
+        [20],
+        [5, 1, 1],
+        [1, 1],
+    ]
+
+
+def test_a_process_of_its_own_says_only_what_it_should(run_ssd, pictures, seven, tmp_path):
+    words = ["detect", pictures / "a.png", "--out", tmp_path / "o", "--weights", seven]
+    result = run_ssd(*words, "--json", "-")
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout)[0]["detections"][0]["label"] == "7"
+    for noise in ("I0000", "WARNING", "oneDNN", "cuda", "Traceback"):
+        assert noise not in result.stderr
+    assert "7 (0.94)" in result.stderr, "people read the table there"
+
+
+# --- evaluate -----------------------------------------------------------------------------
+
+
+def test_evaluation_says_what_it_measured(ssd, seven, tmp_path):
+    words = ["evaluate", "digits", "--pictures", 4, "--seed", 3]
+    status, text, err = ssd(*words, "--json", tmp_path / "a.json")
+    assert (status, err) == (0, "")
+    answer = json.loads((tmp_path / "a.json").read_text())
+    digits = load_digits("test")
+    there = {int(canvas(digits, "1", 3, index).labels[0]) - 1 for index in range(4)}
+    assert {int(name) for name, value in answer["per_class"].items() if value is not None} == there
+    del answer["per_class"]
+    # The box of `seven` is far too large for any digit.
+    assert answer == {
+        "map": 0.0,
+        "ap50": 0.0,
+        "ap75": 0.0,
+        "pictures": 4,
+        "digits": "1",
+        "seed": 3,
+        "source": "the MNIST sample shipped with the package",
+        "weights": str(seven),
+    }
+    assert "mAP .50:.95" in text
+    assert text.count("on no canvas") == 10 - len(there)
+    assert "4 canvases with 1 test digit each, seed 3; digits: the MNIST sample" in text
+
+
+def test_a_folder_without_mnist_is_named(ssd, tmp_path):
+    status, _, err = ssd("evaluate", "digits", "--mnist", tmp_path)
+    assert status == 2
+    assert err.startswith("ssd: error: mnist must be a folder with one of t10k-images-idx3-ubyte")
+
+
+def test_mnist_of_the_users_is_used_and_named(ssd, mnist_folder):
+    words = ["evaluate", "digits", "--digits", "1-10", "--pictures", 2, "--mnist", mnist_folder]
+    status, text, _ = ssd(*words, "--json", "-")
+    assert status == 0
+    assert json.loads(text)["source"] == f"the IDX files in {mnist_folder}"
+    assert json.loads(text)["digits"] == "1-10"
+
+
+# --- parity -------------------------------------------------------------------------------
+
+
+def test_parity_prints_its_table(ssd, tmp_path):
+    words = ["parity", "--op", "area", "--op", "nms", "--mode", "eager", "--cases", 4]
+    status, text, err = ssd(*words, "--json", tmp_path / "p.json")
+    assert (status, err) == (0, "")
+    answer = json.loads((tmp_path / "p.json").read_text())
+    assert answer["passed"] is True
+    assert [check["op"] for check in answer["checks"]] == ["area", "area", "nms", "nms"]
+    fields = "op mode backend dtype cases mismatches excused max_error_eps budget_eps passed"
+    assert all(list(check) == fields.split() for check in answer["checks"])
+    assert "Keras agrees with the reference: 4 checks" in text
+    assert text.count("passed") == 4
+
+
+def test_a_failed_check_is_seen_and_fails(ssd, monkeypatch):
+    checks = (
+        parity.Check("area", "xla", "tensorflow", "float32", 9, 0, 2, 0.5, 2.0, True),
+        parity.Check("nms", "xla", "tensorflow", "float32", 9, 3, 0, 0.0, 0.0, False),
+    )
+    monkeypatch.setattr(parity, "run", lambda **options: parity.Report(checks))
+    status, text, _ = ssd("parity")
+    assert status == 1
+    assert "Keras DISAGREES: 1 of 2 checks failed, 2 near-ties excused" in text
+    assert [line.split()[0] for line in text.splitlines() if "FAILED" in line] == ["nms"]
+
+
+def test_parity_is_asked_for_all_modes_and_dtypes(ssd, monkeypatch):
+    asked = {}
+
+    def run(**options):
+        asked.update(options)
+        return parity.Report(())
+
+    monkeypatch.setattr(parity, "run", run)
+    assert ssd("parity", "--cases", 7, "--seed", 2)[0] == 1, "no check is no agreement"
+    assert (asked["cases"], asked["seed"], tuple(asked["modes"])) == (7, 2, parity.MODES)
+    assert "dtypes" not in asked
+
+
+def test_an_unknown_operation_is_named(ssd):
+    status, _, err = ssd("parity", "--op", "guess")
+    assert status == 2
+    assert err.startswith("ssd: error: ops: expected some of ['corners_to_centers'")
+    assert err.endswith("Received: ['guess']\n")
+
+
+# --- demo ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Of the demo's parts only the detections, of the others very little."""
+    monkeypatch.setattr(demo, "OBJECTS", ())
+    small = partial(parity.run, ops=("area",), modes=("eager",))
+    monkeypatch.setattr(demo.parity, "run", small)
+
+
+def test_the_demo_writes_report_and_pictures(quick, ssd, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "demo-out").mkdir()
+    (tmp_path / "demo-out" / "notes.txt").write_text("mine")
+    status, text, err = ssd("demo", "--pictures", 2, "--seed", 4, "--json", "d.json")
+    assert (status, err) == (0, "")
+    assert "Keras agrees with the NumPy reference: 2 pictures with 2 detections" in text
+    assert "report: demo-out/report.html" in text
+    names = {path.name for path in Path("demo-out").iterdir()}
+    views = ("", "-keras", "-numpy", "-anchors")
+    drawn = {f"picture-{number}{view}.png" for number in (1, 2) for view in views}
+    assert names == {"notes.txt", "report.html", *drawn}
+    page = Path("demo-out/report.html").read_text(encoding="utf-8")
+    assert "ssd demo --out demo-out --pictures 2 --seed 4" in page
+    answer = json.loads(Path("d.json").read_text())
+    assert answer["passed"] is True
+    assert answer["facts"]["weights"].endswith("seven.npz")
+    # The canvases, not what was drawn on them, can be looked at again.
+    status, text, _ = ssd("detect", "demo-out", "--out", "found", "--json", "-")
+    assert [Path(one["file"]).name for one in json.loads(text)] == [
+        "picture-1.png",
+        "picture-2.png",
+    ]
+
+
+def test_the_demo_fails_where_anything_disagrees(quick, ssd, tmp_path, monkeypatch):
+    softmax = demo.mirror_losses.softmax
+    monkeypatch.setattr(demo.mirror_losses, "softmax", lambda logits: softmax(logits) * 0.9999)
+    status, text, _ = ssd("demo", "--pictures", 1, "--out", tmp_path / "o")
+    assert status == 1
+    assert "Keras DISAGREES with the NumPy reference in 1 of 1 picture" in text
+    assert "✗" in (tmp_path / "o" / "report.html").read_text(encoding="utf-8")
+
+
+def test_the_demo_overwrites_no_file_of_the_users(ssd, tmp_path):
+    (tmp_path / "report.html").write_text("mine")
+    status, _, err = ssd("demo", "--pictures", 1, "--out", tmp_path)
+    assert status == 2
+    assert f"Received: {tmp_path / 'report.html'}, which this program did not write" in err
+    assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
+
+
+# --- What is around a command -------------------------------------------------------------
+
+
+def in_place_of(monkeypatch, name, error):
+    def stop(arguments):
+        raise error
+
+    monkeypatch.setattr(cli, name, stop)
+
+
+def test_ctrl_c_is_130(monkeypatch, capsys):
+    in_place_of(monkeypatch, "_parity", KeyboardInterrupt())
+    assert main(["parity"]) == 130
+    assert capsys.readouterr().err == "\nssd: interrupted\n"
+    in_place_of(monkeypatch, "_train", KeyboardInterrupt())
+    assert main(["train", "digits", "--out", "x"]) == 130
+    assert "; the same command goes on after the last finished epoch" in capsys.readouterr().err
+
+
+def test_an_error_is_one_line_or_with_ssd_debug_all_of_it(monkeypatch, capsys):
+    in_place_of(monkeypatch, "_parity", ValueError("first\n  second"))
+    assert main(["parity"]) == 2
+    assert capsys.readouterr().err == "ssd: error: first second\n"
+    monkeypatch.setenv("SSD_DEBUG", "1")
+    with pytest.raises(ValueError, match="first"):
+        main(["parity"])
+
+
+def test_a_bug_is_not_dressed_as_a_mistake(monkeypatch):
+    in_place_of(monkeypatch, "_parity", KeyError("x"))
+    with pytest.raises(KeyError):
+        main(["parity"])
+
+
+def test_a_reader_that_leaves_early_hears_no_complaint():
+    process = subprocess.Popen(
+        [sys.executable, "-m", "keras_impl", "train", "digits", "--help"],
+        env={**os.environ, "PYTHONPATH": PACKAGES},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    process.stdout.close()
+    _, err = process.communicate()
+    assert err == b""
+
+
+def test_the_filter_lets_through_what_matters():
+    lines = [
+        b"WARNING: All log messages before absl::InitializeLog() is called are written to STDERR\n",
+        b"I0000 00:00:1.2 port.cc:153] oneDNN custom operations are on.\n",
+        b"W0000 00:00:1.2 a warning\n",
+        b"E0000 00:00:1.2 an error\n",
+        b"F0000 00:00:1.2 the last word\n",
+        b"ImportError: libsomething.so: \xff\n",
+        b"no newline",
+    ]
+    result = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", cli.FILTER],
+        input=b"".join(lines),
+        capture_output=True,
+        check=True,
+    )
+    assert result.stderr == b"".join(lines[2:])
+
+
+def test_greetings_are_filtered_and_stderr_is_put_back():
+    result = run_python(
+        "import os, sys; from keras_impl.cli import _without_greetings\n"
+        "with _without_greetings():\n"
+        "    os.write(2, b'I0000 hello\\nthe last word\\n')\n"
+        "os.write(2, b'I0000 afterwards\\n')"
+    )
+    assert result.stderr == "the last word\nI0000 afterwards\n"
+
+
+def test_a_process_killed_while_loading_is_heard():
+    result = run_python(
+        "import os; from keras_impl.cli import _without_greetings\n"
+        "with _without_greetings():\n"
+        "    os.write(2, b'The library was compiled for another processor\\n'); os.abort()"
+    )
+    assert result.returncode < 0
+    assert "compiled for another processor" in result.stderr
+
+
+def test_progress_is_lines_where_there_is_no_terminal(monkeypatch, capsys):
+    with cli._Progress("counting", 3) as progress:
+        progress.advance(1)
+    assert capsys.readouterr() == ("", ""), "nothing for short work"
+    monkeypatch.setattr(cli, "BEAT", 0.0)
+    with cli._Progress("counting", 3) as progress:
+        progress.advance(2)
+        progress.say("adding")
+        progress.print("one is odd")
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.splitlines() == ["ssd: counting 2 of 3", "ssd: adding 2 of 3", "one is odd"]
+
+
+def test_progress_is_a_bar_on_a_terminal(monkeypatch, capsys):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    with cli._Progress("counting [red]", 3) as progress:
+        progress.advance(2)
+        progress.print("one is [odd]")
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "counting [red]" in err
+    assert "2/3" in err
+    assert "one is [odd]" in err
+
+
+def test_training_is_shown_as_it_goes(capsys, monkeypatch):
+    monkeypatch.setattr(cli, "BEAT", 0.0)
+    recipe = Recipe(epochs=3, pictures=32, batch=16)
+    row = {name: 0.5 for name in ("loss", "class_loss", "box_loss", "val_map", "val_ap50")}
+    row |= {"epoch": 3, "pictures": 96, "val_ap75": 0.25, "seconds": 12.0, "learning_rate": 0.0}
+    with cli._Training("runs/x") as watcher:
+        watcher.begin(recipe, 2, "a sample")
+        watcher.step(3, 1, {"loss": 0.75})
+        watcher.epoch(row)
+    out, err = capsys.readouterr()
+    lines = out.splitlines()
+    assert lines[:2] == ["digits: a sample", "runs/x goes on after epoch 2 of 3"]
+    assert len(lines[2]) == len(lines[3])
+    assert lines[3].split() == ["3/3", "96", *["0.5000"] * 5, "0.2500", "12.0"]
+    assert err.splitlines()[-1] == "ssd: epoch 3, loss 0.750, step 5 of 6"
+
+
+def test_json_knows_no_nan():
+    with pytest.raises(ValueError, match="JSON"):
+        cli._write_json("-", {"map": np.nan})

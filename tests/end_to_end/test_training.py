@@ -1,0 +1,285 @@
+"""Training a digit detector: the same seed gives the same run, stopped in between or not."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import keras_impl
+from keras_impl import backend_tensorflow, cli, training
+from keras_impl.data.digits import load_digits
+from keras_impl.training import COLUMNS, Recipe, read_log
+from keras_impl.weights import load_model
+
+EPOCHS = 2
+TINY = f"--epochs {EPOCHS} --pictures 32 --batch 16 --validation 8 --alpha 0.35 --seed 5".split()
+
+
+def start(out: Path) -> subprocess.Popen[str]:
+    """The command that a user types, in a process of its own."""
+    packages = str(Path(keras_impl.__file__).parents[1])
+    return subprocess.Popen(
+        [sys.executable, "-m", "keras_impl", "train", "digits", "--out", str(out), *TINY],
+        env={**os.environ, "PYTHONPATH": packages},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        stdin=subprocess.DEVNULL,
+        text=True,
+    )
+
+
+class Runs:
+    """A run without a break, and one stopped after its first epoch and taken up again."""
+
+    def __init__(self, folder: Path) -> None:
+        self.whole, self.broken = folder / "whole", folder / "broken"
+        whole = start(self.whole)
+        first = start(self.broken)
+        assert first.stdout is not None
+        self.first_lines = []
+        for line in first.stdout:
+            self.first_lines.append(line)
+            if line.split()[:1] == [f"1/{EPOCHS}"]:
+                first.send_signal(signal.SIGINT)
+        self.first_error = first.communicate()[1]
+        self.first_code = first.returncode
+        self.rows_between = read_log(self.broken)
+        second = start(self.broken)
+        self.second_out, self.second_error = second.communicate()
+        self.second_code = second.returncode
+        self.whole_out, self.whole_error = whole.communicate()
+        self.whole_code = whole.returncode
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("KERAS_HOME", str(tmp_path_factory.mktemp("home")))
+        return Runs(tmp_path_factory.mktemp("runs"))
+
+
+@pytest.fixture
+def ssd(monkeypatch):
+    """The program in this process, where TensorFlow runs already."""
+    monkeypatch.setattr(backend_tensorflow, "make_deterministic", lambda: None)
+    return cli.main
+
+
+def without_seconds(rows: list[dict[str, float]]) -> list[dict[str, float]]:
+    return [{name: row[name] for name in COLUMNS if name != "seconds"} for row in rows]
+
+
+# --- Runs ---------------------------------------------------------------------------------
+
+
+def test_a_run_ends_well_and_says_what_it_did(runs):
+    assert runs.whole_code == 0, runs.whole_error
+    assert "digits: the MNIST sample shipped with the package" in runs.whole_out
+    assert [line.split()[0] for line in runs.whole_out.splitlines()[1:4]] == ["epoch", "1/2", "2/2"]
+    assert f"weights: {runs.whole / 'weights.npz'}" in runs.whole_out
+    assert "I0000" not in runs.whole_error
+
+
+def test_a_run_leaves_what_it_promises(runs):
+    names = {path.name for path in runs.whole.iterdir()}
+    checkpoint = f"checkpoint-{EPOCHS:04d}.weights.h5"
+    assert names == {"recipe.json", "log.csv", "loss.png", "weights.npz", checkpoint}
+    recipe = json.loads((runs.whole / "recipe.json").read_text())
+    assert recipe.pop("source") == load_digits("train").source
+    wanted = Recipe(epochs=EPOCHS, pictures=32, batch=16, validation=8, alpha=0.35, seed=5)
+    assert recipe == asdict(wanted)
+    rows = read_log(runs.whole)
+    assert [row["epoch"] for row in rows] == [1, 2]
+    assert [row["pictures"] for row in rows] == [32, 64]
+    assert all(np.isfinite(list(row.values())).all() for row in rows)
+    # The loss is the classes' and so many times the boxes'.
+    for row in rows:
+        total = row["class_loss"] + recipe["box_weight"] * row["box_loss"]
+        assert row["loss"] == pytest.approx(total, rel=1e-5)
+    with Image.open(runs.whole / "loss.png") as image:
+        assert image.format == "PNG"
+
+
+def test_the_weights_of_a_run_are_its_networks(runs):
+    model = load_model(runs.whole / "weights.npz")
+    assert (model.classes, model.alpha, model.layout.name) == (10, 0.35, "digits224")
+    assert model.convention.loss.box_weight == Recipe().box_weight
+    moved = model.get_layer("bn_Conv1").moving_mean
+    assert np.abs(np.asarray(moved)).max() > 0, "never trained"
+
+
+def test_ctrl_c_ends_with_130_and_says_how_to_go_on(runs):
+    assert runs.first_code == 130, runs.first_error
+    assert "the same command goes on after the last finished epoch" in runs.first_error
+    assert "Traceback" not in runs.first_error
+    assert len(runs.rows_between) == 1
+
+
+def test_the_same_command_goes_on(runs):
+    assert runs.second_code == 0, runs.second_error
+    assert f"{runs.broken} goes on after epoch 1 of {EPOCHS}" in runs.second_out
+
+
+def test_stopped_or_not_a_seed_gives_the_same_run(runs):
+    # Bit for bit, from three processes: the first epoch twice, the second after a restart.
+    whole, broken = read_log(runs.whole), read_log(runs.broken)
+    assert without_seconds(whole) == without_seconds(broken)
+    assert runs.rows_between == broken[:1], "what was logged stays"
+    one, other = (folder / "weights.npz" for folder in (runs.whole, runs.broken))
+    assert one.read_bytes() == other.read_bytes()
+
+
+def test_a_finished_run_says_so(runs, ssd, capsys):
+    before = (runs.whole / "weights.npz").stat().st_mtime_ns
+    assert ssd(["train", "digits", "--out", str(runs.whole), *TINY]) == 0
+    assert f"{runs.whole} is finished: 2 of 2 epochs; nothing to do" in capsys.readouterr().out
+    assert (runs.whole / "weights.npz").stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        (["--seed", "6"], "seed 5 → 6"),
+        (["--epochs", "3"], "epochs 2 → 3"),
+        (["--digits", "1", "--box-weight", "1"], "digits both → 1, box_weight 4.0 → 1.0"),
+    ],
+)
+def test_a_run_of_another_recipe_is_left_alone(runs, ssd, capsys, option, words):
+    before = {path.name: path.stat().st_mtime_ns for path in runs.whole.iterdir()}
+    assert ssd(["train", "digits", "--out", str(runs.whole), *TINY, *option]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("ssd: error: out: ")
+    assert f"holds a run of another recipe ({words}); choose a new folder" in error
+    assert {path.name: path.stat().st_mtime_ns for path in runs.whole.iterdir()} == before
+
+
+def test_a_run_does_not_go_on_with_other_digits(runs, ssd, capsys, tmp_path, monkeypatch):
+    digits = load_digits("train")
+    (tmp_path / "cache" / "datasets").mkdir(parents=True)
+    np.savez(
+        tmp_path / "cache" / "datasets" / "mnist.npz",
+        x_train=digits.images[:100],
+        y_train=digits.labels[:100].astype(np.uint8),
+        x_test=digits.images[:10],
+        y_test=digits.labels[:10].astype(np.uint8),
+    )
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "cache"))
+    assert ssd(["train", "digits", "--out", str(runs.whole), *TINY]) == 2
+    assert "was begun with the MNIST sample shipped" in capsys.readouterr().err
+
+
+# --- Folders ------------------------------------------------------------------------------
+
+
+class Nobody:
+    """Watches nothing."""
+
+    def begin(self, recipe, done, source):
+        raise AssertionError("training began")
+
+    def step(self, epoch, step, logs):
+        raise AssertionError
+
+    def epoch(self, row):
+        raise AssertionError
+
+
+def test_a_folder_of_something_else_is_not_touched(tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(ValueError, match="out: expected a new folder, or that of a run"):
+        training.train_digits(tmp_path, Recipe(), Nobody())
+    with pytest.raises(ValueError, match="out: expected a new folder, or that of a run"):
+        training.train_digits(tmp_path / "notes.txt", Recipe(), Nobody())
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+@pytest.mark.parametrize("record", ["", "[1]", "7", '{"digits": "1"}'])
+def test_a_damaged_record_of_a_run_is_named(tmp_path, record):
+    (tmp_path / "recipe.json").write_text(record)
+    with pytest.raises(ValueError, match=r"recipe\.json is not a run's"):
+        training.train_digits(tmp_path, Recipe(), Nobody())
+
+
+@pytest.mark.parametrize("log", ["epoch,loss\n1,2\n", ",".join(COLUMNS) + "\n1,2\n"])
+def test_a_damaged_log_is_named(tmp_path, log):
+    (tmp_path / "log.csv").write_text(log)
+    with pytest.raises(ValueError, match=r"expected the rows of a run\. Received: .*log\.csv"):
+        read_log(tmp_path)
+
+
+def open_run(out: Path, recipe: Recipe) -> int:
+    return training._open_run(out, recipe, "some digits")
+
+
+def test_only_an_epoch_with_row_and_checkpoint_is_done(tmp_path):
+    recipe = Recipe(epochs=9)
+    assert open_run(tmp_path / "run", recipe) == 0
+    assert open_run(tmp_path / "run", recipe) == 0, "stopped before its first epoch"
+    row = dict.fromkeys(COLUMNS, 0.5)
+    training._write_log(tmp_path / "run", [row | {"epoch": number} for number in (1, 2, 3)])
+    assert open_run(tmp_path / "run", recipe) == 0, "no checkpoint"
+    assert read_log(tmp_path / "run") == []
+
+    training._write_log(tmp_path / "run", [row | {"epoch": number} for number in (1, 2, 3)])
+    for epoch in (2, 4):
+        training._checkpoint(tmp_path / "run", epoch).touch()
+    assert open_run(tmp_path / "run", recipe) == 2, "3 has no checkpoint, 4 no row"
+    assert [one["epoch"] for one in read_log(tmp_path / "run")] == [1, 2]
+
+
+# --- Recipes ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"digits": "2"},
+        {"epochs": 0},
+        {"pictures": 0},
+        {"batch": -1},
+        {"validation": 0},
+        {"alpha": 0.0},
+        {"learning_rate": float("nan")},
+        {"box_weight": float("inf")},
+        {"pictures": 100, "batch": 16},
+        {"seed": -1},
+        {"seed": 2**32},
+    ],
+    ids=str,
+)
+def test_what_cannot_be_trained_is_refused(change):
+    with pytest.raises(ValueError, match=rf"{next(iter(change))}: expected .* Received: "):
+        replace(Recipe(), **change)
+
+
+def test_validation_sees_digits_that_training_never_does():
+    digits = load_digits("train")
+    numbered = digits._replace(labels=np.arange(len(digits.labels)))
+    train, held_out = training._split(numbered)
+    assert set(train.labels) | set(held_out.labels) == set(range(len(digits.labels)))
+    assert set(train.labels) & set(held_out.labels) == set()
+    assert len(held_out.labels) == len(digits.labels) // 12
+    np.testing.assert_array_equal(train.images[0], digits.images[train.labels[0]])
+    np.testing.assert_array_equal(held_out.images[3], digits.images[held_out.labels[3]])
+
+
+def test_a_loss_that_is_no_number_ends_the_run():
+    class Watcher(Nobody):
+        def step(self, epoch, step, logs):
+            self.last = (epoch, step)
+
+    watcher = Watcher()
+    tell = training._Tell(watcher, 3)
+    tell.on_train_batch_end(4, {"loss": 1.0})
+    assert watcher.last == (3, 5)
+    with pytest.raises(ValueError, match=r"expected a number\. .* in epoch 3, step 6; a"):
+        tell.on_train_batch_end(5, {"loss": float("nan")})
