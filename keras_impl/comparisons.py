@@ -28,12 +28,22 @@ from reference_numpy import boxes, cases, coding, detection, losses, matching, m
 from reference_numpy import gradients as reference_gradients
 from reference_numpy import nms as reference_nms
 from reference_numpy.anchors import make_anchors
-from reference_numpy.conventions import LAYOUTS, AnchorLayout
+from reference_numpy.conventions import CANONICAL, LAYOUTS, AnchorLayout
 
-__all__ = ["MODES", "OPERATIONS", "Operation", "Verdict"]
+__all__ = [
+    "MODES",
+    "OPERATIONS",
+    "Operation",
+    "Verdict",
+    "decode_scale",
+    "encode_scale",
+    "errors",
+    "softmax_scale",
+]
 
 Array = NDArray[Any]
 MODES = ("eager", "graph", "xla", "xla-nofuse")
+VARIANCES = CANONICAL.coding.variances
 WIDER = {"float32": np.float64, "float64": np.longdouble}
 
 PICTURES, OBJECTS = 4, 8  # of one batch
@@ -70,7 +80,7 @@ class Operation(NamedTuple):
 # Floats
 
 
-def _errors(got: Array, wanted: Array, scale: Array, dtype: str) -> NDArray[np.float64]:
+def errors(got: Array, wanted: Array, scale: Array, dtype: str) -> NDArray[np.float64]:
     """Distance from the wider answer, rounded once, in eps × scale; infinite where one is NaN."""
     limits = np.finfo(dtype)
     with np.errstate(over="ignore", invalid="ignore"):
@@ -101,8 +111,8 @@ def _floats(
         (got,) = outputs
         if got.shape != wanted.shape or got.dtype != np.dtype(dtype):
             return Verdict(len(got), mismatches=len(got), error=np.inf)
-        errors = _errors(got, wanted, np.broadcast_to(unit, wanted.shape), dtype)
-        rows = errors.reshape(len(got), -1).max(axis=1)
+        found = errors(got, wanted, np.broadcast_to(unit, wanted.shape), dtype)
+        rows = found.reshape(len(got), -1).max(axis=1)
         return Verdict(
             len(rows), int(np.count_nonzero(rows > BUDGETS[name].eps)), 0, float(rows.max())
         )
@@ -164,18 +174,20 @@ def _iou_of_each(first: Array, second: Array) -> Array:
     return np.stack([boxes.pairwise_iou(a, b) for a, b in zip(first, second, strict=True)])
 
 
-def _encode_scale(box: Array, anchor: Array) -> Array:
+def encode_scale(box: Array, anchor: Array, variances: Sequence[float] = VARIANCES) -> Array:
+    """The largest intermediate of encoding."""
     center = boxes.corners_to_centers(box)
     shift = (np.abs(center[:, :2]) + np.abs(anchor[:, :2])) / anchor[:, 2:]
     stretch = np.maximum(1, np.abs(np.log(center[:, 2:] / anchor[:, 2:])))
-    return np.concatenate([shift * 10, stretch * 5], axis=1)
+    return np.concatenate([shift, stretch], axis=1) / np.array(variances)
 
 
-def _decode_scale(deltas: Array, anchor: Array) -> Array:
-    exponent = deltas[:, 2:] * 0.2
-    half = np.exp(exponent) * anchor[:, 2:] / 2
-    parts = np.abs(anchor[:, :2]) + np.abs(deltas[:, :2] * 0.1) * anchor[:, 2:]
-    return np.tile(parts + half * (1 + np.abs(exponent)), 2)
+def decode_scale(deltas: Array, anchor: Array, variances: Sequence[float] = VARIANCES) -> Array:
+    """The largest intermediate of decoding, a sum of its parts."""
+    scaled = np.abs(deltas * np.array(variances))
+    half = np.exp(deltas[:, 2:] * np.array(variances[2:])) * anchor[:, 2:] / 2
+    parts = np.abs(anchor[:, :2]) + scaled[:, :2] * anchor[:, 2:] + half * (1 + scaled[:, 2:])
+    return np.tile(parts, 2)
 
 
 def _smooth_l1_scale(predicted: Array, target: Array) -> Array:
@@ -183,7 +195,8 @@ def _smooth_l1_scale(predicted: Array, target: Array) -> Array:
     return np.where(distance < 1, distance * distance / 2, distance)
 
 
-def _softmax_scale(logits: Array) -> Array:
+def softmax_scale(logits: Array) -> Array:
+    """The largest intermediate of softmax."""
     return losses.softmax(logits) * (1 + logits.max(axis=-1, keepdims=True) - logits)
 
 
@@ -276,8 +289,8 @@ def _judge_targets(
         code = np.zeros(deltas[picture].shape, WIDER[dtype])
         scale = np.zeros_like(code)
         if positive.any():
-            code[positive], scale[positive] = coding.encode(box, anchor), _encode_scale(box, anchor)
-        error = float(_errors(deltas[picture], code, scale, dtype).max())
+            code[positive], scale[positive] = coding.encode(box, anchor), encode_scale(box, anchor)
+        error = float(errors(deltas[picture], code, scale, dtype).max())
         worst = max(worst, error)
         same = np.array_equal(got_labels[picture], wanted)
         wrong += not (same and error <= BUDGETS["assign_targets"].eps)
@@ -452,10 +465,10 @@ def _judge_detect(
     for picture, (*got, box, score) in enumerate(zip(*outputs, strict=True)):
         true_box = boxes.clip(coding.decode(deltas[picture], anchors))
         true_score = losses.softmax(logits[picture])
-        scale = _decode_scale(deltas[picture], anchors)
-        box_error = float(_errors(box, true_box, scale, dtype).max())
-        score_scale = _softmax_scale(logits[picture])[:, 1:]
-        score_error = float(_errors(score, true_score[:, 1:], score_scale, dtype).max())
+        scale = decode_scale(deltas[picture], anchors)
+        box_error = float(errors(box, true_box, scale, dtype).max())
+        score_scale = softmax_scale(logits[picture])[:, 1:]
+        score_error = float(errors(score, true_score[:, 1:], score_scale, dtype).max())
         worst = max(worst, box_error, score_error)
         within = box_error <= BUDGETS["decode"].eps and score_error <= BUDGETS["softmax"].eps
         used = got[3] >= 0
@@ -463,8 +476,8 @@ def _judge_detect(
         if not (_indices(slots[0], len(score)) and _indices(slots[1], score.shape[1])):
             wrong += 1
             continue
-        box_in_slot = _errors(got[0][used], true_box[slots[0]], scale[slots[0]], dtype)
-        score_in_slot = _errors(got[1][used], true_score[:, 1:][slots], score_scale[slots], dtype)
+        box_in_slot = errors(got[0][used], true_box[slots[0]], scale[slots[0]], dtype)
+        score_in_slot = errors(got[1][used], true_score[:, 1:][slots], score_scale[slots], dtype)
         worst = max(worst, box_in_slot.max(initial=0), score_in_slot.max(initial=0))
         within &= bool((box_in_slot <= BUDGETS["decode"].eps).all())
         within &= bool((score_in_slot <= BUDGETS["softmax"].eps).all())
@@ -516,7 +529,7 @@ def _mined_well(negatives: Array, class_losses: Array, labels: Array, logits: An
         return False
     dtype = class_losses.dtype.name
     true, scale = losses.softmax_cross_entropy(logits, labels), _entropy_scale(logits, labels)
-    within = _errors(class_losses, true, scale, dtype) <= BUDGETS["softmax_cross_entropy"].eps
+    within = errors(class_losses, true, scale, dtype) <= BUDGETS["softmax_cross_entropy"].eps
     mined = _judge_mining((class_losses, labels), (negatives,), dtype, excuses=False)
     return bool(within.all()) and mined.mismatches == 0
 
@@ -536,7 +549,7 @@ def _judge_multibox(
     # The class loss of the anchors that were mined: near-ties exchange almost equal losses.
     true_class = losses.softmax_cross_entropy(logits, labels)[counted].sum() / normaliser
     worst = max(
-        float(_errors(np.asarray(got), np.asarray(true), np.asarray(unit), dtype))
+        float(errors(np.asarray(got), np.asarray(true), np.asarray(unit), dtype))
         for got, true, unit in (
             (class_loss, true_class, class_scale),
             (box_loss, reference.box_loss, box_scale),
@@ -577,10 +590,10 @@ def _judge_multibox_gradient(
     true = reference_gradients.multibox_gradient(deltas, logits, wanted, labels, box_weight=2.0)
     normaliser = max(1, np.count_nonzero(labels))
     box_scale = 2 * np.minimum(1, np.abs(deltas - wanted)) / normaliser
-    class_scale = (_softmax_scale(logits) + (true[1] != 0)) / normaliser
+    class_scale = (softmax_scale(logits) + (true[1] != 0)) / normaliser
     worst = max(
-        float(_errors(by_deltas, true[0], box_scale, dtype).max()),
-        float(_errors(by_logits, true[1], class_scale, dtype).max()),
+        float(errors(by_deltas, true[0], box_scale, dtype).max()),
+        float(errors(by_logits, true[1], class_scale, dtype).max()),
     )
     return Verdict(1, int(worst > BUDGETS["multibox_gradient"].eps), 0, worst)
 
@@ -660,12 +673,12 @@ OPERATIONS: dict[str, Operation] = {
     "encode": Operation(
         _one(mirror_coding.encode),
         _rows(lambda generator, n: (_some_boxes(generator, n), _some_anchors(generator, n))),
-        _floats("encode", coding.encode, _encode_scale),
+        _floats("encode", coding.encode, encode_scale),
     ),
     "decode": Operation(
         _one(mirror_coding.decode),
         _rows(lambda generator, n: (generator.normal(0, 5, (n, 4)), _some_anchors(generator, n))),
-        _floats("decode", coding.decode, _decode_scale),
+        _floats("decode", coding.decode, decode_scale),
     ),
     "assign_targets": Operation(
         lambda *inputs: tuple(mirror_targets.assign_targets(*inputs)),
@@ -680,7 +693,7 @@ OPERATIONS: dict[str, Operation] = {
     "softmax": Operation(
         _one(mirror_losses.softmax),
         _rows(lambda generator, n: (_some_logits(generator, n),)),
-        _floats("softmax", losses.softmax, _softmax_scale),
+        _floats("softmax", losses.softmax, softmax_scale),
     ),
     "softmax_cross_entropy": Operation(
         _one(mirror_losses.softmax_cross_entropy),

@@ -26,7 +26,13 @@ from keras_impl import matching as mirror_matching
 from keras_impl import parity
 from keras_impl import targets as mirror_targets
 from keras_impl.backend_tensorflow import in_mode
-from keras_impl.comparisons import OPERATIONS
+from keras_impl.comparisons import (
+    OPERATIONS,
+    decode_scale,
+    encode_scale,
+    errors,
+    softmax_scale,
+)
 from keras_impl.data.digits import Canvas, Digits, batch_images, canvas, collate
 from keras_impl.prediction import Detection, head_outputs, to_pixels
 from keras_impl.tolerances import BUDGETS
@@ -337,8 +343,8 @@ def compare(
         precise = delta.astype(np.float64), anchors.astype(np.float64)
         true_box = boxes.clip(coding.decode(*precise, variances))
         true_score = losses.softmax(logit.astype(np.float64))
-        box_scale = _decode_scale(*precise, variances)
-        score_scale = true_score * (1 + logit.max(axis=-1, keepdims=True) - logit)
+        box_scale = decode_scale(*precise, variances)
+        score_scale = softmax_scale(logit.astype(np.float64))
         answers.append(
             (
                 mine,
@@ -365,21 +371,9 @@ def _differences(one: detection.Detections, other: detection.Detections) -> int:
     return wrong + abs(len(first) - len(second))
 
 
-def _decode_scale(deltas: Array, anchors: Array, variances: Sequence[float]) -> Array:
-    """The largest intermediate of decoding, as the budget of "decode" counts it."""
-    scaled = np.abs(deltas * np.array(variances))
-    half = np.exp(deltas[:, 2:] * np.array(variances[2:])) * anchors[:, 2:] / 2
-    parts = np.abs(anchors[:, :2]) + scaled[:, :2] * anchors[:, 2:] + half * (1 + scaled[:, 2:])
-    return np.tile(parts, 2)
-
-
 def _error(got: Array, wanted: Array, scale: Array) -> float:
-    """Worst distance in eps of float32 × scale from the wider answer, rounded once."""
-    limits = np.finfo(np.float32)
-    # Below the normal range a result may be flushed to 0, so nothing is finer than that.
-    unit = float(limits.eps) * np.maximum(scale, float(limits.tiny) / float(limits.eps))
-    distance = np.abs(got.astype(np.float64) - wanted.astype(np.float32).astype(np.float64))
-    return float(np.where(np.isfinite(got), distance / unit, np.inf).max())
+    """Worst distance from the wider answer, in eps of float32 × scale."""
+    return float(errors(got, wanted, scale, "float32").max(initial=0))
 
 
 # --- Targets ------------------------------------------------------------------------------
@@ -417,19 +411,11 @@ def responsibility(
             own = made.boxes[wanted.objects[positive]].astype(np.float64)
             precise = anchors[positive].astype(np.float64)
             code = coding.encode(own, precise, variances)
-            scale = _encode_scale(own, precise, variances)
+            scale = encode_scale(own, precise, variances)
             error = _error(deltas[positive], code, scale)
             equal = error <= BUDGETS["encode"].eps and not deltas[~positive].any()
         duties.append(Responsibility(wanted.objects, matching.bipartite(iou), overlap, equal))
     return duties
-
-
-def _encode_scale(box: Array, anchors: Array, variances: Sequence[float]) -> Array:
-    """The largest intermediate of encoding, as the budget of "encode" counts it."""
-    center = boxes.corners_to_centers(box)
-    shift = (np.abs(center[:, :2]) + np.abs(anchors[:, :2])) / anchors[:, 2:]
-    stretch = np.maximum(1, np.abs(np.log(center[:, 2:] / anchors[:, 2:])))
-    return np.concatenate([shift, stretch], axis=1) / np.array(variances)
 
 
 # --- Throughput ---------------------------------------------------------------------------

@@ -63,6 +63,12 @@ def select(
         >>> ops.convert_to_numpy(found.labels)
         array([[ 1,  2, -1]], dtype=int32)
     """
+    for name, limit in (
+        ("candidates_per_class", candidates_per_class),
+        ("max_detections", max_detections),
+    ):
+        if limit < 0:
+            raise ValueError(f"{name}: expected 0 or more. Received: {limit}")
     count, columns = scores.shape[1], scores.shape[2]
     candidates = min(candidates_per_class, count)
     by_class = ops.transpose(scores, (0, 2, 1))

@@ -39,7 +39,7 @@ def mine_hard_negatives(
         >>> ops.convert_to_numpy(mine_hard_negatives(losses, ops.array([[0, 0, 4, 0, 0]]), 2))
         array([[False,  True, False,  True, False]])
     """
-    if not (negative_ratio >= 0 and min_negatives >= 0):
+    if not (0 <= negative_ratio < float("inf") and min_negatives >= 0):
         raise ValueError(
             "negative_ratio, min_negatives: expected 0 or more. "
             f"Received: {negative_ratio}, {min_negatives}"

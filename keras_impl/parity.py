@@ -197,7 +197,7 @@ def _main() -> None:
         for dtype in request["dtypes"]
         if "xla-nofuse" in OPERATIONS[name].modes
     ]
-    print(json.dumps([asdict(check) for check in checks]))
+    sys.stdout.write(json.dumps([asdict(check) for check in checks]) + "\n")
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 __all__ = [
     "area",
     "centers_to_corners",
+    "check_anchors",
     "check_boxes",
     "clip",
     "corners_to_centers",
@@ -40,6 +41,7 @@ def corners_to_centers(boxes: Floats) -> Floats:
         >>> corners_to_centers(np.array([0.0, 0.25, 0.5, 0.75]))
         array([0.25, 0.5 , 0.5 , 0.5 ])
     """
+    _check_floats(boxes, "boxes")
     low, high = boxes[..., :2], boxes[..., 2:]
     return np.concatenate([(low + high) * boxes.dtype.type(0.5), high - low], axis=-1)
 
@@ -57,6 +59,7 @@ def centers_to_corners(boxes: Floats) -> Floats:
         >>> centers_to_corners(np.array([0.25, 0.5, 0.5, 0.5]))
         array([0.  , 0.25, 0.5 , 0.75])
     """
+    _check_floats(boxes, "boxes")
     center, half = boxes[..., :2], boxes[..., 2:] * boxes.dtype.type(0.5)
     return np.concatenate([center - half, center + half], axis=-1)
 
@@ -114,9 +117,7 @@ def check_boxes(boxes: Floats, name: str = "boxes") -> None:
         ...
         ValueError: boxes[1]: expected xmin < xmax and ymin < ymax. Received: [0.5, 0.0, 0.5, 1.0]
     """
-    if not isinstance(boxes, np.ndarray) or not np.issubdtype(boxes.dtype, np.floating):
-        kind = boxes.dtype if isinstance(boxes, np.ndarray) else type(boxes).__name__
-        raise TypeError(f"{name}: expected a NumPy array of floats. Received: {kind}")
+    _check_floats(boxes, name)
     if boxes.ndim != 2 or boxes.shape[1] != 4:
         raise ValueError(f"{name}: expected shape (N, 4). Received: {boxes.shape}")
     finite = np.isfinite(boxes).all(axis=1)
@@ -130,6 +131,27 @@ def check_boxes(boxes: Floats, name: str = "boxes") -> None:
             raise ValueError(
                 f"{name}[{index}]: expected {expected}. Received: {boxes[index].tolist()}"
             )
+
+
+def check_anchors(anchors: Floats, name: str = "anchors") -> None:
+    """Refuse anchors that code nothing: (A, 4) centre form, finite, w and h above 0.
+
+    Example:
+        >>> check_anchors(np.array([[0.5, 0.5, 0.0, 1.0]]))
+        Traceback (most recent call last):
+        ...
+        ValueError: anchors[0]: expected (cx, cy, w, h), ... Received: [0.5, 0.5, 0.0, 1.0]
+    """
+    _check_floats(anchors, name)
+    if anchors.ndim != 2 or anchors.shape[1] != 4:
+        raise ValueError(f"{name}: expected shape (A, 4). Received: {anchors.shape}")
+    bad = ~(np.isfinite(anchors).all(axis=1) & (anchors[:, 2:] > 0).all(axis=1))
+    if bad.any():
+        index = int(np.argmax(bad))
+        raise ValueError(
+            f"{name}[{index}]: expected (cx, cy, w, h), finite, w and h above 0. "
+            f"Received: {anchors[index].tolist()}"
+        )
 
 
 def pairwise_iou(first: Floats, second: Floats) -> Floats:
@@ -158,3 +180,9 @@ def pairwise_iou(first: Floats, second: Floats) -> Floats:
     intersection = sides[..., 0] * sides[..., 1]
     union = (area(first)[:, None] + area(second)[None, :]) - intersection
     return np.asarray(np.divide(intersection, union, out=np.zeros_like(union), where=union > 0))
+
+
+def _check_floats(boxes: Any, name: str) -> None:
+    if not isinstance(boxes, np.ndarray) or not np.issubdtype(boxes.dtype, np.floating):
+        kind = boxes.dtype if isinstance(boxes, np.ndarray) else type(boxes).__name__
+        raise TypeError(f"{name}: expected a NumPy array of floats. Received: {kind}")

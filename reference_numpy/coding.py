@@ -12,7 +12,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from reference_numpy.boxes import centers_to_corners, check_boxes, corners_to_centers
+from reference_numpy.boxes import (
+    centers_to_corners,
+    check_anchors,
+    check_boxes,
+    corners_to_centers,
+)
 from reference_numpy.conventions import CANONICAL
 
 __all__ = ["decode", "encode"]
@@ -67,8 +72,8 @@ def decode(deltas: Floats, anchors: Floats, variances: tuple[float, ...] = VARIA
         back to the picture's border; it never gives NaN.
 
     Raises:
-        ValueError: Shapes that differ, NaN in `deltas`, a degenerate anchor, a variance not
-            above 0.
+        ValueError: Shapes that differ, NaN in `deltas`, tx or ty infinite, a degenerate anchor,
+            a variance not above 0.
 
     Example:
         >>> anchor = np.array([[0.5, 0.5, 0.25, 0.25]])
@@ -77,10 +82,12 @@ def decode(deltas: Floats, anchors: Floats, variances: tuple[float, ...] = VARIA
     """
     if deltas.ndim != 2 or deltas.shape[1] != 4:
         raise ValueError(f"deltas: expected shape (N, 4). Received: {deltas.shape}")
-    if np.isnan(deltas).any():
-        index = int(np.argwhere(np.isnan(deltas).any(axis=1))[0, 0])
+    bad = np.isnan(deltas).any(axis=1) | np.isinf(deltas[:, :2]).any(axis=1)
+    if bad.any():
+        index = int(np.argmax(bad))
         raise ValueError(
-            f"deltas[{index}]: expected four numbers. Received: {deltas[index].tolist()}"
+            f"deltas[{index}]: expected four numbers, tx and ty finite. "
+            f"Received: {deltas[index].tolist()}"
         )
     _check_anchors(anchors, deltas.shape[0])
     _reciprocals(variances)
@@ -100,10 +107,4 @@ def _reciprocals(variances: tuple[float, ...]) -> tuple[float, ...]:
 def _check_anchors(anchors: Floats, count: int) -> None:
     if anchors.shape != (count, 4):
         raise ValueError(f"anchors: expected shape ({count}, 4). Received: {anchors.shape}")
-    bad = ~(np.isfinite(anchors).all(axis=1) & (anchors[:, 2:] > 0).all(axis=1))
-    if bad.any():
-        index = int(np.argmax(bad))
-        raise ValueError(
-            f"anchors[{index}]: expected (cx, cy, w, h), finite, w and h above 0. "
-            f"Received: {anchors[index].tolist()}"
-        )
+    check_anchors(anchors)

@@ -151,7 +151,7 @@ _SIX = (2.0, 1 / 2, 3.0, 1 / 3)
 
 # Digits are square patches of 21 to 70 of 224 pixels (or exactly 28), so the layout has
 # squares only: 22, 28 and 36 px on the finest map, 45 and 56 on the next, 69 and more above.
-# A digit of any size and place overlaps one of them by more than half, or nearly so.
+# A digit of any size and place overlaps one of them by more than half.
 DIGITS224 = AnchorLayout(
     name="digits224",
     image_size=(224, 224),

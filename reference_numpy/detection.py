@@ -107,10 +107,15 @@ def select(
             f"boxes, scores: expected shapes (A, 4) and (A, C). "
             f"Received: {boxes.shape}, {scores.shape}"
         )
-    for name, values in (("boxes", boxes), ("scores", scores)):
-        if np.isnan(values).any():
-            row, column = np.argwhere(np.isnan(values))[0]
-            raise ValueError(f"{name}[{row}, {column}]: expected a number. Received: nan")
+    for name, values, bad in (
+        ("boxes", boxes, ~np.isfinite(boxes)),
+        ("scores", scores, np.isnan(scores)),
+    ):
+        if bad.any():
+            row, column = np.argwhere(bad)[0]
+            raise ValueError(
+                f"{name}[{row}, {column}]: expected a number. Received: {values[row, column]}"
+            )
     for name, limit in (
         ("candidates_per_class", candidates_per_class),
         ("max_detections", max_detections),
@@ -170,9 +175,10 @@ def detect(
         >>> detect(np.zeros((2, 4)), logits, anchors, score_threshold=0.6).boxes
         array([[0.5, 0.5, 1. , 1. ]])
     """
-    if logits.ndim != 2 or logits.shape[1] < 2:
+    if logits.ndim != 2 or len(logits) != len(deltas) or logits.shape[1] < 2:
         raise ValueError(
-            f"logits: expected shape (A, C + 1) with C at least 1. Received: {logits.shape}"
+            f"logits: expected shape ({len(deltas)}, C + 1) with C at least 1. "
+            f"Received: {logits.shape}"
         )
     return select(
         clip(decode(deltas, anchors, variances)),

@@ -76,7 +76,9 @@ def match(iou: NDArray[np.floating[Any]], threshold: float = 0.5) -> NDArray[np.
     """
     if iou.ndim != 2:
         raise ValueError(f"iou: expected shape (objects, anchors). Received: {iou.shape}")
-    if not 0 < threshold <= 1:
+    if not np.issubdtype(iou.dtype, np.floating):
+        raise TypeError(f"iou: expected an array of floats. Received: {iou.dtype}")
+    if not 0 < threshold <= 1 or iou.dtype.type(threshold) == 0:
         raise ValueError(f"threshold: expected a number in (0, 1]. Received: {threshold}")
     outside = ~((iou >= 0) & (iou <= 1))
     if outside.any():

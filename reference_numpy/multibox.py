@@ -52,7 +52,7 @@ def mine_hard_negatives(
     if np.isnan(losses).any():
         index = int(np.argmax(np.isnan(losses)))
         raise ValueError(f"losses[{index}]: expected a number. Received: nan")
-    if not (negative_ratio >= 0 and min_negatives >= 0):
+    if not (0 <= negative_ratio < np.inf and min_negatives >= 0):
         raise ValueError(
             "negative_ratio, min_negatives: expected 0 or more. "
             f"Received: {negative_ratio}, {min_negatives}"
@@ -103,6 +103,9 @@ def multibox(
     Returns:
         `MultiBox`; `negatives` is the (B, A) mask of mined anchors.
 
+    Raises:
+        ValueError: Shapes that differ, NaN in `logits`, a label out of range.
+
     Example:
         One picture, a positive that is 2 off in one coordinate and undecided of class, and a
         negative that is undecided too: box loss 2 - 1/2, class loss 2 log 2.
@@ -112,6 +115,16 @@ def multibox(
         >>> float(loss.box_loss), float(loss.class_loss / np.log(2)), loss.positives
         (1.5, 2.0, 1)
     """
+    for name, values, shape in (
+        ("deltas", deltas, (*target_labels.shape, 4)),
+        ("target_deltas", target_deltas, (*target_labels.shape, 4)),
+        ("logits", logits, (*target_labels.shape, logits.shape[-1])),
+    ):
+        if target_labels.ndim != 2 or values.shape != shape:
+            raise ValueError(
+                f"{name}: expected shape {shape}, with target_labels (B, A). "
+                f"Received: {values.shape}"
+            )
     class_losses = softmax_cross_entropy(logits, target_labels)
     positive = target_labels > 0
     negatives = np.array(

@@ -51,9 +51,13 @@ def nms(
         )
     if not 0 <= iou_threshold <= 1:
         raise ValueError(f"iou_threshold: expected a number in [0, 1]. Received: {iou_threshold}")
-    for name, bad in (("boxes", np.isnan(boxes).any(axis=1)), ("scores", np.isnan(scores))):
+    infinite, nan = ~np.isfinite(boxes).all(axis=1), np.isnan(scores)
+    for name, values, bad in (("boxes", boxes, infinite), ("scores", scores, nan)):
         if bad.any():
-            raise ValueError(f"{name}[{int(np.argmax(bad))}]: expected numbers. Received: nan")
+            index = int(np.argmax(bad))
+            raise ValueError(
+                f"{name}[{index}]: expected numbers. Received: {values[index].tolist()}"
+            )
 
     threshold = boxes.dtype.type(iou_threshold)
     waiting = np.argsort(-scores, kind="stable")

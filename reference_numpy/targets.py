@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from reference_numpy.boxes import centers_to_corners, check_boxes, pairwise_iou
+from reference_numpy.boxes import centers_to_corners, check_anchors, check_boxes, pairwise_iou
 from reference_numpy.coding import encode
 from reference_numpy.conventions import CANONICAL
 from reference_numpy.matching import UNMATCHED, match
@@ -57,7 +57,9 @@ def assign_targets(
         `Targets`, deltas in the dtype of `boxes`.
 
     Raises:
-        ValueError: A box or label that no object can have, named by its index.
+        ValueError: A box or label that no object can have, or an anchor that codes nothing,
+            named by its index.
+        TypeError: Boxes that are not floats, labels that are not whole numbers.
 
     Example:
         Two anchors; the object is the second one exactly.
@@ -72,7 +74,10 @@ def assign_targets(
     """
     if getattr(boxes, "shape", ())[1:] != (4,):
         check_boxes(boxes)  # says what is wrong
+    check_anchors(anchors)
     labels = np.asarray(labels)
+    if not np.issubdtype(labels.dtype, np.integer):
+        raise TypeError(f"labels: expected whole numbers. Received: {labels.dtype}")
     if labels.shape != boxes.shape[:1]:
         raise ValueError(
             f"labels: expected shape {boxes.shape[:1]}, one a box. Received: {labels.shape}"

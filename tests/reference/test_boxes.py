@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from reference_numpy.boxes import (
     area,
     centers_to_corners,
+    check_anchors,
     check_boxes,
     clip,
     corners_to_centers,
@@ -296,3 +297,27 @@ def test_check_boxes_refuses(boxes, error, message):
         check_boxes(boxes)
     with pytest.raises(error, match="^" + re.escape(message.replace("boxes", "truth", 1)) + "$"):
         check_boxes(boxes, "truth")
+
+
+@pytest.mark.parametrize(
+    ("anchors", "message"),
+    [
+        (np.zeros(4), r"^anchors: expected shape \(A, 4\)\. Received: \(4,\)$"),
+        (
+            np.array([[0.5, 0.5, 1.0, 0.0]]),
+            r"^anchors\[0\]: .* Received: \[0\.5, 0\.5, 1\.0, 0\.0\]$",
+        ),
+        (np.array([[np.nan, 0.5, 1.0, 1.0]]), r"^anchors\[0\]: expected \(cx, cy, w, h\), finite"),
+    ],
+)
+def test_check_anchors_refuses(anchors, message):
+    with pytest.raises(ValueError, match=message):
+        check_anchors(anchors)
+
+
+@pytest.mark.parametrize("convert", [corners_to_centers, centers_to_corners])
+def test_whole_numbers_are_refused_where_they_would_be_halved_to_zero(convert):
+    with pytest.raises(
+        TypeError, match=r"^boxes: expected a NumPy array of floats\. Received: int64$"
+    ):
+        convert(np.array([[0, 0, 1, 1]]))

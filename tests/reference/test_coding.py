@@ -204,7 +204,7 @@ def test_encode_refuses(arguments, message):
         (BOXES[:, :3], "deltas: expected shape (N, 4). Received: (2, 3)"),
         (
             with_row(BOXES, [0.0, 0.0, NAN, 1.0]),
-            "deltas[1]: expected four numbers. Received: [0.0, 0.0, nan, 1.0]",
+            "deltas[1]: expected four numbers, tx and ty finite. Received: [0.0, 0.0, nan, 1.0]",
         ),
     ],
 )
@@ -253,3 +253,17 @@ def test_decode_refuses(deltas, message):
 def test_both_refuse(function, anchors, options, message):
     with pytest.raises(ValueError, match="^" + re.escape(message) + "$"):
         function(BOXES, anchors, **options)
+
+
+@pytest.mark.parametrize("column", [0, 1])
+@pytest.mark.parametrize("value", [np.inf, -np.inf])
+def test_an_infinite_shift_is_an_error_and_an_infinite_size_is_not(column, value):
+    anchor = np.array([[0.5, 0.5, 0.25, 0.25]])
+    deltas = np.zeros((1, 4))
+    deltas[0, column] = value
+    with pytest.raises(ValueError, match=r"deltas\[0\]: expected four numbers, tx and ty finite"):
+        decode(deltas, anchor)
+
+    deltas = np.zeros((1, 4))
+    deltas[0, column + 2] = value
+    assert not np.isnan(decode(deltas, anchor)).any()

@@ -446,15 +446,15 @@ def test_select_refuses(change, message):
         *LIMITS,
         (
             {"logits": np.zeros((3, 1))},
-            "logits: expected shape (A, C + 1) with C at least 1. Received: (3, 1)",
+            "logits: expected shape (3, C + 1) with C at least 1. Received: (3, 1)",
         ),
         (
             {"logits": np.zeros(3)},
-            "logits: expected shape (A, C + 1) with C at least 1. Received: (3,)",
+            "logits: expected shape (3, C + 1) with C at least 1. Received: (3,)",
         ),
         (
             {"logits": np.zeros((2, 3))},
-            "boxes, scores: expected shapes (A, 4) and (A, C). Received: (3, 4), (2, 2)",
+            "logits: expected shape (3, C + 1) with C at least 1. Received: (2, 3)",
         ),
         (
             {"logits": changed(np.zeros((3, 2)), (1, 0), NAN)},
@@ -462,9 +462,12 @@ def test_select_refuses(change, message):
         ),
         (
             {"deltas": changed(np.zeros((3, 4)), (2, 0), NAN)},
-            "deltas[2]: expected four numbers. Received: [nan, 0.0, 0.0, 0.0]",
+            "deltas[2]: expected four numbers, tx and ty finite. Received: [nan, 0.0, 0.0, 0.0]",
         ),
-        ({"deltas": np.zeros((2, 4))}, "anchors: expected shape (2, 4). Received: (3, 4)"),
+        (
+            {"deltas": np.zeros((2, 4))},
+            "logits: expected shape (2, C + 1) with C at least 1. Received: (3, 3)",
+        ),
         (
             {"anchors": changed(np.full((3, 4), 0.5), (1, 2), 0)},
             "anchors[1]: expected (cx, cy, w, h), finite, w and h above 0. "

@@ -45,6 +45,7 @@ NOT_MIRRORED = {
 # Public names of mirrored modules that have no mirror, with the reason; * stands for anything.
 WITHOUT_MIRROR = {
     "detection.top_k": "in Keras part of `select`, on `ties.top_mask`",
+    "boxes.check_anchors": "a model's anchors are made by make_anchors, never given",
     "losses.check_labels": "a graph cannot raise; the loss is given targets of our own making",
     "targets.PADDING": "one number, which both sides' documents name",
 }
@@ -237,7 +238,10 @@ def test_every_mirrored_name_is_held_to_the_reference(module):
     compared = set().union(
         *(words(path) for path in [*(TESTS / "parity").glob("*.py"), MIRROR / "comparisons.py"])
     )
-    assert set(public_names(REFERENCE / f"{module}.py")) - compared == set()
+    public = {
+        name for name in public_names(REFERENCE / f"{module}.py") if not exception(module, name)
+    }
+    assert public - compared == set()
 
 
 # --- style that three readers rely on ------------------------------------------------------------

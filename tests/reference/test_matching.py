@@ -292,3 +292,13 @@ FINE = np.array([[0.5, 0.25]])
 def test_match_refuses(arguments, message):
     with pytest.raises(ValueError, match="^" + re.escape(message) + "$"):
         match(*arguments)
+
+
+def test_whole_numbers_are_refused_because_the_threshold_would_become_zero():
+    with pytest.raises(TypeError, match=r"^iou: expected an array of floats\. Received: int64$"):
+        match(np.array([[1, 0]]))
+
+
+def test_a_threshold_that_is_zero_in_the_dtype_is_refused():
+    with pytest.raises(ValueError, match=r"^threshold: .* Received: 1e-60$"):
+        match(np.zeros((1, 2), np.float32), 1e-60)

@@ -334,3 +334,16 @@ def test_multibox_refuses_logits_that_are_not_numbers():
     logits[0, 2, 0] = NAN
     with pytest.raises(ValueError, match=re.escape("losses[2]: expected a number. Received: nan")):
         multibox(deltas, logits, targets, labels)
+
+
+@pytest.mark.parametrize("name", ["deltas", "logits", "target_deltas"])
+def test_shapes_that_differ_are_refused(name):
+    arrays = {
+        "deltas": np.zeros((2, 3, 4)),
+        "logits": np.zeros((2, 3, 5)),
+        "target_deltas": np.zeros((2, 3, 4)),
+        "target_labels": np.zeros((2, 3), int),
+    }
+    arrays[name] = arrays[name][:, :2]
+    with pytest.raises(ValueError, match=rf"^{name}: expected shape \(2, 3, \d\)"):
+        multibox(**arrays)

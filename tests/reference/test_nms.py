@@ -140,7 +140,10 @@ BOXES, SCORES = np.array([a, b]), np.array([0.5, 0.25])
         ({"boxes": BOXES[:, :3]}, "boxes: expected shape (N, 4). Received: (2, 3)"),
         ({"scores": SCORES[:1]}, "scores: expected shape (2,), one a box. Received: (1,)"),
         ({"scores": SCORES[:, None]}, "scores: expected shape (2,), one a box. Received: (2, 1)"),
-        ({"boxes": np.array([a, [0, 0, NAN, 1]])}, "boxes[1]: expected numbers. Received: nan"),
+        (
+            {"boxes": np.array([a, [0, 0, NAN, 1]])},
+            "boxes[1]: expected numbers. Received: [0.0, 0.0, nan, 1.0]",
+        ),
         ({"scores": np.array([0.5, NAN])}, "scores[1]: expected numbers. Received: nan"),
         *[
             (
@@ -156,3 +159,10 @@ def test_nms_refuses(change, message):
     nms(**arguments)
     with pytest.raises(ValueError, match="^" + re.escape(message) + "$"):
         nms(**{**arguments, **change})
+
+
+def test_an_infinite_corner_is_refused():
+    with pytest.raises(
+        ValueError, match=r"^boxes\[1\]: expected numbers\. Received: \[0\.0, 0\.0, inf, 1\.0\]$"
+    ):
+        nms(np.array([[0.0, 0, 1, 1], [0, 0, np.inf, 1]]), np.array([1.0, 2.0]))

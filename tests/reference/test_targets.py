@@ -295,3 +295,14 @@ def test_four_labels_for_four_numbers_are_not_four_boxes():
     # Shape (4,) would broadcast to (4, 4) where padding is filled in.
     with pytest.raises(ValueError, match=re.escape("boxes: expected shape (N, 4). Received: (4,)")):
         assign_targets(np.array([0.0, 0.0, 1.0, 1.0]), np.array([1, 2, 3, 4]), QUARTERS)
+
+
+def test_labels_that_are_not_whole_numbers_are_refused():
+    anchors = make_anchors(DIGITS224)
+    with pytest.raises(TypeError, match=r"^labels: expected whole numbers\. Received: float64$"):
+        assign_targets(np.array([[0.0, 0, 0.5, 0.5]]), np.array([1.5]), anchors)
+
+
+def test_anchors_that_code_nothing_are_refused():
+    with pytest.raises(ValueError, match=r"^anchors\[0\]: expected \(cx, cy, w, h\), finite"):
+        assign_targets(np.array([[0.0, 0, 0.5, 0.5]]), np.array([1]), np.zeros((1, 4)))
