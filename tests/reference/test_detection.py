@@ -466,7 +466,7 @@ def test_select_refuses(change, message):
         ),
         (
             {"deltas": np.zeros((2, 4))},
-            "logits: expected shape (2, C + 1) with C at least 1. Received: (3, 3)",
+            "logits: expected shape (2, C + 1) with C at least 1. Received: (3, 2)",
         ),
         (
             {"anchors": changed(np.full((3, 4), 0.5), (1, 2), 0)},
