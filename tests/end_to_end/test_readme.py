@@ -1,0 +1,36 @@
+"""What the README shows in Python runs as it stands there."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from keras_impl.data.digits import canvas, load_digits
+
+README = Path(__file__).parents[2] / "README.md"
+BLOCKS = re.findall(r"^```python\n(.*?)^```", README.read_text(encoding="utf-8"), re.S | re.M)
+
+
+def test_there_is_something_to_run():
+    assert len(BLOCKS) == 3
+
+
+@pytest.mark.parametrize("number", range(len(BLOCKS)))
+def test_block(number, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    made = canvas(load_digits("test"), "1-10", seed=0, index=0)
+    Image.fromarray(made.image).save("canvas.png")
+
+    names: dict[str, object] = {}
+    exec(compile(BLOCKS[number], f"README.md, block {number + 1}", "exec"), names)
+
+    capsys.readouterr()
+    found = names.get("found")
+    if "drawn.png" in BLOCKS[number]:
+        assert np.asarray(Image.open("drawn.png")).any()
+        assert {one.label for one in found} <= set(made.labels.tolist())
+        assert len(found) > 0
