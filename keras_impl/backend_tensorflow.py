@@ -16,9 +16,10 @@ MODES = ("eager", "graph", "xla")
 def make_deterministic() -> None:
     """Make training repeat itself bit for bit on the same machine; call it before anything else.
 
-    Seeds are not enough: with two operations in flight at once (inter-op parallelism) gradients
-    of shared inputs were seen to be added in another order from run to run, and weights differed
-    after ten steps. One operation at a time, each on all cores, costs nothing measurable here.
+    Seeds are not enough. With two operations in flight at once (inter-op parallelism) weights
+    differed after ten steps from run to run. With one at a time, each on all cores, two kinds of
+    runs were left, different from the first step on: TensorFlow's graph optimiser (Grappler)
+    rewrites the same graph in one of two ways, as a process happens to lay out its memory.
 
     Raises:
         RuntimeError: TensorFlow has started already, so its threads cannot be set any more.
@@ -35,6 +36,7 @@ def make_deterministic() -> None:
                 "make_deterministic: expected to be called before TensorFlow runs anything. "
                 f"Received: {error}"
             ) from None
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
     tf.config.experimental.enable_op_determinism()
 
 
