@@ -463,8 +463,11 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     _check_json(arguments.json)
     with _Progress("starting TensorFlow", arguments.pictures) as progress:
         _start_keras()
+        import numpy as np
+
         from keras_impl.data.digits import load_digits
         from keras_impl.evaluation import evaluate_digits
+        from reference_numpy.evaluation import THRESHOLDS
 
         digits = load_digits("test", arguments.mnist, arguments.download)
         weights, model = _digit_detector(arguments.weights)
@@ -481,6 +484,10 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         "map": result.map,
         "ap50": result.ap50,
         "ap75": result.ap75,
+        "per_iou": {
+            f"{threshold:.2f}": float(np.nanmean(row))
+            for threshold, row in zip(THRESHOLDS, result.table, strict=True)
+        },
         # A digit that is on no canvas has no precision.
         "per_class": {
             str(digit): None if math.isnan(value) else value

@@ -101,9 +101,9 @@ class Watcher(Protocol):
 def digit_model(recipe: Recipe) -> SSD:
     """The network a recipe trains, untrained.
 
-    The running batch statistics average over about 100 steps (momentum .99). MobileNetV2's own
-    .999 would still remember the start of a short run; .9, ten batches, was measured to be so
-    noisy that validation jumped by .1 mAP from epoch to epoch.
+    The running batch statistics average over about 100 steps (momentum .99): MobileNetV2's own
+    .999 would still remember the start of a short run. While the learning rate is high they lag
+    behind the weights, and validation jumps; it settles as the rate falls.
     """
     loss = replace(CANONICAL.loss, box_weight=recipe.box_weight)
     return SSD(
@@ -282,13 +282,13 @@ def draw_curves(rows: list[Mapping[str, float]] | list[dict[str, float]], path: 
 
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     left, right = figure.subplots(1, 2)
-    seen = [row["pictures"] for row in rows]
+    seen = [row["pictures"] / 1000 for row in rows]
     for name in ("loss", "class_loss", "box_loss"):
         left.plot(seen, [row[name] for row in rows], marker=".", label=name.replace("_", " "))
     for name, label in (("val_map", "mAP .50:.95"), ("val_ap50", "AP .50"), ("val_ap75", "AP .75")):
         right.plot(seen, [row[name] for row in rows], marker=".", label=label)
-    left.set(title="training loss", xlabel="pictures", yscale="log")
-    right.set(title="validation", xlabel="pictures", ylim=(0, 1.02))
+    left.set(title="training loss", xlabel="thousand pictures", yscale="log")
+    right.set(title="validation", xlabel="thousand pictures", ylim=(0, 1.02))
     for axes in (left, right):
         axes.grid(alpha=0.3)
         axes.legend(frameon=False)

@@ -354,6 +354,7 @@ def test_evaluation_says_what_it_measured(ssd, seven, tmp_path):
         "map": 0.0,
         "ap50": 0.0,
         "ap75": 0.0,
+        "per_iou": {f"{percent / 100:.2f}": 0.0 for percent in range(50, 100, 5)},
         "pictures": 4,
         "digits": "1",
         "seed": 3,
