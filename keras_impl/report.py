@@ -331,6 +331,7 @@ def _anchor_figure(number: int, picture: Picture, view: Image.Image) -> str:
 
 def _parity(checks: Sequence[Check]) -> str:
     head = (
+        "",  # first, where a narrow screen shows it
         "operation",
         "mode",
         "dtype",
@@ -339,10 +340,10 @@ def _parity(checks: Sequence[Check]) -> str:
         "excused",
         "worst error, eps",
         "budget, eps",
-        "",
     )
     rows = [
         (
+            _badge(check.passed),
             f"<code>{escape(check.op)}</code>",
             escape(check.mode),
             escape(check.dtype),
@@ -351,7 +352,6 @@ def _parity(checks: Sequence[Check]) -> str:
             f"{check.excused}",
             f"{check.max_error_eps:.3g}",
             f"{check.budget_eps:g}",
-            _badge(check.passed),
         )
         for check in checks
     ]
