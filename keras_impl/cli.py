@@ -763,7 +763,7 @@ def _check_json(given: str | None) -> None:
     """Find out that an answer cannot be written before it is worked for."""
     if given in (None, "-"):
         return
-    path = Path(os.path.realpath(str(given)))
+    path = Path(str(given))
     if path.is_dir() or not path.parent.is_dir():
         what = "a folder" if path.is_dir() else "in a folder that does not exist"
         raise UsageError(f"--json: expected a file or -. Received: {given}, {what}")

@@ -543,7 +543,7 @@ def _judge_multibox(
     total, class_loss, box_loss, positives, negatives, class_losses = outputs
     reference = multibox.multibox(deltas, logits, wanted, labels, box_weight=2.0)
     counted = (labels > 0) | negatives
-    normaliser = max(1, np.count_nonzero(labels))
+    normaliser = max(1, int(np.count_nonzero(labels)))
     box_scale = _smooth_l1_scale(deltas, wanted)[labels > 0].sum() / normaliser
     class_scale = _entropy_scale(logits, labels)[counted].sum() / normaliser
     # The class loss of the anchors that were mined: near-ties exchange almost equal losses.
@@ -588,7 +588,7 @@ def _judge_multibox_gradient(
     if not np.array_equal(negatives, multibox.multibox(deltas, logits, wanted, labels).negatives):
         return Verdict(1, 0, 1)
     true = reference_gradients.multibox_gradient(deltas, logits, wanted, labels, box_weight=2.0)
-    normaliser = max(1, np.count_nonzero(labels))
+    normaliser = max(1, int(np.count_nonzero(labels)))
     box_scale = 2 * np.minimum(1, np.abs(deltas - wanted)) / normaliser
     class_scale = (softmax_scale(logits) + (true[1] != 0)) / normaliser
     worst = max(

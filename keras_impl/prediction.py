@@ -397,12 +397,11 @@ def _meet(a: Sequence[float], b: Sequence[float]) -> bool:
 
 def write_file(path: str | os.PathLike[str], data: str | bytes) -> None:
     """Write a file all or nothing: who reads it meets the old one or the new one whole."""
-    # A link keeps pointing where it does, and a device or pipe must not be replaced by a file.
-    path = Path(os.path.realpath(path))
     content = data.encode() if isinstance(data, str) else data
-    if path.exists() and not path.is_file():
-        path.write_bytes(content)
+    if os.path.exists(path) and not os.path.isfile(path):
+        Path(path).write_bytes(content)  # a device or a pipe, which no file may replace
         return
+    path = Path(os.path.realpath(path))  # a link keeps pointing where it does
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         unfinished.write_bytes(content)

@@ -111,7 +111,9 @@ def test_each_digit_has_its_anchors(canvases, anchors):
         lambda found: found._replace(objects=ops.maximum(found.objects - 1, -1)),
         lambda found: found._replace(labels=ops.where(found.labels > 0, 1, 0)),
         lambda found: found._replace(deltas=found.deltas * 1.00001),
-        lambda found: found._replace(deltas=found.deltas + 1e-3),
+        lambda found: found._replace(
+            deltas=ops.where(found.labels[..., None] == 0, 1e-3, found.deltas)
+        ),
     ],
     ids=["objects", "labels", "deltas", "background"],
 )
