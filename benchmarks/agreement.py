@@ -44,7 +44,7 @@ def check_targets(found: Any, work: MatchingWorkload, *, excuse: bool) -> int:
     for picture, (boxes, labels, *parts) in enumerate(zip(*work[:2], *found, strict=True)):
         inputs = (boxes[None], labels[None], work.anchors)
         outputs = tuple(part[None] for part in parts)
-        verdict = OPERATIONS["assign_targets"].judge(inputs, outputs, "float32", excuse)
+        verdict = OPERATIONS["assign_targets"].judge(inputs, outputs, "float32", excuse, CANONICAL)
         if verdict.mismatches:
             right, objects = assign_targets(boxes, labels, work.anchors).objects, parts[2]
             others = np.flatnonzero(objects != right)

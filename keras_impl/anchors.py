@@ -35,7 +35,7 @@ def linear_scales(levels: int, smallest: float = 0.2, largest: float = 0.9) -> t
 
 
 def level_shapes(layout: AnchorLayout, level: int) -> list[tuple[float, float]]:
-    """(w, h) of each shape of one feature map: 1, s', then the ratios; relative to the picture.
+    """(w, h) of each shape of one feature map, relative to the picture: canonically 1, s', ratios.
 
     Example:
         >>> from reference_numpy.conventions import DIGITS224
@@ -47,18 +47,36 @@ def level_shapes(layout: AnchorLayout, level: int) -> list[tuple[float, float]]:
             f"level: expected 0 to {len(layout.feature_maps) - 1} in {layout.name}. "
             f"Received: {level}"
         )
-    scale = layout.scales[level]
+    height, width = layout.image_size
+    unit_width = unit_height = 1.0
+    if layout.unit == "shorter side":
+        unit_width, unit_height = width / min(height, width), height / min(height, width)
+    elif layout.unit == "pixels":
+        unit_width, unit_height = float(width), float(height)
+
+    def shape(side: float, ratio: float) -> tuple[float, float]:
+        return side * sqrt(ratio) / unit_width, side / sqrt(ratio) / unit_height
+
     if level == 0 and layout.lowest_shapes:
-        return [(size * sqrt(ratio), size / sqrt(ratio)) for size, ratio in layout.lowest_shapes]
-    between = sqrt(scale * layout.scales[level + 1])
-    shapes = [(scale, scale), (between, between)]
+        return [shape(side, ratio) for side, ratio in layout.lowest_shapes]
+    scale, larger = layout.scales[level : level + 2]
+    if layout.whole_pixels:
+        scale, larger = float(int(scale)), float(int(larger))
+    between = shape(sqrt(scale * larger), layout.extra_ratio)
+    shapes = [shape(scale, 1.0)] if layout.square == "first" else []
+    if layout.extra_square == "second":
+        shapes.append(between)
     for ratio in layout.aspect_ratios[level]:
-        shapes.append((scale * sqrt(ratio), scale / sqrt(ratio)))
+        shapes.append(shape(scale, ratio))
+        if layout.flip:
+            shapes.append(shape(scale, 1 / ratio))
+    if layout.extra_square == "last":
+        shapes.append(between)
     return shapes
 
 
 def make_anchors(layout: AnchorLayout, dtype: str = "float32") -> np.ndarray[Any, Any]:
-    """(A, 4) anchors in centre form, in the order level, row, column, shape.
+    """(A, 4) anchors in centre form, canonically in the order level, row, column, shape.
 
     Args:
         layout: The layout.
@@ -72,11 +90,36 @@ def make_anchors(layout: AnchorLayout, dtype: str = "float32") -> np.ndarray[Any
         >>> make_anchors(SSD300).shape
         (8732, 4)
     """
+    height, width = layout.image_size
     anchors: list[tuple[float, ...]] = []
     for level, (rows, columns) in enumerate(layout.feature_maps):
-        shapes = level_shapes(layout, level)
+        across, down = [], []
+        for column in range(columns):
+            x = column + layout.offset
+            across.append(x * layout.steps[level] / width if layout.steps else x / columns)
         for row in range(rows):
-            for column in range(columns):
-                center = ((column + 0.5) / columns, (row + 0.5) / rows)
-                anchors.extend((*center, *shape) for shape in shapes)
-    return np.array(anchors).astype(dtype)
+            y = row + layout.offset
+            down.append(y * layout.steps[level] / height if layout.steps else y / rows)
+        shapes = level_shapes(layout, level)
+        if layout.order == "cell":
+            anchors += [(x, y, *shape) for y in down for x in across for shape in shapes]
+        else:
+            anchors += [(x, y, *shape) for shape in shapes for y in down for x in across]
+    return np.array([_clipped(anchor, layout.clip) for anchor in anchors]).astype(dtype)
+
+
+def _clipped(anchor: tuple[float, ...], clip: str) -> tuple[float, ...]:
+    x, y, w, h = anchor
+    if clip == "corners":
+        left, top = _unit(x - w * 0.5), _unit(y - h * 0.5)
+        right, bottom = _unit(x + w * 0.5), _unit(y + h * 0.5)
+        return (left + right) * 0.5, (top + bottom) * 0.5, right - left, bottom - top
+    if clip == "centers":
+        return _unit(x), _unit(y), _unit(w), _unit(h)
+    if clip == "sizes":
+        return x, y, _unit(w), _unit(h)
+    return anchor
+
+
+def _unit(value: float) -> float:
+    return min(max(value, 0.0), 1.0)

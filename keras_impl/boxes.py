@@ -11,13 +11,17 @@ from typing import Any
 import numpy as np
 from keras import ops
 
+from reference_numpy.conventions import CANONICAL, Convention
+
 __all__ = [
     "area",
     "centers_to_corners",
     "check_boxes",
     "clip",
     "corners_to_centers",
+    "coverage",
     "iou",
+    "pairwise_coverage",
     "pairwise_iou",
     "solid",
 ]
@@ -54,8 +58,7 @@ def area(boxes: Tensor) -> Tensor:
         >>> float(area(ops.array([0.0, 0.0, 0.5, 0.25])))
         0.125
     """
-    sides = ops.maximum(boxes[..., 2:] - boxes[..., :2], 0)
-    return sides[..., 0] * sides[..., 1]
+    return _area(boxes, 0.0)
 
 
 def clip(boxes: Tensor) -> Tensor:
@@ -68,12 +71,16 @@ def clip(boxes: Tensor) -> Tensor:
     return ops.minimum(ops.maximum(boxes, 0), 1)
 
 
-def iou(first: Tensor, second: Tensor) -> Tensor:
+def iou(
+    first: Tensor, second: Tensor, convention: Convention = CANONICAL, **changes: Any
+) -> Tensor:
     """Intersection over union of boxes that stand opposite each other; 0 where the union is 0.
 
     Args:
         first: (..., 4) corner form.
         second: (..., 4) corner form of a shape that broadcasts with `first`.
+        convention: Its `Overlap` says what is added where; nothing, in the canonical one.
+        changes: Fields of it to answer otherwise.
 
     Returns:
         (...) IoU in [0, 1].
@@ -82,21 +89,24 @@ def iou(first: Tensor, second: Tensor) -> Tensor:
         >>> float(iou(ops.array([0.0, 0.0, 1.0, 0.5]), ops.array([0.0, 0.0, 0.5, 0.5])))
         0.5
     """
-    low = ops.maximum(first[..., :2], second[..., :2])
-    high = ops.minimum(first[..., 2:], second[..., 2:])
-    sides = ops.maximum(high - low, 0)
-    intersection = sides[..., 0] * sides[..., 1]
-    union = (area(first) + area(second)) - intersection
+    rules = convention.but(**changes).overlap
+    intersection = _intersection(first, second, rules.iou_offset)
+    union = (_area(first, rules.iou_offset) + _area(second, rules.iou_offset)) - intersection
+    union = _plus(union, rules.iou_epsilon)
     # Where the union is 0 so is the intersection, and 0 / 1 is the answer.
     return intersection / ops.where(ops.greater(union, 0), union, ops.ones_like(union))
 
 
-def pairwise_iou(first: Tensor, second: Tensor) -> Tensor:
+def pairwise_iou(
+    first: Tensor, second: Tensor, convention: Convention = CANONICAL, **changes: Any
+) -> Tensor:
     """IoU of every pair. Matching does not use it: it never holds all pairs of a batch.
 
     Args:
         first: (..., N, 4) corner form.
         second: (..., M, 4) corner form.
+        convention: Of `iou`.
+        changes: Of `iou`.
 
     Returns:
         (..., N, M) IoU in [0, 1].
@@ -107,10 +117,39 @@ def pairwise_iou(first: Tensor, second: Tensor) -> Tensor:
         array([[1. , 0.5],
                [0.5, 1. ]], dtype=float32)
     """
-    return iou(first[..., :, None, :], second[..., None, :, :])
+    return iou(first[..., :, None, :], second[..., None, :, :], convention, **changes)
 
 
-def solid(boxes: Tensor) -> Tensor:
+def coverage(first: Tensor, second: Tensor) -> Tensor:
+    """Which share of the first box the second covers, for boxes that stand opposite each other.
+
+    (..., 4) and (..., 4) corner form → (...) in [0, 1]; 0 for a first box without area.
+
+    Example:
+        >>> float(coverage(ops.array([0.0, 0.0, 1.0, 0.5]), ops.array([0.0, 0.0, 0.5, 1.0])))
+        0.5
+    """
+    intersection, own = _intersection(first, second, 0.0), area(first)
+    own = ops.broadcast_to(own, ops.shape(intersection))
+    share = intersection / ops.where(ops.greater(own, 0), own, ops.ones_like(own))
+    return ops.where(ops.greater(own, 0), share, ops.zeros_like(share))
+
+
+def pairwise_coverage(first: Tensor, second: Tensor) -> Tensor:
+    """`coverage` of every pair: (..., N, 4) and (..., M, 4) corner form → (..., N, M).
+
+    Example:
+        >>> small, whole = ops.array([[0.0, 0.0, 0.5, 0.5]]), ops.array([[0.0, 0.0, 1.0, 1.0]])
+        >>> (
+        ...     float(pairwise_coverage(small, whole)[0, 0]),
+        ...     float(pairwise_coverage(whole, small)[0, 0]),
+        ... )
+        (1.0, 0.25)
+    """
+    return coverage(first[..., :, None, :], second[..., None, :, :])
+
+
+def solid(boxes: Tensor, flat: bool = False) -> Tensor:
     """Where a box is one that an object can have: finite, xmin < xmax and ymin < ymax.
 
     Inside a compiled graph nothing can be raised, so there a box that is not solid counts as
@@ -118,6 +157,7 @@ def solid(boxes: Tensor) -> Tensor:
 
     Args:
         boxes: (..., 4) corner form.
+        flat: Whether a box may have no width or no height (but not be inside out).
 
     Returns:
         (...) booleans.
@@ -127,15 +167,21 @@ def solid(boxes: Tensor) -> Tensor:
         False
     """
     finite = ops.all(ops.isfinite(boxes), axis=-1)
-    return ops.logical_and(finite, ops.all(ops.greater(boxes[..., 2:], boxes[..., :2]), axis=-1))
+    compare = ops.greater_equal if flat else ops.greater
+    return ops.logical_and(finite, ops.all(compare(boxes[..., 2:], boxes[..., :2]), axis=-1))
 
 
-def check_boxes(boxes: Tensor, labels: Tensor) -> None:
+def check_boxes(
+    boxes: Tensor, labels: Tensor, convention: Convention = CANONICAL, **changes: Any
+) -> None:
     """Refuse objects that cannot be, where there are values to look at (not while tracing).
 
     Args:
         boxes: (B, M, 4) corner form.
         labels: (B, M) label from 1, or -1 for padding, whose box is not looked at.
+        convention: Its `Coding` says what becomes of an object without width or height: an
+            error, padding ("drop"), or an object like any other ("encode").
+        changes: Fields of it to answer otherwise.
 
     Raises:
         ValueError: Names the first bad object by picture and row, and what it holds.
@@ -156,14 +202,44 @@ def check_boxes(boxes: Tensor, labels: Tensor) -> None:
             f"labels[{picture}, {row}]: expected 1 or more (0 is background), or -1 for "
             f"padding. Received: {numbers[picture, row]}"
         )
-    fine = np.isfinite(corners).all(-1) & (corners[..., 2:] > corners[..., :2]).all(-1)
+    degenerate = convention.but(**changes).coding.degenerate
+    low, high = corners[..., :2], corners[..., 2:]
+    fine = np.isfinite(corners).all(-1)
+    if degenerate != "drop":
+        fine &= (high >= low if degenerate == "encode" else high > low).all(-1)
     bad = ~fine & (numbers != -1)
     if bad.any():
         picture, row = np.argwhere(bad)[0]
+        order = (
+            "xmin <= xmax, ymin <= ymax" if degenerate == "encode" else "xmin < xmax, ymin < ymax"
+        )
         raise ValueError(
-            f"boxes[{picture}, {row}]: expected finite corners, xmin < xmax, ymin < ymax. "
+            f"boxes[{picture}, {row}]: expected finite corners, {order}. "
             f"Received: {corners[picture, row].tolist()}"
         )
+
+
+def _intersection(first: Tensor, second: Tensor, offset: float) -> Tensor:
+    low = ops.maximum(first[..., :2], second[..., :2])
+    high = ops.minimum(first[..., 2:], second[..., 2:])
+    sides = ops.maximum(_plus(high - low, offset), 0)
+    return sides[..., 0] * sides[..., 1]
+
+
+def _area(boxes: Tensor, offset: float) -> Tensor:
+    sides = ops.maximum(_plus(boxes[..., 2:] - boxes[..., :2], offset), 0)
+    return sides[..., 0] * sides[..., 1]
+
+
+def _plus(values: Tensor, constant: float) -> Tensor:
+    """Values + a constant in their dtype; nothing is added where there is nothing to add.
+
+    TensorFlow's graph optimiser turns (a - b) + c into a + (c - b), which rounds otherwise. A
+    maximum that changes nothing stands in its way.
+    """
+    if not constant:
+        return values
+    return ops.maximum(values, float("-inf")) + ops.convert_to_tensor(constant, dtype=values.dtype)
 
 
 def _values(tensor: Tensor) -> np.ndarray[Any, Any] | None:

@@ -1,15 +1,16 @@
 """The command `ssd`, the same as `python -m keras_impl`: it parses, calls and shows.
 
-Only the standard library is imported at the top, so that `ssd --help` is quick and works where
-the extra `mobilenetv2-ssd[keras]` is not installed. Answers go to stdout; progress, warnings
-and errors to stderr. Exit status: 0 done, 1 done but something disagrees or could not be read,
-2 a mistake of the user's, 130 interrupted.
+Only the standard library and the conventions, which are data, are imported at the top, so that
+`ssd --help` is quick and works where the extra `mobilenetv2-ssd[keras]` is not installed. Answers
+go to stdout; progress, warnings and errors to stderr. Exit status: 0 done, 1 done but something
+disagrees or could not be read, 2 a mistake of the user's, 130 interrupted.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib.util
+import inspect
 import json
 import logging
 import math
@@ -20,9 +21,13 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
+
+from reference_numpy import presets
+from reference_numpy.presets import PRESETS
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -136,6 +141,7 @@ command; 130 interrupted. SSD_DEBUG=1 shows where an error comes from.""",
     _add_evaluate(commands)
     _add_detect(commands)
     _add_parity(commands)
+    _add_conventions(commands)
     return parser
 
 
@@ -312,6 +318,7 @@ with a proof, and none is allowed without fusing.""",
 examples:
   ssd parity
   ssd parity --cases 400 --seed 1 --json parity.json
+  ssd parity --convention torchvision_ssd300      Keras as torchvision does it; ssd conventions
   ssd parity --op match --op nms --mode xla
 
 exit status 1 if a check failed.""",
@@ -329,7 +336,40 @@ exit status 1 if a check failed.""",
     parser.add_argument(
         "--op", dest="ops", metavar="NAME", action="append", help="only this operation; likewise"
     )
+    parser.add_argument(
+        "--convention",
+        metavar="NAME",
+        choices=tuple(PRESETS),
+        default="canonical",
+        help=f"what both sides follow (%(default)s): one of {', '.join(PRESETS)}",
+    )
     _add_seed(parser)
+    _add_json(parser)
+
+
+def _add_conventions(commands: Any) -> None:
+    parser = _add(
+        commands,
+        "conventions",
+        _conventions,
+        "what known SSDs do differently, by name",
+        """\
+Without a name, the systems whose answers to the questions of an SSD are known here. With one, its
+answers: where boxes are, which object an anchor answers for, how a box is coded, which negatives
+count, what a detection is; and where it differs from canonical.""",
+        """\
+examples:
+  ssd conventions
+  ssd conventions caffe
+  ssd conventions torchvision_ssd300 --differences
+  ssd conventions paz --json paz.json""",
+    )
+    parser.add_argument(
+        "name", metavar="NAME", nargs="?", choices=tuple(PRESETS), help=", ".join(PRESETS)
+    )
+    parser.add_argument(
+        "--differences", action="store_true", help="only where it differs from canonical"
+    )
     _add_json(parser)
 
 
@@ -580,6 +620,7 @@ def _parity(arguments: argparse.Namespace) -> int:
         from keras_impl import parity
 
         report = parity.run(
+            convention=PRESETS[arguments.convention],
             cases=arguments.cases,
             seed=arguments.seed,
             modes=arguments.modes or parity.MODES,
@@ -618,10 +659,66 @@ def _parity(arguments: argparse.Namespace) -> int:
     excused = sum(check.excused for check in report.checks)
     ties = f", {excused} near-{'tie' if excused == 1 else 'ties'} excused" if excused else ""
     if report.passed:
-        console.print(f"Keras agrees with the reference: {len(report.checks)} checks{ties}")
+        by = "" if arguments.convention == "canonical" else f" ({arguments.convention})"
+        console.print(f"Keras agrees with the reference{by}: {len(report.checks)} checks{ties}")
     else:
         console.print(f"Keras DISAGREES: {failed} of {len(report.checks)} checks failed{ties}")
     return OK if report.passed else DISAGREES
+
+
+def _conventions(arguments: argparse.Namespace) -> int:
+    _need_extra()
+    _check_json(arguments.json)
+    if arguments.name is None:
+        if arguments.differences:
+            raise UsageError("--differences: expected the name of a convention before it")
+        table = _table(("name", None), ("what it is", None), ("answers of its own", "right"))
+        for name in PRESETS:
+            table.add_row(name, _text_of(name).partition("\n")[0], str(len(_own_answers(name))))
+        if arguments.json:
+            _write_json(arguments.json, {name: asdict(one) for name, one in PRESETS.items()})
+        _console(arguments.json).print(table)
+        return OK
+    if arguments.json:
+        _write_json(arguments.json, asdict(PRESETS[arguments.name]))
+    own = _own_answers(arguments.name)
+    table = _table(("question", None), (arguments.name, None), ("canonical", None))
+    for question, (answer, ours) in _answers(arguments.name).items():
+        if question in own or not arguments.differences:
+            style = "bold" if question in own else None
+            table.add_row(question, answer, ours, style=style)
+    console = _console(arguments.json)
+    console.print(_text_of(arguments.name).partition("\n\nExample:")[0])
+    console.print(table)
+    return OK
+
+
+def _text_of(name: str) -> str:
+    return (inspect.getdoc(getattr(presets, name)) or "").replace("`", "")
+
+
+def _answers(name: str) -> dict[str, tuple[str, str]]:
+    """Every question, a convention's answer and the canonical one, as texts."""
+    ours, theirs = asdict(PRESETS["canonical"]), asdict(PRESETS[name])
+    return {
+        f"{part}.{question}": (_as_text(answer), _as_text(ours[part][question]))
+        for part, answers in theirs.items()
+        if part != "name"
+        for question, answer in answers.items()
+    }
+
+
+def _own_answers(name: str) -> list[str]:
+    """The questions that a convention answers in another way than canonical."""
+    return [question for question, (one, other) in _answers(name).items() if one != other]
+
+
+def _as_text(value: Any) -> str:
+    if isinstance(value, tuple):
+        return " ".join(
+            f"({_as_text(one)})" if isinstance(one, tuple) else _as_text(one) for one in value
+        )
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 # --- What commands share ------------------------------------------------------------------

@@ -18,7 +18,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from keras_impl import boxes as mirror_boxes
 from keras_impl import coding as mirror_coding
 from keras_impl import detection as mirror_detection
 from keras_impl import losses as mirror_losses
@@ -26,18 +25,13 @@ from keras_impl import matching as mirror_matching
 from keras_impl import parity
 from keras_impl import targets as mirror_targets
 from keras_impl.backend_tensorflow import in_mode
-from keras_impl.comparisons import (
-    OPERATIONS,
-    decode_scale,
-    encode_scale,
-    errors,
-    softmax_scale,
-)
+from keras_impl.comparisons import OPERATIONS
 from keras_impl.data.digits import Canvas, Digits, batch_images, canvas, collate
+from keras_impl.judges import decode_scale, encode_scale, errors, softmax_scale
 from keras_impl.prediction import Detection, head_outputs, to_pixels
-from keras_impl.tolerances import BUDGETS
+from keras_impl.tolerances import budget
 from reference_numpy import boxes, coding, detection, losses, matching, targets
-from reference_numpy.conventions import SSD300, SSD_MOBILENET300, Convention
+from reference_numpy.conventions import CANONICAL, SSD300, SSD_MOBILENET300, Convention
 from reference_numpy.evaluation import match_detections
 from reference_numpy.workloads import MatchingWorkload, matching_workload
 
@@ -112,7 +106,8 @@ class Responsibility:
 
     Attributes:
         objects: (A,) object of each anchor, -1 for background.
-        first: (N,) the anchor that each object was given first, whatever their overlap, or -1.
+        first: (N,) the anchor that each object was given first, whatever their overlap, or -1;
+            -1 where the convention pairs nothing like that.
         overlap: (A,) IoU of each anchor with its object, 0 for background.
         equal: Whether Keras says the same, its deltas within budget.
     """
@@ -323,28 +318,30 @@ def compare(
         deltas: (B, A, 4) float32.
         logits: (B, A, C + 1) float32.
         anchors: (A, 4) float32, centre form.
-        convention: Coding and detection.
+        convention: What the heads mean, and what is kept.
 
     Returns:
         For each picture Keras' detections, the reference's, and how they compare.
     """
-    variances, options = convention.coding.variances, asdict(convention.detection)
-    found = mirror_detection.detect(deltas, logits, anchors, variances=variances, **options)
+    softmax = convention.loss.class_loss == "softmax"
+    found = mirror_detection.detect(deltas, logits, anchors, convention)
     # What it decided about: computed alike, eagerly, so these are the numbers themselves.
-    box = mirror_boxes.clip(mirror_coding.decode(deltas, anchors, variances))
-    score = mirror_losses.softmax(logits)[..., 1:]
+    box = mirror_coding.decode(deltas, anchors, convention)
+    columns = mirror_coding.background_first(logits, convention)
+    score = (mirror_losses.softmax if softmax else mirror_losses.sigmoid)(columns)[..., 1:]
     parts = [np.asarray(part) for part in (*found, box, score)]
     answers = []
     for delta, logit, *got, own_box, own_score in zip(deltas, logits, *parts, strict=True):
         used = got[2] > 0
         mine = detection.Detections(*(part[used] for part in got))
-        wanted = detection.detect(delta, logit, anchors, variances=variances, **options)
-        same = detection.select(own_box, own_score, **options)
+        wanted = detection.detect(delta, logit, anchors, convention)
+        same = detection.select(own_box, own_score, convention)
         precise = delta.astype(np.float64), anchors.astype(np.float64)
-        true_box = boxes.clip(coding.decode(*precise, variances))
-        true_score = losses.softmax(logit.astype(np.float64))
-        box_scale = decode_scale(*precise, variances)
-        score_scale = softmax_scale(logit.astype(np.float64))
+        true_box = coding.decode(*precise, convention)
+        box_scale = decode_scale(*precise, convention)
+        columns = coding.background_first(logit.astype(np.float64), convention)
+        true_score = (losses.softmax if softmax else losses.sigmoid)(columns)
+        score_scale = softmax_scale(columns) if softmax else true_score
         answers.append(
             (
                 mine,
@@ -355,8 +352,8 @@ def compare(
                     decisions_equal=all(map(np.array_equal, mine, same)),
                     box_error=_error(own_box, true_box, box_scale),
                     score_error=_error(own_score, true_score[:, 1:], score_scale[:, 1:]),
-                    box_budget=BUDGETS["decode"].eps,
-                    score_budget=BUDGETS["softmax"].eps,
+                    box_budget=budget("decode", convention).eps,
+                    score_budget=budget("softmax" if softmax else "sigmoid").eps,
                 ),
             )
         )
@@ -387,22 +384,16 @@ def responsibility(
     Keras assigns the targets of all canvases at once in a graph, as it does in training.
     """
     batch = collate(canvases)
-    threshold, variances = convention.matching.threshold, convention.coding.variances
+    rules = convention.matching
 
     def assign(box: Any, labels: Any) -> tuple[Any, ...]:
-        return tuple(
-            mirror_targets.assign_targets(
-                box, labels, anchors, threshold=threshold, variances=variances
-            )
-        )
+        return tuple(mirror_targets.assign_targets(box, labels, anchors, convention))
 
     outputs = in_mode(assign, "graph")(batch.boxes, batch.labels)
     duties = []
     for made, labels, deltas, objects in zip(canvases, *outputs, strict=True):
-        wanted = targets.assign_targets(
-            made.boxes, made.labels, anchors, threshold=threshold, variances=variances
-        )
-        iou = boxes.pairwise_iou(made.boxes, boxes.centers_to_corners(anchors))
+        wanted = targets.assign_targets(made.boxes, made.labels, anchors, convention)
+        iou = boxes.pairwise_iou(made.boxes, boxes.centers_to_corners(anchors), convention)
         positive = wanted.objects >= 0
         overlap = np.zeros(len(anchors))
         overlap[positive] = iou[wanted.objects[positive], positive]
@@ -410,11 +401,15 @@ def responsibility(
         if equal and positive.any():
             own = made.boxes[wanted.objects[positive]].astype(np.float64)
             precise = anchors[positive].astype(np.float64)
-            code = coding.encode(own, precise, variances)
-            scale = encode_scale(own, precise, variances)
+            code = coding.encode(own, precise, convention)
+            scale = encode_scale(own, precise, convention)
             error = _error(deltas[positive], code, scale)
-            equal = error <= BUDGETS["encode"].eps and not deltas[~positive].any()
-        duties.append(Responsibility(wanted.objects, matching.bipartite(iou), overlap, equal))
+            allowed = budget("assign_targets", convention).eps
+            equal = error <= allowed and not deltas[~positive].any()
+        first = np.full(len(iou), matching.UNMATCHED)
+        if rules.force == "bipartite":
+            first = matching.bipartite(iou, rules.force_above)
+        duties.append(Responsibility(wanted.objects, first, overlap, equal))
     return duties
 
 
@@ -457,7 +452,7 @@ def time_matching(
     ):
         watch(f"timing: {count} anchors x {objects} objects, {name}")
         answer = call(*work)
-        verdict = OPERATIONS["match"].judge(tuple(work), (answer,), "float32", excuses)
+        verdict = OPERATIONS["match"].judge(tuple(work), (answer,), "float32", excuses, CANONICAL)
         seconds = _durations(partial(call, *work))
         timings.append(
             Timing(

@@ -6,12 +6,12 @@ from typing import Any, NamedTuple
 
 from keras import ops
 
-from keras_impl.boxes import clip
-from keras_impl.coding import decode
-from keras_impl.losses import softmax
-from keras_impl.nms import nms
-from keras_impl.ties import top_mask
-from reference_numpy.conventions import CANONICAL
+from keras_impl.boxes import area, clip
+from keras_impl.coding import background_first, decode
+from keras_impl.losses import sigmoid, softmax
+from keras_impl.nms import nms, passes, soft_nms
+from keras_impl.ties import first_argmax, top_mask
+from reference_numpy.conventions import CANONICAL, Convention
 
 __all__ = ["Detections", "detect", "select"]
 
@@ -35,27 +35,21 @@ class Detections(NamedTuple):
 
 
 def select(
-    boxes: Tensor,
-    scores: Tensor,
-    *,
-    score_threshold: float = CANONICAL.detection.score_threshold,
-    iou_threshold: float = CANONICAL.detection.iou_threshold,
-    candidates_per_class: int = CANONICAL.detection.candidates_per_class,
-    max_detections: int = CANONICAL.detection.max_detections,
+    boxes: Tensor, scores: Tensor, convention: Convention = CANONICAL, **changes: Any
 ) -> Detections:
-    """Choose among scored boxes: threshold, best per class, suppression, best of all.
+    """Choose among scored boxes: clip, threshold, best per class, suppression, best of all.
+
+    Nothing is raised, in no mode: NaN in a score or a box, or a corner at infinity (once boxes
+    are clipped, if they are clipped first), is no candidate.
 
     Args:
-        boxes: (B, A, 4) corner form.
+        boxes: (B, A, 4) corner form, which may reach beyond the picture.
         scores: (B, A, C) score of each class, background left out; column 0 is label 1.
-        score_threshold: A candidate scores more than this. NaN, in a score or a box, is no
-            candidate.
-        iou_threshold: Of `nms`, within each class.
-        candidates_per_class: Best candidates of each class that enter suppression.
-        max_detections: K, detections kept of all classes.
+        convention: Its `Detection` holds the rules, its `Overlap` what IoU is.
+        changes: Fields of it to answer otherwise.
 
     Returns:
-        `Detections` with K slots.
+        `Detections` with K = `max_detections` slots.
 
     Example:
         >>> boxes = ops.array([[[0.0, 0.0, 0.5, 0.5], [0.0, 0.0, 0.5, 0.4]]])
@@ -63,49 +57,70 @@ def select(
         >>> ops.convert_to_numpy(found.labels)
         array([[ 1,  2, -1]], dtype=int32)
     """
-    for name, limit in (
-        ("candidates_per_class", candidates_per_class),
-        ("max_detections", max_detections),
-    ):
-        if limit < 0:
-            raise ValueError(f"{name}: expected 0 or more. Received: {limit}")
-    count, columns = scores.shape[1], scores.shape[2]
-    candidates = min(candidates_per_class, count)
-    by_class = ops.transpose(scores, (0, 2, 1))
-    numbers = ops.all(ops.equal(boxes, boxes), axis=-1)[:, None, :]
-    fit = ops.logical_and(ops.greater(by_class, ops.cast(score_threshold, scores.dtype)), numbers)
-    ranked = ops.where(fit, by_class, ops.full_like(by_class, float("-inf")))
-    chosen = top_mask(ranked, ops.full(ops.shape(ranked)[:2], candidates, dtype="int32"))
+    convention = convention.but(**changes)
+    rules = convention.detection
+    boxes, scores = ops.convert_to_tensor(boxes), ops.convert_to_tensor(scores)
+    if rules.clip == "before":
+        boxes = clip(boxes)
+    batch, count, columns = ops.shape(boxes)[0], scores.shape[1], scores.shape[2]
+    limit = count if rules.candidates_per_class is None else min(rules.candidates_per_class, count)
+    candidates = max(1, limit)  # slots; gathering from none is not possible
+
+    # A row is what suppression looks at by itself: a class, or all anchors with their best class.
+    finite = ops.all(ops.isfinite(boxes), axis=-1)[..., None]
+    fit = ops.logical_and(passes(scores, rules), finite)
+    ranked = ops.where(fit, scores, ops.full_like(scores, float("-inf")))
+    if rules.suppress_in == "anchor":
+        best, column_of = first_argmax(ranked)
+        ranked, column_of = best[:, None], column_of[:, None]
+    else:
+        ranked = ops.transpose(ranked, (0, 2, 1))
+        column_of = ops.arange(columns, dtype="int32")[:, None] + ops.zeros_like(ranked, "int32")
+    rows = ranked.shape[1]
+    highest = rules.ties == "highest anchor"
+    in_order = ops.flip(ranked, axis=-1) if highest else ranked
+    chosen = top_mask(in_order, ops.full((batch, rows), limit, dtype="int32"))
+    chosen = ops.flip(chosen, axis=-1) if highest else chosen
 
     # Gather the chosen into slots. The keys are distinct, so no tie is left to top_k, and the
-    # slots of a class are in the order of anchors.
+    # slots of a row are in the order of anchors.
     keys = ops.where(chosen, count - ops.arange(count, dtype="int32"), 0)
     found, anchor = ops.top_k(keys, candidates)
     anchor = ops.cast(anchor, "int32")
     score = ops.take_along_axis(ranked, anchor, axis=-1)
     score = ops.where(ops.greater(found, 0), score, ops.full_like(score, float("-inf")))
-    column = ops.arange(columns, dtype="int32")[None, :, None] + ops.zeros_like(anchor)
+    column = ops.take_along_axis(column_of, anchor, axis=-1)
+    row = ops.arange(rows, dtype="int32")[:, None] + ops.zeros_like(anchor)
 
-    slots = (-1, columns * candidates)
-    anchor, score, column = (ops.reshape(part, slots) for part in (anchor, score, column))
+    slots = (batch, rows * candidates)
+    anchor, score, column, row = (ops.reshape(part, slots) for part in (anchor, score, column, row))
+    order = {
+        "lowest anchor": anchor * columns + column,
+        "lowest label": column * count + anchor,
+        "highest anchor": (count - 1 - anchor) * columns + column,
+    }[rules.ties]
     box = ops.take_along_axis(boxes, anchor[..., None], axis=1)
-    kept = nms(
-        box,
-        score,
-        iou_threshold,
-        max_kept=max_detections,
-        classes=column,
-        order=anchor * columns + column,
-    )
+    final = clip(box) if rules.clip == "after" else box
+    suppression = {
+        "max_kept": rules.max_detections,
+        "classes": row,
+        "order": order,
+        "silent": ops.logical_not(ops.greater(area(final), 0)) if rules.drop_empty else None,
+    }
+    if rules.soft_sigma is None:
+        kept = nms(box, score, convention, **suppression)
+    else:
+        kept, lowered = soft_nms(box, score, convention, **suppression)
     used = ops.greater_equal(kept, 0)
-    rows = ops.maximum(kept, 0)
-    score = ops.take_along_axis(score, rows, axis=1)
-    box = ops.take_along_axis(box, rows[..., None], axis=1)
+    index = ops.maximum(kept, 0)
+    if rules.soft_sigma is None:
+        lowered = ops.take_along_axis(score, index, axis=1)
+    shown = ops.take_along_axis(final, index[..., None], axis=1)
     return Detections(
-        ops.where(used[..., None], box, ops.zeros_like(box)),
-        ops.where(used, score, ops.zeros_like(score)),
-        ops.where(used, ops.take_along_axis(column, rows, axis=1) + 1, -1),
-        ops.where(used, ops.take_along_axis(anchor, rows, axis=1), -1),
+        ops.where(used[..., None], shown, ops.zeros_like(shown)),
+        ops.where(used, lowered, ops.zeros_like(lowered)),
+        ops.where(used, ops.take_along_axis(column, index, axis=1) + 1, -1),
+        ops.where(used, ops.take_along_axis(anchor, index, axis=1), -1),
     )
 
 
@@ -113,27 +128,21 @@ def detect(
     deltas: Tensor,
     logits: Tensor,
     anchors: Tensor,
-    *,
-    variances: tuple[float, ...] = CANONICAL.coding.variances,
-    score_threshold: float = CANONICAL.detection.score_threshold,
-    iou_threshold: float = CANONICAL.detection.iou_threshold,
-    candidates_per_class: int = CANONICAL.detection.candidates_per_class,
-    max_detections: int = CANONICAL.detection.max_detections,
+    convention: Convention = CANONICAL,
+    **changes: Any,
 ) -> Detections:
     """Read the head outputs of a batch.
 
     Args:
         deltas: (B, A, 4) predicted codes.
-        logits: (B, A, C + 1) predicted classes, 0 is background.
+        logits: (B, A, C + 1) predicted classes, canonically background first.
         anchors: (A, 4) centre form.
-        variances: Of `decode`.
-        score_threshold: Of `select`, as the rest.
-        iou_threshold: Of `select`.
-        candidates_per_class: Of `select`.
-        max_detections: Of `select`.
+        convention: Its `Coding` says what the heads mean, its `Detection` what is kept; scores
+            are sigmoids where its `Loss` has sigmoid or focal classes.
+        changes: Fields of it to answer otherwise.
 
     Returns:
-        `Detections` with `max_detections` slots.
+        `Detections` with K = `max_detections` slots.
 
     Example:
         >>> anchors = ops.array([[0.25, 0.25, 0.5, 0.5], [0.75, 0.75, 0.5, 0.5]])
@@ -142,11 +151,8 @@ def detect(
         >>> ops.convert_to_numpy(found.boxes[0, 0])
         array([0.5, 0.5, 1. , 1. ], dtype=float32)
     """
-    return select(
-        clip(decode(deltas, ops.cast(anchors, deltas.dtype), variances)),
-        softmax(logits)[..., 1:],
-        score_threshold=score_threshold,
-        iou_threshold=iou_threshold,
-        candidates_per_class=candidates_per_class,
-        max_detections=max_detections,
-    )
+    convention = convention.but(**changes)
+    columns = background_first(logits, convention)
+    scores = softmax(columns) if convention.loss.class_loss == "softmax" else sigmoid(columns)
+    boxes = decode(deltas, ops.cast(anchors, deltas.dtype), convention)
+    return select(boxes, scores[..., 1:], convention)

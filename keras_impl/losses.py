@@ -11,6 +11,7 @@ from keras import ops
 
 __all__ = [
     "focal",
+    "one_hot",
     "sigmoid",
     "sigmoid_cross_entropy",
     "smooth_l1",
@@ -29,7 +30,8 @@ def smooth_l1(predicted: Tensor, target: Tensor) -> Tensor:
         array([0.   , 0.125, 2.5  ], dtype=float32)
     """
     distance = ops.abs(predicted - target)
-    return ops.where(ops.less(distance, 1), 0.5 * distance * distance, distance - 0.5)
+    near = ops.minimum(distance, 1)  # so that neither a square nor its gradient overflows
+    return ops.where(ops.less(distance, 1), 0.5 * near * near, distance - 0.5)
 
 
 def softmax(logits: Tensor) -> Tensor:
@@ -41,6 +43,18 @@ def softmax(logits: Tensor) -> Tensor:
     """
     powers = ops.exp(logits - ops.max(logits, axis=-1, keepdims=True))
     return powers / ops.sum(powers, axis=-1, keepdims=True)
+
+
+def one_hot(labels: Tensor, columns: int, dtype: str = "float32") -> Tensor:
+    """(...) labels from 0 → (..., columns) with 1 in the column of the label, else 0.
+
+    Example:
+        >>> ops.convert_to_numpy(one_hot(ops.array([1, 0]), 2))
+        array([[0., 1.],
+               [1., 0.]], dtype=float32)
+    """
+    numbers = ops.arange(columns, dtype="int32")
+    return ops.cast(ops.equal(ops.cast(labels, "int32")[..., None], numbers), dtype)
 
 
 def softmax_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
@@ -71,8 +85,9 @@ def sigmoid(logits: Tensor) -> Tensor:
         >>> float(sigmoid(ops.array(0.0)))
         0.5
     """
-    small = ops.exp(-ops.abs(logits))
-    return ops.where(ops.greater_equal(logits, 0), ops.ones_like(small), small) / (1 + small)
+    up = ops.greater_equal(logits, 0)
+    small = ops.exp(ops.where(up, -logits, logits))  # not -|z|, whose derivative at 0 is lost
+    return ops.where(up, ops.ones_like(small), small) / (1 + small)
 
 
 def sigmoid_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
@@ -82,7 +97,11 @@ def sigmoid_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
         >>> ops.convert_to_numpy(sigmoid_cross_entropy(ops.array([-1000.0]), ops.array([1.0])))
         array([1000.], dtype=float32)
     """
-    return ops.relu(logits) - logits * targets + ops.log1p(ops.exp(-ops.abs(logits)))
+    # Neither max(z, 0) nor |z|: at 0 their derivatives are not the halves that σ(0) needs.
+    up = ops.greater_equal(logits, 0)
+    small = ops.exp(ops.where(up, -logits, logits))
+    high = ops.where(up, logits, ops.zeros_like(logits))
+    return high - logits * targets + ops.log1p(small)
 
 
 def focal(logits: Tensor, targets: Tensor, alpha: float = 0.25, gamma: float = 2.0) -> Tensor:
@@ -95,4 +114,6 @@ def focal(logits: Tensor, targets: Tensor, alpha: float = 0.25, gamma: float = 2
     # 1 - p_t is the sigmoid of the logit that speaks against the truth.
     wrong = sigmoid(logits * (1 - 2 * targets))
     weight = targets * alpha + (1 - targets) * (1 - alpha)
-    return weight * ops.power(wrong, gamma) * sigmoid_cross_entropy(logits, targets)
+    # A power of 0 has no derivative where its base is 0, as it is for what is surely right.
+    stress = ops.power(wrong, gamma) if gamma else ops.ones_like(wrong)
+    return weight * stress * sigmoid_cross_entropy(logits, targets)

@@ -1,6 +1,6 @@
 """MultiBox loss of a batch on any Keras backend: mirrors `reference_numpy.multibox`.
 
-Gradients are the backend's own, by automatic differentiation; the mined anchors are held.
+Gradients are the backend's own, by automatic differentiation; the chosen anchors are held.
 """
 
 from __future__ import annotations
@@ -9,56 +9,103 @@ from typing import Any, NamedTuple
 
 from keras import ops
 
-from keras_impl.losses import smooth_l1, softmax_cross_entropy
-from keras_impl.ties import top_mask
+from keras_impl.coding import background_first
+from keras_impl.losses import (
+    focal,
+    one_hot,
+    sigmoid_cross_entropy,
+    smooth_l1,
+    softmax_cross_entropy,
+)
+from keras_impl.mining import choose_anchors
+from reference_numpy.conventions import CANONICAL, Convention
 
-__all__ = ["MultiBox", "mine_hard_negatives", "multibox"]
+__all__ = ["MultiBox", "class_losses", "multibox", "normalisers"]
 
 Tensor = Any
+NOTHING = -1  # label of an anchor that is neither object nor background
 
 
-def mine_hard_negatives(
-    losses: Tensor, labels: Tensor, negative_ratio: float = 3.0, min_negatives: int = 0
+def class_losses(
+    logits: Tensor, labels: Tensor, convention: Convention = CANONICAL, **changes: Any
 ) -> Tensor:
-    """The background anchors of each picture that count in the class loss.
-
-    max(⌊ratio × positives⌋, minimum) negatives, or all there are; the largest loss first,
-    ties to the lowest anchor.
+    """The class loss of each anchor.
 
     Args:
-        losses: (B, A) class loss of each anchor.
-        labels: (B, A) target label, 0 for background.
-        negative_ratio: Negatives for each positive of the same picture.
-        min_negatives: Negatives at the least, positives or none.
+        logits: (..., C + 1) predicted classes.
+        labels: (...) target label, 0 for background; -1 has loss 0.
+        convention: Its `Loss` names the loss, its `Coding` the place of the background.
+        changes: Fields of it to answer otherwise.
 
     Returns:
-        (B, A) True for each chosen negative.
+        (...) softmax cross-entropy; or sigmoid cross-entropy or focal loss, summed over columns.
 
     Example:
-        >>> losses = ops.array([[0.1, 0.5, 0.2, 0.9, 0.5]])
-        >>> ops.convert_to_numpy(mine_hard_negatives(losses, ops.array([[0, 0, 4, 0, 0]]), 2))
-        array([[False,  True, False,  True, False]])
+        >>> float(
+        ...     class_losses(ops.zeros((1, 2)), ops.array([1]), class_loss="focal")[0]
+        ...     / ops.log(2.0)
+        ... )
+        0.25
     """
-    if not (0 <= negative_ratio < float("inf") and min_negatives >= 0):
-        raise ValueError(
-            "negative_ratio, min_negatives: expected 0 or more. "
-            f"Received: {negative_ratio}, {min_negatives}"
-        )
-    positive = ops.not_equal(labels, 0)
-    positives = ops.sum(ops.cast(positive, "int32"), axis=-1)
-    wanted = ops.cast(ops.floor(ops.cast(positives, "float32") * negative_ratio), "int32")
-    counts = ops.maximum(wanted, min_negatives)
-    hardness = ops.where(positive, ops.full_like(losses, float("-inf")), losses)
-    return top_mask(hardness, counts)
+    convention = convention.but(**changes)
+    rules, columns = convention.loss, background_first(logits, convention)
+    known = ops.maximum(labels, 0)
+    if rules.class_loss == "softmax":
+        losses = softmax_cross_entropy(columns, known)
+    else:
+        truth = one_hot(known, columns.shape[-1], columns.dtype)
+        if rules.class_loss == "sigmoid":
+            each = sigmoid_cross_entropy(columns, truth)
+        else:
+            each = focal(columns, truth, rules.focal_alpha, rules.focal_gamma)
+        losses = ops.sum(each, axis=-1)
+    return ops.where(ops.equal(labels, NOTHING), ops.zeros_like(losses), losses)
+
+
+def normalisers(
+    labels: Tensor,
+    convention: Convention = CANONICAL,
+    *,
+    dtype: Any = "float32",
+    **changes: Any,
+) -> Tensor:
+    """What the losses of each picture are divided by: (B, A) target labels → (B,) `dtype`.
+
+    Example:
+        >>> labels = ops.array([[1, 2, 1, 0], [0, 0, 0, 0]])
+        >>> ops.convert_to_numpy(normalisers(labels, normaliser="picture"))
+        array([6., 2.], dtype=float32)
+    """
+    rule = convention.but(**changes).loss.normaliser
+    batch, anchors = ops.shape(labels)
+    positives = ops.sum(ops.cast(ops.greater(labels, 0), "int32"), axis=1)
+    if rule == "picture":
+        return ops.cast(ops.maximum(positives, 1) * batch, dtype)
+    if rule == "anchors":
+        return ops.cast(ops.full((batch,), batch * anchors, dtype="int32"), dtype)
+    one = ops.cast(ops.maximum(ops.sum(positives), 1), dtype)
+    if rule == "mean":
+        one = one / ops.cast(ops.maximum(batch, 1), dtype)
+    return ops.broadcast_to(one, (batch,))
 
 
 class MultiBox(NamedTuple):
-    """The loss of a batch and its parts; total = class_loss + box_weight × box_loss."""
+    """The loss of a batch and its parts; total = class_loss + box_weight × box_loss.
+
+    Attributes:
+        total: What training minimises.
+        class_loss: Of the counted positives and negatives.
+        box_loss: Of the counted positives.
+        positives: How many anchors of the batch have an object.
+        counted: (B, A) positives that count: all, unless they are suppressed before mining.
+        negatives: (B, A) mined negatives.
+    """
 
     total: Tensor
     class_loss: Tensor
     box_loss: Tensor
     positives: Tensor
+    counted: Tensor
     negatives: Tensor
 
 
@@ -67,24 +114,30 @@ def multibox(
     logits: Tensor,
     target_deltas: Tensor,
     target_labels: Tensor,
+    convention: Convention = CANONICAL,
     *,
-    negative_ratio: float = 3.0,
-    min_negatives: int = 0,
-    box_weight: float = 1.0,
+    boxes: Tensor | None = None,
+    **changes: Any,
 ) -> MultiBox:
     """The MultiBox loss of a batch (arXiv:1512.02325, equation 1).
 
+    What does not count has no gradient, whatever it is: infinities and NaN among it do no harm.
+
     Args:
         deltas: (B, A, 4) predicted codes.
-        logits: (B, A, C + 1) predicted classes, 0 is background.
+        logits: (B, A, C + 1) predicted classes, canonically background first.
         target_deltas: (B, A, 4) from `assign_targets`.
         target_labels: (B, A) from `assign_targets`.
-        negative_ratio: Of `mine_hard_negatives`.
-        min_negatives: Of `mine_hard_negatives`.
-        box_weight: α of equation 1.
+        convention: Its `Loss` holds the rules.
+        boxes: (B, A, 4) corner form, the predicted boxes: needed, and looked at, only where
+            anchors are suppressed before mining. No gradient goes through them.
+        changes: Fields of the convention to answer otherwise.
 
     Returns:
-        `MultiBox`; `negatives` is the (B, A) mask of mined anchors, `positives` a count.
+        `MultiBox`.
+
+    Raises:
+        ValueError: Anchors are suppressed before mining, and there are no boxes.
 
     Example:
         >>> deltas, logits = ops.array([[[2.0, 0, 0, 0], [0, 0, 0, 0]]]), ops.zeros((1, 2, 2))
@@ -92,17 +145,33 @@ def multibox(
         >>> float(loss.box_loss), int(loss.positives)
         (1.5, 1)
     """
-    dtype = deltas.dtype
-    class_losses = softmax_cross_entropy(logits, target_labels)
-    positive = ops.greater(target_labels, 0)
-    negatives = mine_hard_negatives(
-        ops.stop_gradient(class_losses), target_labels, negative_ratio, min_negatives
-    )
-    positives = ops.sum(ops.cast(positive, "int32"))
-    normaliser = ops.cast(ops.maximum(positives, 1), dtype)
-    counted = ops.cast(ops.logical_or(positive, negatives), dtype)
-    class_loss = ops.sum(class_losses * counted) / normaliser
-    box_losses = ops.sum(smooth_l1(deltas, target_deltas), axis=-1)
-    box_loss = ops.sum(box_losses * ops.cast(positive, dtype)) / normaliser
-    total = class_loss + box_weight * box_loss
-    return MultiBox(total, class_loss, box_loss, positives, negatives)
+    convention = convention.but(**changes)
+    rules = convention.loss
+    deltas, logits = ops.convert_to_tensor(deltas), ops.convert_to_tensor(logits)
+    target_deltas = ops.convert_to_tensor(target_deltas)
+    target_labels = ops.cast(target_labels, "int32")
+    losses = class_losses(ops.stop_gradient(logits), target_labels, convention)
+    counted, negatives = choose_anchors(losses, target_labels, convention, boxes=boxes)
+    divisors = normalisers(target_labels, convention, dtype=deltas.dtype)
+
+    # Zeros take the place of what does not count, before any arithmetic: a loss that is masked
+    # afterwards still sends 0 times infinity back.
+    heard = ops.logical_or(counted, negatives)
+    losses = class_losses(_only(heard, logits), target_labels, convention)
+    class_sums = ops.sum(_only(heard, losses), axis=1)
+    in_box_loss = counted if rules.box_over == "positives" else ops.ones_like(counted)
+    box_losses = smooth_l1(_only(in_box_loss, deltas), _only(in_box_loss, target_deltas))
+    box_sums = ops.sum(ops.sum(box_losses, axis=-1), axis=1)
+
+    class_loss = ops.sum(class_sums / divisors)
+    box_loss = ops.sum(box_sums / divisors)
+    total = class_loss + rules.box_weight * box_loss
+    positives = ops.sum(ops.cast(ops.greater(target_labels, 0), "int32"))
+    return MultiBox(total, class_loss, box_loss, positives, counted, negatives)
+
+
+def _only(mask: Tensor, values: Tensor) -> Tensor:
+    """Zero where the mask says no; (B, A) mask, (B, A) or (B, A, n) values."""
+    if len(values.shape) > 2:
+        mask = mask[..., None]
+    return ops.where(mask, values, ops.zeros_like(values))

@@ -12,6 +12,8 @@ ones full of ties, and judged by `reference_numpy`:
   ("xla-nofuse", in a process of its own) there are no excuses.
 - `detect` decides about numbers that come out of exp. Its boxes and scores must be within
   budget, and its decisions those of the reference on these very boxes and scores.
+
+Keras obeys every convention, so each can be asked for: `run(convention=...)`.
 """
 
 from __future__ import annotations
@@ -25,46 +27,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import keras
-import numpy as np
-
-from keras_impl.backend_tensorflow import in_mode
-from keras_impl.comparisons import MODES, OPERATIONS, Verdict
-from keras_impl.tolerances import BUDGETS
+from keras_impl.adapter import MODES, NO_FUSING, keras_as
+from keras_impl.comparisons import OPERATIONS
+from keras_impl.conformance import DTYPES, Check, check
+from reference_numpy.conventions import CANONICAL, Convention
+from reference_numpy.presets import PRESETS
 
 __all__ = ["DTYPES", "MODES", "Check", "Report", "run"]
-
-DTYPES = ("float32", "float64")
-NO_FUSING = "--xla_cpu_max_isa=AVX"  # processors of that age have no fused multiply-add
-
-
-@dataclass(frozen=True)
-class Check:
-    """One line of the table: an operation in a mode and a dtype.
-
-    Attributes:
-        op: The operation, by its name in `reference_numpy`.
-        mode: One of `MODES`.
-        backend: Keras' backend.
-        dtype: One of `DTYPES`.
-        cases: Answers compared: pictures for decisions, rows of numbers for floats.
-        mismatches: Those that are wrong.
-        excused: Those that differ by a near-tie, with a witness.
-        max_error_eps: Worst error of the floats, in eps × the largest intermediate.
-        budget_eps: The error allowed, derived in `tolerances`.
-        passed: Nothing is wrong.
-    """
-
-    op: str
-    mode: str
-    backend: str
-    dtype: str
-    cases: int
-    mismatches: int
-    excused: int
-    max_error_eps: float
-    budget_eps: float
-    passed: bool
 
 
 @dataclass(frozen=True)
@@ -85,6 +54,7 @@ class Report:
 
 def run(
     *,
+    convention: Convention = CANONICAL,
     cases: int = 40,
     seed: int = 0,
     modes: Sequence[str] = MODES,
@@ -95,11 +65,13 @@ def run(
     """Compare every operation in every mode.
 
     Args:
+        convention: What both sides are to follow; one of the presets, if "xla-nofuse" is among
+            the modes.
         cases: Random pictures for each decision; floats get 25 rows for each.
         seed: Of the random cases.
         modes: Some of `MODES`.
         dtypes: Some of `DTYPES`.
-        ops: Some of `OPERATIONS`; all if None.
+        ops: Some of `OPERATIONS`; all that the convention has a place for if None.
         watch: Told what is compared next.
 
     Returns:
@@ -108,7 +80,8 @@ def run(
     Raises:
         ValueError: An unknown mode, dtype or operation, or no cases.
     """
-    names = tuple(OPERATIONS) if ops is None else tuple(ops)
+    asked = tuple(keras_as(convention).asked())
+    names = asked if ops is None else tuple(ops)
     for name, given, known in (
         ("modes", modes, MODES),
         ("dtypes", dtypes, DTYPES),
@@ -121,55 +94,58 @@ def run(
         raise ValueError(f"cases: expected 1 or more. Received: {cases}")
     if seed < 0:
         raise ValueError(f"seed: expected 0 or more. Received: {seed}")
+    absent = [name for name in names if name not in asked]
+    if absent:
+        raise ValueError(
+            f"ops: expected some that the convention {convention.name!r} has a place for. "
+            f"Received: {absent}"
+        )
+    if "xla-nofuse" in modes and PRESETS.get(convention.name) != convention:
+        raise ValueError(
+            "convention: expected one of the presets with mode 'xla-nofuse', which another "
+            f"process has to know by its name. Received: {convention.name!r}"
+        )
 
-    checks = []
     here = [mode for mode in modes if mode != "xla-nofuse"]
-    for name in names:
-        for mode in here:
-            for dtype in dtypes:
-                if mode in OPERATIONS[name].modes:
-                    watch(f"{name}, {mode}, {dtype}")
-                    checks.append(_check(name, mode, dtype, cases, seed))
+    checks = _checks(convention, names, here, dtypes, cases, seed, watch)
     if "xla-nofuse" in modes:
         watch("all under XLA without fusing, in another process")
-        checks += _check_without_fusing(names, dtypes, cases, seed)
+        checks += _check_without_fusing(convention, names, dtypes, cases, seed)
     order = {name: index for index, name in enumerate(names)}
     return Report(tuple(sorted(checks, key=lambda check: order[check.op])))
 
 
-def _check(name: str, mode: str, dtype: str, cases: int, seed: int) -> Check:
-    operation, budget = OPERATIONS[name], BUDGETS[name].eps
-    call = in_mode(operation.mirror, "xla" if mode == "xla-nofuse" else mode)
-    total = Verdict(0)
-    for inputs in operation.workloads(np.random.default_rng(seed), dtype, cases):
-        outputs = call(*inputs)
-        verdict = operation.judge(inputs, outputs, dtype, mode == "xla")
-        total = Verdict(
-            total.cases + verdict.cases,
-            total.mismatches + verdict.mismatches,
-            total.excused + verdict.excused,
-            max(total.error, verdict.error),
-        )
-    passed = total.cases > 0 and total.mismatches == 0 and total.error <= budget
-    return Check(
-        name,
-        mode,
-        keras.backend.backend(),
-        dtype,
-        total.cases,
-        total.mismatches,
-        total.excused,
-        round(total.error, 3),
-        budget,
-        passed,
-    )
+def _checks(
+    convention: Convention,
+    names: Sequence[str],
+    modes: Sequence[str],
+    dtypes: Sequence[str],
+    cases: int,
+    seed: int,
+    watch: Callable[[str], None] = lambda text: None,
+) -> list[Check]:
+    implementation = keras_as(convention)
+    checks = []
+    for name in names:
+        for mode in modes:
+            for dtype in dtypes:
+                if mode in implementation.modes_of(name):
+                    watch(f"{name}, {mode}, {dtype}")
+                    checks.append(check(implementation, name, mode, dtype, cases=cases, seed=seed))
+    return checks
 
 
 def _check_without_fusing(
-    names: Sequence[str], dtypes: Sequence[str], cases: int, seed: int
+    convention: Convention, names: Sequence[str], dtypes: Sequence[str], cases: int, seed: int
 ) -> list[Check]:
     """Run the XLA checks in a process whose XLA may not fuse."""
-    request = {"ops": list(names), "dtypes": list(dtypes), "cases": cases, "seed": seed}
+    request = {
+        "convention": convention.name,
+        "ops": list(names),
+        "dtypes": list(dtypes),
+        "cases": cases,
+        "seed": seed,
+    }
     flags = f"{os.environ.get('XLA_FLAGS', '')} {NO_FUSING}".strip()
     done = subprocess.run(
         [sys.executable, "-m", "keras_impl.parity", json.dumps(request)],
@@ -191,12 +167,14 @@ def _main() -> None:
     parser = argparse.ArgumentParser(description=_main.__doc__)
     parser.add_argument("request", type=json.loads)
     request = parser.parse_args().request
-    checks = [
-        _check(name, "xla-nofuse", dtype, request["cases"], request["seed"])
-        for name in request["ops"]
-        for dtype in request["dtypes"]
-        if "xla-nofuse" in OPERATIONS[name].modes
-    ]
+    checks = _checks(
+        PRESETS[request["convention"]],
+        request["ops"],
+        ["xla-nofuse"],
+        request["dtypes"],
+        request["cases"],
+        request["seed"],
+    )
     sys.stdout.write(json.dumps([asdict(check) for check in checks]) + "\n")
 
 

@@ -13,7 +13,6 @@ import os
 import re
 import warnings
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -230,15 +229,10 @@ def detect_pictures(
     if backend == "keras":
         rows = _rows(model.detect(images, batch_size=BATCH, score_threshold=score))
     else:
-        convention = model.convention
-        options = {
-            **asdict(convention.coding),
-            **asdict(convention.detection),
-            "score_threshold": score,
-        }
+        convention = model.convention.but(score_threshold=score)
         outputs = head_outputs(model, images)
         rows = [
-            reference.detect(deltas, logits, model.anchors, **options)
+            reference.detect(deltas, logits, model.anchors, convention)
             for deltas, logits in zip(outputs["deltas"], outputs["logits"], strict=True)
         ]
     return [to_pixels(row, picture.size) for row, picture in zip(rows, pictures, strict=True)]

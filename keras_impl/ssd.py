@@ -24,7 +24,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from keras_impl import anchors, detection, multibox, targets
+from keras_impl import anchors, coding, detection, multibox, targets
 from keras_impl.mobilenet_v2 import TAPS, conv_unit, make_divisible, mobilenet_v2
 from reference_numpy.conventions import CANONICAL, LAYOUTS, AnchorLayout, Convention
 
@@ -108,8 +108,8 @@ class SSD(keras.Model):
 
     Input: (B, H, W, 3) pictures in [-1, 1], H and W the layout's.
 
-    Output: {"deltas": (B, A, 4), "logits": (B, A, classes + 1)}, float32, anchors in the order
-    level, row, column, shape; class 0 is background.
+    Output: {"deltas": (B, A, 4), "logits": (B, A, classes + 1)}, float32, anchors in the
+    layout's order, canonically level, row, column, shape, and background in class 0.
 
     Targets of `fit` and `evaluate`: {"boxes": (B, M, 4), corners relative to the picture,
     "labels": (B, M), 1 to classes, -1 where padded}. The loss is the model's own, so `compile`
@@ -121,7 +121,8 @@ class SSD(keras.Model):
         alpha: Width multiplier of the backbone and the extra maps.
         head: "ssd" for 3x3 convolutions in extra maps and heads, "ssdlite" for depthwise
             separable ones in their place.
-        convention: How matching, coding, loss and detection are done.
+        convention: How overlap, matching, coding, loss and detection are done. Its layout gives
+            way to `layout`.
         batch_norm_momentum: Momentum of the running batch statistics. MobileNetV2's own .999
             needs thousands of steps to forget where it started.
         dtype: Dtype policy, as "mixed_float16"; None for the global one.
@@ -129,6 +130,7 @@ class SSD(keras.Model):
 
     Attributes:
         anchors: (A, 4) NumPy float32, centre form. Not a weight: it follows from the layout.
+        convention: The convention, with the layout of this network.
 
     Raises:
         ValueError: If an argument is unknown or the layout's maps cannot be made.
@@ -168,10 +170,11 @@ class SSD(keras.Model):
         taps = mobilenet_v2(images, alpha, batch_norm_momentum, dtype=policy)
         maps = _feature_maps(taps, map_steps(layout), alpha, separable, unit)
         shapes_per_cell = [len(anchors.level_shapes(layout, level)) for level in range(len(maps))]
+        by_shape = layout.order == "shape"
         outputs = {}
         for output, width in (("deltas", 4), ("logits", classes + 1)):
             flat = [
-                _head(x, f"head_{level}_{output}", shapes, width, separable, unit, policy)
+                _head(x, f"head_{level}_{output}", shapes, width, separable, unit, policy, by_shape)
                 for level, (x, shapes) in enumerate(zip(maps, shapes_per_cell, strict=True))
             ]
             # float32 under any policy: what follows is box mathematics and softmax.
@@ -182,7 +185,7 @@ class SSD(keras.Model):
         self.classes = classes
         self.alpha = alpha
         self.head = head
-        self.convention = convention
+        self.convention = dataclasses.replace(convention, layout=layout)
         self.batch_norm_momentum = batch_norm_momentum
         self.dtype_policy = policy  # what `compile` asks whether float16 gradients need scaling
         self.anchors = anchors.make_anchors(layout, dtype="float32")
@@ -272,15 +275,12 @@ class SSD(keras.Model):
         # is worth. The outputs are float32 already, unless another model made them.
         boxes, labels = ops.cast(boxes, "float32"), ops.cast(labels, "int32")
         deltas, logits = (ops.cast(y_pred[key], "float32") for key in ("deltas", "logits"))
-        assigned = targets.assign_targets(
-            boxes,
-            labels,
-            self.anchors,
-            **_options(self.convention.matching),
-            **_options(self.convention.coding),
-        )
+        assigned = targets.assign_targets(boxes, labels, self.anchors, self.convention)
+        predicted = None
+        if self.convention.loss.mining_nms is not None:
+            predicted = coding.decode(ops.stop_gradient(deltas), self.anchors, self.convention)
         parts = multibox.multibox(
-            deltas, logits, assigned.deltas, assigned.labels, **_options(self.convention.loss)
+            deltas, logits, assigned.deltas, assigned.labels, self.convention, boxes=predicted
         )
         pictures = ops.shape(deltas)[0]
         self.class_loss.update_state(parts.class_loss, sample_weight=pictures)
@@ -297,15 +297,16 @@ class SSD(keras.Model):
         Args:
             images: (B, H, W, 3) pictures in [-1, 1].
             batch_size: Pictures at a time.
-            **overrides: Options of `detection.detect` in place of the convention's, as
-                score_threshold=0.5.
+            **overrides: Fields of the convention's coding, detection and overlap to answer
+                otherwise, as score_threshold=0.5.
 
         Returns:
             NumPy Detections: boxes (B, K, 4) corners, scores (B, K), labels (B, K) and anchors
             (B, K); label and anchor -1 where there are fewer than K.
 
         Raises:
-            ValueError: If the pictures have another shape or an option is unknown.
+            ValueError: If the pictures have another shape, or an override is unknown or cannot
+                be.
         """
         images = ops.convert_to_numpy(images)
         shape = images.shape
@@ -313,32 +314,35 @@ class SSD(keras.Model):
             raise ValueError(
                 f"images: expected shape (batch, *{self.input_shape[1:]}). Received: {shape}"
             )
-        options = {
-            **_options(self.convention.coding),
-            **_options(self.convention.detection),
-        }
-        if unknown := overrides.keys() - options.keys():
+        parts = (self.convention.coding, self.convention.detection, self.convention.overlap)
+        known = {field.name for part in parts for field in dataclasses.fields(part)}
+        if unknown := overrides.keys() - known:
             raise ValueError(
-                f"overrides: expected some of {sorted(options)}. Received: {sorted(unknown)}"
+                f"overrides: expected some of {sorted(known)}. Received: {sorted(unknown)}"
             )
-        options.update(overrides)
+        convention = self.convention.but(**overrides)
         batches = []
         for start in range(0, shape[0], batch_size):
             found = self.predict(images[start : start + batch_size], batch_size, verbose=0)
-            found = detection.detect(found["deltas"], found["logits"], self.anchors, **options)
+            found = detection.detect(found["deltas"], found["logits"], self.anchors, convention)
             batches.append([ops.convert_to_numpy(part) for part in found])
         return detection.Detections(*map(np.concatenate, zip(*batches, strict=True)))
 
     # Saving
 
     def get_config(self) -> dict[str, Any]:
-        """Arguments that make this network again, layout and convention as plain dicts."""
+        """Arguments that make this network again, layout and convention as plain dicts.
+
+        The layout is the convention's too, and stands there once.
+        """
+        convention = dataclasses.asdict(self.convention)
+        del convention["layout"]
         return {
             "layout": dataclasses.asdict(self.layout),
             "classes": self.classes,
             "alpha": self.alpha,
             "head": self.head,
-            "convention": dataclasses.asdict(self.convention),
+            "convention": convention,
             "batch_norm_momentum": self.batch_norm_momentum,
             "dtype": self.dtype_policy.name,
             "name": self.name,
@@ -393,6 +397,7 @@ def _head(
     separable: bool,
     unit: Callable[..., Any],
     policy: Any,
+    by_shape: bool,
 ) -> Any:
     """`width` numbers for each of `shapes` anchors of each cell: (B, cells * shapes, width)."""
     rows, columns = x.shape[1:3]
@@ -406,8 +411,11 @@ def _head(
         dtype=policy,
         name=name,
     )(x)
-    # Channels are shape by shape, so this is the anchors' order.
     target = (rows * columns * shapes, width)
+    if by_shape:  # all cells of the first shape, then all of the next
+        x = layers.Reshape((rows * columns, shapes, width), dtype=policy, name=f"{name}_cells")(x)
+        x = layers.Permute((2, 1, 3), dtype=policy, name=f"{name}_by_shape")(x)
+    # Otherwise channels are shape by shape, so this is the anchors' order.
     return layers.Reshape(target, dtype=policy, name=f"{name}_flat")(x)
 
 
@@ -436,11 +444,6 @@ def _checked_targets(y: Any) -> tuple[Any, Any]:
             f"Received: {tuple(boxes.shape)} and {tuple(labels.shape)}"
         )
     return boxes, labels
-
-
-def _options(part: Any) -> dict[str, Any]:
-    """The fields of one part of a convention, which are keywords of the function it governs."""
-    return {field.name: getattr(part, field.name) for field in dataclasses.fields(part)}
 
 
 def _revived(kind: type, plain: Mapping[str, Any]) -> Any:

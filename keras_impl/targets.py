@@ -6,22 +6,24 @@ from typing import Any, NamedTuple
 
 from keras import ops
 
-from keras_impl.boxes import check_boxes, solid
+from keras_impl.boxes import centers_to_corners, check_boxes, coverage, iou, solid
 from keras_impl.coding import encode
-from keras_impl.matching import match
-from reference_numpy.conventions import CANONICAL
+from keras_impl.matching import IGNORED, match
+from reference_numpy.conventions import CANONICAL, Convention
 
-__all__ = ["Targets", "assign_targets"]
+__all__ = ["NOTHING", "Targets", "assign_targets"]
 
 Tensor = Any
+NOTHING = -1  # label of an anchor that is neither object nor background
 
 
 class Targets(NamedTuple):
     """Targets of B pictures with A anchors.
 
     Attributes:
-        labels: (B, A) int32, 0 for background, else the label of the anchor's object.
-        deltas: (B, A, 4) code of the anchor's object, 0 for background.
+        labels: (B, A) int32, 0 for background, the label of the anchor's object, or -1: counts
+            nowhere.
+        deltas: (B, A, 4) code of the anchor's object, 0 without one.
         objects: (B, A) int32 row of the anchor's object in the lists given, or -1.
     """
 
@@ -34,9 +36,10 @@ def assign_targets(
     boxes: Tensor,
     labels: Tensor,
     anchors: Tensor,
+    convention: Convention = CANONICAL,
     *,
-    threshold: float = CANONICAL.matching.threshold,
-    variances: tuple[float, ...] = CANONICAL.coding.variances,
+    crowds: Tensor | None = None,
+    **changes: Any,
 ) -> Targets:
     """Assign each anchor of each picture its class and box (arXiv:1512.02325, section 2.2).
 
@@ -44,8 +47,10 @@ def assign_targets(
         boxes: (B, M, 4) corner form, padded to M objects a picture.
         labels: (B, M) label from 1; -1 marks padding, whose box is not looked at.
         anchors: (A, 4) centre form.
-        threshold: Of `match`.
-        variances: Of `encode`.
+        convention: Its `Overlap`, `Matching` and `Coding` hold the rules.
+        crowds: (B, M) True for a crowd or a difficult object, which no anchor answers for;
+            anchors that overlap it and have no object are neither object nor background.
+        changes: Fields of the convention to answer otherwise.
 
     Returns:
         `Targets`, deltas in the dtype of `boxes`.
@@ -69,26 +74,59 @@ def assign_targets(
             f"labels: expected shape (B, M), one a box of {tuple(boxes.shape)}. "
             f"Received: {tuple(labels.shape)}"
         )
-    check_boxes(boxes, labels)
-    valid = ops.logical_and(ops.greater_equal(labels, 1), solid(boxes))
+    convention = convention.but(**changes)
+    check_boxes(boxes, labels, convention)
+    flat = convention.coding.degenerate == "encode"
+    valid = ops.logical_and(ops.greater_equal(labels, 1), solid(boxes, flat))
+    if crowds is None:
+        crowd = None
+    else:
+        crowds = ops.cast(crowds, "bool")
+        if tuple(crowds.shape) != tuple(labels.shape):
+            raise ValueError(
+                f"crowds: expected shape {tuple(labels.shape)}, one a box. "
+                f"Received: {tuple(crowds.shape)}"
+            )
+        crowd, valid = ops.logical_and(valid, crowds), ops.logical_and(valid, ~crowds)
     if boxes.shape[1] == 0:
-        nothing = match(boxes, valid, anchors, threshold)
+        nothing = match(boxes, valid, anchors, convention)
         return Targets(ops.zeros_like(nothing), _no_deltas(nothing, boxes.dtype), nothing)
 
     # Padding takes part in the arithmetic below, so it gets a box of which logarithms exist.
     whole = ops.array([0.0, 0.0, 1.0, 1.0], dtype=boxes.dtype)
     real = ops.where(valid[..., None], boxes, whole)
-    objects = match(real, valid, anchors, threshold)
-    positive = ops.greater_equal(objects, 0)
-    rows = ops.maximum(objects, 0)
+    matched = match(real, valid, anchors, convention)
+    positive = ops.greater_equal(matched, 0)
+    rows = ops.maximum(matched, 0)
     own_label = ops.take_along_axis(labels, rows, axis=1)
     own_box = ops.take_along_axis(real, rows[..., None], axis=1)
-    deltas = encode(own_box, anchors, variances)
+    deltas = encode(own_box, anchors, convention)
+    nowhere = ops.equal(matched, IGNORED)
+    if crowd is not None and convention.matching.crowd_by != "none":
+        nowhere = ops.logical_or(nowhere, _crowded(boxes, crowd, anchors, convention))
+    others = ops.where(nowhere, NOTHING, ops.zeros_like(own_label))
     return Targets(
-        ops.where(positive, own_label, ops.zeros_like(own_label)),
+        ops.where(positive, own_label, others),
         ops.where(positive[..., None], deltas, ops.zeros_like(deltas)),
-        objects,
+        ops.where(positive, matched, -1),
     )
+
+
+def _crowded(boxes: Tensor, crowd: Tensor, anchors: Tensor, convention: Convention) -> Tensor:
+    """(B, A) True where an anchor overlaps a crowd enough, one crowd after the other."""
+    corners = centers_to_corners(anchors)[None]
+    real = ops.where(crowd[..., None], boxes, ops.zeros_like(boxes))
+    limit = ops.convert_to_tensor(convention.matching.crowd_overlap, dtype=boxes.dtype)
+
+    def look(index: Tensor, found: Tensor) -> Tensor:
+        box = ops.take(real, index, axis=1)[:, None]
+        by_iou = convention.matching.crowd_by == "iou"
+        overlap = iou(corners, box, convention) if by_iou else coverage(corners, box)
+        near = ops.greater_equal(overlap, limit)
+        return ops.logical_or(found, ops.logical_and(near, ops.take(crowd, index, axis=1)[:, None]))
+
+    start = ops.zeros((ops.shape(boxes)[0], anchors.shape[0]), dtype="bool")
+    return ops.fori_loop(0, boxes.shape[1], look, start)
 
 
 def _no_deltas(objects: Tensor, dtype: str) -> Tensor:

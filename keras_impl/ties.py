@@ -53,10 +53,10 @@ def top_mask(values: Tensor, counts: Tensor) -> Tensor:
         >>> ops.convert_to_numpy(top_mask(ops.array([0.5, 0.75, 0.5, 0.25]), ops.array(2)))
         array([ True,  True, False, False])
     """
-    count = values.shape[-1]
-    counts = ops.clip(ops.cast(counts, "int32"), 0, count)[..., None]
+    count = ops.shape(values)[-1]  # a number, or a tensor where a graph leaves it open
+    counts = ops.maximum(ops.minimum(ops.cast(counts, "int32"), count), 0)[..., None]
     ascending = ops.sort(values, axis=-1)
-    least = ops.take_along_axis(ascending, ops.clip(count - counts, 0, count - 1), axis=-1)
+    least = ops.take_along_axis(ascending, ops.minimum(count - counts, count - 1), axis=-1)
     above = ops.greater(values, least)
     level = ops.equal(values, least)
     left = counts - ops.sum(ops.cast(above, "int32"), axis=-1, keepdims=True)

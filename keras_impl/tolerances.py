@@ -14,7 +14,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-__all__ = ["BUDGETS", "CLASSES", "TERMS", "Budget"]
+from reference_numpy.conventions import CANONICAL, Convention
+
+__all__ = ["BUDGETS", "CLASSES", "TERMS", "Budget", "budget"]
 
 CLASSES = 11  # n, classes with background, of the workloads that have classes
 TERMS = 96  # most anchors that count in one loss of the workloads
@@ -27,6 +29,8 @@ class Budget(NamedTuple):
     why: str
 
 
+_SUM = (4 * TERMS - 1) / 2 + 1.5  # of all terms of a loss, and what is done with the sum
+
 BUDGETS = {
     "corners_to_centers": Budget(1.0, "one sum or difference: u; halving is exact"),
     "centers_to_corners": Budget(1.0, "one sum or difference: u; halving is exact"),
@@ -38,11 +42,23 @@ BUDGETS = {
         "of the IoU: intersection 3u; union 4u (a + b) + 3u i, and a + b <= 2 unions, so 11u; "
         "its last difference u; the quotient u: 16u",
     ),
+    "pairwise_iou with epsilon or offset": Budget(
+        13.0,
+        "of the same with every difference made positive: a side 2u, an area 5u; union 5u (a + b) "
+        "+ 5u i and three sums, a + b <= 2 unions, so 18u; the quotient u: 25u",
+    ),
+    "pairwise_coverage": Budget(4.0, "of the share: two areas 3u each, the quotient u: 7u"),
+    "background_first": Budget(0.0, "columns change places"),
     "encode": Budget(
         5.0,
         "shift: center u, difference, quotient and product 3u, of (|c| + |c_a|) / w_a / v; "
         "stretch: quotient of a difference 2u inside the log, the log 6u, the product u, of "
         "max(1, |log|) / v: 9u",
+    ),
+    "encode with epsilon": Budget(
+        6.5,
+        "as encode, with one more sum in each size and in the ratio: 4u and u inside the log, "
+        "the log 6u, the product u: 12u",
     ),
     "decode": Budget(
         3.5,
@@ -69,15 +85,32 @@ BUDGETS = {
         "of the loss: sigmoid 10u squared 20u, power 4u, weight 4u, cross-entropy 12u, two "
         "products 2u: 42u",
     ),
+    "class_losses": Budget(18.0, "as softmax_cross_entropy"),
+    "class_losses sigmoid": Budget(
+        10.5, "of the sum of max(1, |z|): each at most 5.5 eps, n - 1 sums: 10u for n = 11"
+    ),
+    "class_losses focal": Budget(
+        26.5, "of the sum of the columns' losses: each at most 21.5 eps, n - 1 sums: 10u"
+    ),
     "multibox": Budget(
-        18.0 + (4 * TERMS - 1) / 2 + 1.5,
+        18.0 + _SUM,
         "of the sum of its terms' largest intermediates: each term at most 18 eps, 4 x 96 - 1 "
         "sums, quotient, product and sum 3u",
     ),
+    "multibox sigmoid": Budget(10.5 + _SUM, "as multibox, each term at most 10.5 eps"),
+    "multibox focal": Budget(26.5 + _SUM, "as multibox, each term at most 26.5 eps"),
     "multibox_gradient": Budget(
         16.0,
         "of p (1 + |z - max|) and of min(1, |d|), over N: softmax 25u, difference u, three "
         "products or quotients 3u, twice u where automatic differentiation adds two branches",
+    ),
+    "multibox_gradient sigmoid": Budget(
+        8.0, "of 1 / N: sigmoid 10u, difference u, three products or quotients 3u"
+    ),
+    "soft_nms": Budget(
+        3.5,
+        "of the score (1 + f + 8 sum x), x the exponents of its f factors: IoU 17u twice and 3u "
+        "of x inside exp, exp 4u, product u: (37 x + 5) u each",
     ),
     # Decisions: no error at all, except that detections carry the floats they decide about.
     "match": Budget(0.0, "decisions"),
@@ -85,5 +118,24 @@ BUDGETS = {
     "nms": Budget(0.0, "decisions"),
     "select": Budget(0.0, "decisions; boxes and scores are passed on"),
     "assign_targets": Budget(5.0, "decisions; the deltas as encode"),
+    "assign_targets with epsilon": Budget(6.5, "decisions; the deltas as encode with epsilon"),
     "detect": Budget(13.0, "decisions; scores as softmax, boxes as decode"),
 }
+
+
+def budget(op: str, convention: Convention = CANONICAL) -> Budget:
+    """The budget of an operation as a convention has it done.
+
+    Example:
+        >>> budget("encode").eps, budget("encode", CANONICAL.but(size_epsilon=1e-8)).eps
+        (5.0, 6.5)
+    """
+    overlap, coding, loss = convention.overlap, convention.coding, convention.loss
+    op = op.removesuffix("_with_crowds")
+    variants = [op]
+    if overlap.iou_epsilon or overlap.iou_offset:
+        variants.append(f"{op} with epsilon or offset")
+    if coding.size_epsilon or coding.ratio_epsilon:
+        variants.append(f"{op} with epsilon")
+    variants.append(f"{op} {loss.class_loss}")
+    return BUDGETS[[name for name in variants if name in BUDGETS][-1]]

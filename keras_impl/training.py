@@ -12,7 +12,7 @@ import math
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -105,12 +105,11 @@ def digit_model(recipe: Recipe) -> SSD:
     .999 would still remember the start of a short run. While the learning rate is high they lag
     behind the weights, and validation jumps; it settles as the rate falls.
     """
-    loss = replace(CANONICAL.loss, box_weight=recipe.box_weight)
     return SSD(
         DIGITS224,
         classes=10,
         alpha=recipe.alpha,
-        convention=replace(CANONICAL, loss=loss),
+        convention=CANONICAL.but(box_weight=recipe.box_weight),
         batch_norm_momentum=0.99,
     )
 

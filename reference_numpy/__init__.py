@@ -2,12 +2,14 @@
 
 Reading order, each module on about two screens:
 
-1. `conventions`: the choices that make one SSD differ from another, by name.
+1. `layouts`, `conventions`, `presets`: the choices that make one SSD differ from another, by name,
+   and what known systems chose.
 2. `boxes`, `anchors`: the two forms of a box, IoU, the default boxes of a layout.
 3. `matching`, `coding`, `targets`: from the objects of a picture to what to learn.
-4. `losses`, `multibox`, `gradients`: what training minimises.
+4. `losses`, `mining`, `multibox`, `gradients`: what training minimises.
 5. `nms`, `detection`: from the outputs of the heads to boxes, scores and labels.
-6. `evaluation`: average precision. `cases`, `workloads`: what all of it is tried and timed on.
+6. `evaluation`: average precision. `cases`, `workloads`: what all of it is tried and timed on;
+   `conflicts`: inputs on which known systems disagree.
 
 docs/tour.md walks through them with arrays small enough to check by hand.
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from reference_numpy.boxes import centers_to_corners, clip, corners_to_centers
 from reference_numpy.conventions import AnchorLayout
 
 __all__ = ["level_shapes", "linear_scales", "make_anchors"]
@@ -47,7 +48,7 @@ def linear_scales(levels: int, smallest: float = 0.2, largest: float = 0.9) -> t
 def level_shapes(layout: AnchorLayout, level: int) -> list[tuple[float, float]]:
     """The (w, h) of the shapes that every cell of one feature map has, in order.
 
-    Shape 1 is the square of side s_k; the second is the square of side
+    Canonically shape 1 is the square of side s_k; the second is the square of side
     s' = sqrt(s_k s_k+1); then w = s_k sqrt(a), h = s_k / sqrt(a) for each ratio a.
 
     Args:
@@ -74,16 +75,33 @@ def level_shapes(layout: AnchorLayout, level: int) -> list[tuple[float, float]]:
         pairs = list(layout.lowest_shapes)
     else:
         scale, next_scale = layout.scales[level], layout.scales[level + 1]
-        pairs = [(scale, 1.0), (sqrt(scale * next_scale), 1.0)]
-        pairs += [(scale, ratio) for ratio in layout.aspect_ratios[level]]
-    return [(scale * sqrt(ratio), scale / sqrt(ratio)) for scale, ratio in pairs]
+        if layout.whole_pixels:
+            scale, next_scale = int(scale), int(next_scale)
+        extra = [(sqrt(scale * next_scale), layout.extra_ratio)]
+        ratios = [
+            one
+            for ratio in layout.aspect_ratios[level]
+            for one in ((ratio, 1 / ratio) if layout.flip else (ratio,))
+        ]
+        pairs = [(scale, 1.0)] if layout.square == "first" else []
+        pairs += extra if layout.extra_square == "second" else []
+        pairs += [(scale, ratio) for ratio in ratios]
+        pairs += extra if layout.extra_square == "last" else []
+    height, width = layout.image_size
+    shorter = min(height, width)
+    across, down = {
+        "picture": (1.0, 1.0),
+        "shorter side": (width / shorter, height / shorter),
+        "pixels": (float(width), float(height)),
+    }[layout.unit]
+    return [(side * sqrt(ratio) / across, side / sqrt(ratio) / down) for side, ratio in pairs]
 
 
 def make_anchors(layout: AnchorLayout, dtype: DTypeLike = np.float32) -> NDArray[np.floating[Any]]:
-    """Every anchor of a layout, in the order level, row, column, shape.
+    """Every anchor of a layout, canonically in the order level, row, column, shape.
 
-    The centre of cell (i, j) is ((j + 0.5) / columns, (i + 0.5) / rows). Anchors may reach
-    beyond the picture; they are not clipped. Computed in float64 and rounded once.
+    The centre of cell (i, j) is ((j + offset) / columns, (i + offset) / rows), or that many
+    steps. Anchors may reach beyond the picture. Computed in float64 and rounded once.
 
     Args:
         layout: The layout.
@@ -100,13 +118,26 @@ def make_anchors(layout: AnchorLayout, dtype: DTypeLike = np.float32) -> NDArray
                [0.5, 0.5, 0.7, 0.7]], dtype=float32)
     """
     levels = []
+    height, width = layout.image_size
     for level, (rows, columns) in enumerate(layout.feature_maps):
         shapes = np.array(level_shapes(layout, level))
-        cx = (np.arange(columns) + 0.5) / columns
-        cy = (np.arange(rows) + 0.5) / rows
+        cx, cy = np.arange(columns) + layout.offset, np.arange(rows) + layout.offset
+        if layout.steps:
+            cx, cy = cx * layout.steps[level] / width, cy * layout.steps[level] / height
+        else:
+            cx, cy = cx / columns, cy / rows
         grid = np.empty((rows, columns, len(shapes), 4))
         grid[..., 0] = cx[None, :, None]
         grid[..., 1] = cy[:, None, None]
         grid[..., 2:] = shapes
+        if layout.order == "shape":
+            grid = grid.transpose(2, 0, 1, 3)
         levels.append(grid.reshape(-1, 4))
-    return np.concatenate(levels).astype(dtype)
+    anchors: NDArray[np.floating[Any]] = np.concatenate(levels)
+    if layout.clip == "corners":
+        anchors = corners_to_centers(clip(centers_to_corners(anchors)))
+    elif layout.clip == "centers":
+        anchors = np.clip(anchors, 0, 1)
+    elif layout.clip == "sizes":
+        anchors[:, 2:] = np.clip(anchors[:, 2:], 0, 1)
+    return anchors.astype(dtype)

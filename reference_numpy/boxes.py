@@ -4,8 +4,8 @@ A box is four numbers relative to the picture, and half-open: a box from 0 to 1 
 picture exactly. *Corner form* (xmin, ymin, xmax, ymax) is what people and files use;
 *centre form* (cx, cy, w, h) is what anchors and codes use (arXiv:1512.02325, section 2.2).
 
-Everything is computed in the dtype it is given, in the order of operations written here,
-so that an implementation in the same dtype can be compared bit for bit.
+Everything is computed in the dtype it is given, in the order written here, so that an
+implementation in the same dtype can be compared bit for bit.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from reference_numpy.conventions import CANONICAL, Convention
+
 __all__ = [
     "area",
     "centers_to_corners",
@@ -22,6 +24,7 @@ __all__ = [
     "check_boxes",
     "clip",
     "corners_to_centers",
+    "pairwise_coverage",
     "pairwise_iou",
 ]
 
@@ -29,13 +32,7 @@ Floats = NDArray[np.floating[Any]]
 
 
 def corners_to_centers(boxes: Floats) -> Floats:
-    """(xmin, ymin, xmax, ymax) → (cx, cy, w, h).
-
-    Args:
-        boxes: (..., 4) corner form.
-
-    Returns:
-        (..., 4) centre form, in the dtype of `boxes`.
+    """(..., 4) corner form (xmin, ymin, xmax, ymax) → (..., 4) centre form (cx, cy, w, h).
 
     Example:
         >>> corners_to_centers(np.array([0.0, 0.25, 0.5, 0.75]))
@@ -47,13 +44,7 @@ def corners_to_centers(boxes: Floats) -> Floats:
 
 
 def centers_to_corners(boxes: Floats) -> Floats:
-    """(cx, cy, w, h) → (xmin, ymin, xmax, ymax).
-
-    Args:
-        boxes: (..., 4) centre form.
-
-    Returns:
-        (..., 4) corner form, in the dtype of `boxes`.
+    """(..., 4) centre form (cx, cy, w, h) → (..., 4) corner form (xmin, ymin, xmax, ymax).
 
     Example:
         >>> centers_to_corners(np.array([0.25, 0.5, 0.5, 0.5]))
@@ -65,32 +56,19 @@ def centers_to_corners(boxes: Floats) -> Floats:
 
 
 def area(boxes: Floats) -> Floats:
-    """Width × height; a box turned inside out has area 0.
-
-    Args:
-        boxes: (..., 4) corner form.
-
-    Returns:
-        (...) area as a share of the picture's.
+    """(..., 4) corner form → (...) width × height; a box turned inside out has area 0.
 
     Example:
         >>> area(np.array([[0.0, 0.0, 0.5, 0.25], [0.5, 0.5, 0.25, 0.75]]))
         array([0.125, 0.   ])
     """
-    sides = np.maximum(boxes[..., 2:] - boxes[..., :2], 0)
-    return np.asarray(sides[..., 0] * sides[..., 1])
+    return _area(boxes, 0)
 
 
 def clip(boxes: Floats) -> Floats:
-    """Move every corner into the picture.
+    """(..., 4) corner form → the same with every corner moved into the picture, [0, 1].
 
     A box wholly outside becomes a line or a point on the border, with area 0.
-
-    Args:
-        boxes: (..., 4) corner form.
-
-    Returns:
-        (..., 4) corner form within [0, 1].
 
     Example:
         >>> clip(np.array([-0.5, 0.25, 0.5, 2.0]))
@@ -99,12 +77,13 @@ def clip(boxes: Floats) -> Floats:
     return np.clip(boxes, 0, 1)
 
 
-def check_boxes(boxes: Floats, name: str = "boxes") -> None:
+def check_boxes(boxes: Floats, name: str = "boxes", flat: bool = False) -> None:
     """Refuse boxes that no object can have. Boxes beyond the picture's border are fine.
 
     Args:
         boxes: (N, 4) corner form.
         name: What the argument is called where the caller got it.
+        flat: Whether a box may have no width or no height (but not be inside out).
 
     Raises:
         ValueError: Not (N, 4); a corner that is not finite; xmax ≤ xmin or ymax ≤ ymin. The
@@ -121,11 +100,10 @@ def check_boxes(boxes: Floats, name: str = "boxes") -> None:
     if boxes.ndim != 2 or boxes.shape[1] != 4:
         raise ValueError(f"{name}: expected shape (N, 4). Received: {boxes.shape}")
     finite = np.isfinite(boxes).all(axis=1)
-    solid = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
-    for fine, expected in (
-        (finite, "four finite numbers"),
-        (solid, "xmin < xmax and ymin < ymax"),
-    ):
+    low, high = boxes[:, :2], boxes[:, 2:]
+    solid = (high >= low if flat else high > low).all(axis=1)
+    order = "xmin <= xmax and ymin <= ymax" if flat else "xmin < xmax and ymin < ymax"
+    for fine, expected in ((finite, "four finite numbers"), (solid, order)):
         if not fine.all():
             index = int(np.argmin(fine))
             raise ValueError(
@@ -154,14 +132,18 @@ def check_anchors(anchors: Floats, name: str = "anchors") -> None:
         )
 
 
-def pairwise_iou(first: Floats, second: Floats) -> Floats:
+def pairwise_iou(
+    first: Floats, second: Floats, convention: Convention = CANONICAL, **changes: Any
+) -> Floats:
     """Intersection over union (the Jaccard overlap of section 2.2) of every pair.
 
-    No epsilon is added; a pair whose union is 0 has IoU 0. Boxes that only touch have IoU 0.
+    A pair whose union is 0 has IoU 0. Boxes that only touch have IoU 0.
 
     Args:
         first: (N, 4) corner form.
         second: (M, 4) corner form.
+        convention: Its `Overlap` says what is added where; nothing, in the canonical one.
+        changes: Fields of it to answer otherwise.
 
     Returns:
         (N, M) IoU in [0, 1].
@@ -174,12 +156,38 @@ def pairwise_iou(first: Floats, second: Floats) -> Floats:
         array([[1.        , 0.14285714],
                [0.14285714, 1.        ]])
     """
+    rules = convention.but(**changes).overlap
+    offset, epsilon = first.dtype.type(rules.iou_offset), first.dtype.type(rules.iou_epsilon)
+    intersection = _intersection(first, second, offset)
+    own, other = _area(first, offset), _area(second, offset)
+    union = ((own[:, None] + other[None, :]) - intersection) + epsilon
+    return np.asarray(np.divide(intersection, union, out=np.zeros_like(union), where=union > 0))
+
+
+def pairwise_coverage(first: Floats, second: Floats) -> Floats:
+    """Which share of each first box each second box covers; 0 for a first box without area.
+
+    (N, 4) and (M, 4) corner form → (N, M) intersection over the area of the first, in [0, 1].
+
+    Example:
+        >>> small, whole = np.array([[0.0, 0.0, 0.5, 0.5]]), np.array([[0.0, 0.0, 1.0, 1.0]])
+        >>> pairwise_coverage(small, whole), pairwise_coverage(whole, small)
+        (array([[1.]]), array([[0.25]]))
+    """
+    intersection, own = _intersection(first, second, first.dtype.type(0)), area(first)[:, None]
+    return np.asarray(np.divide(intersection, own, out=np.zeros_like(intersection), where=own > 0))
+
+
+def _intersection(first: Floats, second: Floats, offset: Any) -> Floats:
     low = np.maximum(first[:, None, :2], second[None, :, :2])
     high = np.minimum(first[:, None, 2:], second[None, :, 2:])
-    sides = np.maximum(high - low, 0)
-    intersection = sides[..., 0] * sides[..., 1]
-    union = (area(first)[:, None] + area(second)[None, :]) - intersection
-    return np.asarray(np.divide(intersection, union, out=np.zeros_like(union), where=union > 0))
+    sides = np.maximum((high - low) + offset, 0)
+    return np.asarray(sides[..., 0] * sides[..., 1])
+
+
+def _area(boxes: Floats, offset: Any) -> Floats:
+    sides = np.maximum((boxes[..., 2:] - boxes[..., :2]) + offset, 0)
+    return np.asarray(sides[..., 0] * sides[..., 1])
 
 
 def _check_floats(boxes: Any, name: str) -> None:

@@ -18,30 +18,33 @@ from reference_numpy.boxes import (
     check_boxes,
     corners_to_centers,
 )
-from reference_numpy.conventions import CANONICAL
+from reference_numpy.conventions import CANONICAL, Convention
 
-__all__ = ["decode", "encode"]
+__all__ = ["background_first", "decode", "encode"]
 
 Floats = NDArray[np.floating[Any]]
-VARIANCES = CANONICAL.coding.variances
+SWAPPED = [1, 0, 3, 2]  # xywh ↔ yxhw
 
 
-def encode(boxes: Floats, anchors: Floats, variances: tuple[float, ...] = VARIANCES) -> Floats:
+def encode(
+    boxes: Floats, anchors: Floats, convention: Convention = CANONICAL, **changes: Any
+) -> Floats:
     """Write each box relative to its anchor.
 
     tx = (cx - cx_a) / w_a / v_x, tw = log(w / w_a) / v_w; y and h alike. The division by a
     variance is a multiplication by its reciprocal, since compilers turn one into the other.
 
     Args:
-        boxes: (N, 4) corner form, of positive size.
+        boxes: (N, 4) corner form, of positive size (of any, where degenerate ones are encoded).
         anchors: (N, 4) centre form, of positive size: the anchor of each box.
-        variances: Of (tx, ty, tw, th).
+        convention: Its `Coding` holds the rules.
+        changes: Fields of it to answer otherwise.
 
     Returns:
-        (N, 4) deltas (tx, ty, tw, th).
+        (N, 4) deltas, canonically (tx, ty, tw, th).
 
     Raises:
-        ValueError: Shapes that differ, a degenerate box or anchor, a variance not above 0.
+        ValueError: Shapes that differ, a degenerate box or anchor.
 
     Example:
         A box half an anchor to the right of it, and e times as tall:
@@ -50,39 +53,52 @@ def encode(boxes: Floats, anchors: Floats, variances: tuple[float, ...] = VARIAN
         >>> encode(box, np.array([[0.5, 0.5, 0.25, 0.25]])).round(12)
         array([[5., 0., 0., 5.]])
     """
-    check_boxes(boxes)
+    rules = convention.but(**changes).coding
+    check_boxes(boxes, flat=rules.degenerate == "encode")
     _check_anchors(anchors, boxes.shape[0])
-    reciprocals = np.array(_reciprocals(variances), dtype=boxes.dtype)
+    number = boxes.dtype.type
+    reciprocals = np.array([1.0 / variance for variance in rules.variances], dtype=boxes.dtype)
     centers = corners_to_centers(boxes)
-    shift = (centers[:, :2] - anchors[:, :2]) / anchors[:, 2:]
-    stretch = np.log(centers[:, 2:] / anchors[:, 2:])
-    return np.concatenate([shift, stretch], axis=1) * reciprocals
+    if rules.form == "difference":
+        deltas = (centers - anchors) * reciprocals
+    else:
+        sizes = centers[:, 2:] + number(rules.size_epsilon)
+        units = anchors[:, 2:] + number(rules.size_epsilon)
+        shift = (centers[:, :2] - anchors[:, :2]) / units
+        stretch = np.log(sizes / units + number(rules.ratio_epsilon))
+        deltas = np.concatenate([shift, stretch], axis=1) * reciprocals
+    return deltas if rules.code_order == "xywh" else deltas[:, SWAPPED]
 
 
-def decode(deltas: Floats, anchors: Floats, variances: tuple[float, ...] = VARIANCES) -> Floats:
-    """Undo `encode`.
+def decode(
+    deltas: Floats, anchors: Floats, convention: Convention = CANONICAL, **changes: Any
+) -> Floats:
+    """Undo `encode`, but for its epsilons.
 
     Args:
-        deltas: (N, 4) deltas (tx, ty, tw, th).
+        deltas: (N, 4) deltas, canonically (tx, ty, tw, th).
         anchors: (N, 4) centre form, of positive size.
-        variances: Of (tx, ty, tw, th).
+        convention: Its `Coding` holds the rules.
+        changes: Fields of it to answer otherwise.
 
     Returns:
         (N, 4) corner form. A huge tw or th gives corners at infinity, which clipping brings
         back to the picture's border; it never gives NaN.
 
     Raises:
-        ValueError: Shapes that differ, NaN in `deltas`, tx or ty infinite, a degenerate anchor,
-            a variance not above 0.
+        ValueError: Shapes that differ, NaN in `deltas`, tx or ty infinite, a degenerate anchor.
 
     Example:
         >>> anchor = np.array([[0.5, 0.5, 0.25, 0.25]])
         >>> decode(np.array([[5.0, 0.0, 0.0, 0.0]]), anchor)
         array([[0.5  , 0.375, 0.75 , 0.625]])
     """
+    rules = convention.but(**changes).coding
     if deltas.ndim != 2 or deltas.shape[1] != 4:
         raise ValueError(f"deltas: expected shape (N, 4). Received: {deltas.shape}")
-    bad = np.isnan(deltas).any(axis=1) | np.isinf(deltas[:, :2]).any(axis=1)
+    in_order = deltas if rules.code_order == "xywh" else deltas[:, SWAPPED]
+    finite = np.isfinite(in_order if rules.form == "difference" else in_order[:, :2]).all(axis=1)
+    bad = np.isnan(deltas).any(axis=1) | ~finite
     if bad.any():
         index = int(np.argmax(bad))
         raise ValueError(
@@ -90,18 +106,27 @@ def decode(deltas: Floats, anchors: Floats, variances: tuple[float, ...] = VARIA
             f"Received: {deltas[index].tolist()}"
         )
     _check_anchors(anchors, deltas.shape[0])
-    _reciprocals(variances)
-    scaled = deltas * np.array(variances, dtype=deltas.dtype)
+    scaled = in_order * np.array(rules.variances, dtype=deltas.dtype)
+    if rules.form == "difference":
+        return centers_to_corners(anchors + scaled)
+    exponents = scaled[:, 2:]
+    if rules.largest_exponent is not None:
+        exponents = np.minimum(exponents, deltas.dtype.type(rules.largest_exponent))
     centers = anchors[:, :2] + scaled[:, :2] * anchors[:, 2:]
     with np.errstate(over="ignore"):  # infinity is the defined answer
-        sizes = np.exp(scaled[:, 2:]) * anchors[:, 2:]
+        sizes = np.exp(exponents) * anchors[:, 2:]
     return centers_to_corners(np.concatenate([centers, sizes], axis=1))
 
 
-def _reciprocals(variances: tuple[float, ...]) -> tuple[float, ...]:
-    if len(variances) != 4 or not all(0 < variance < np.inf for variance in variances):
-        raise ValueError(f"variances: expected four positive numbers. Received: {variances}")
-    return tuple(1.0 / variance for variance in variances)
+def background_first(logits: Floats, convention: Convention = CANONICAL, **changes: Any) -> Floats:
+    """(..., C + 1) classes as the head has them → the same with background in column 0.
+
+    Example:
+        >>> background_first(np.array([[1, 2, 0]]), background="last")
+        array([[0, 1, 2]])
+    """
+    last = convention.but(**changes).coding.background == "last"
+    return np.roll(logits, 1, axis=-1) if last else logits
 
 
 def _check_anchors(anchors: Floats, count: int) -> None:

@@ -1,15 +1,26 @@
 """The choices that make one SSD differ from another, by name. No arithmetic here.
 
-Every SSD answers the same questions: which default boxes, which object an anchor
-answers for, how a box is coded, which negatives count, what a detection is. Papers
-leave some of the answers out and programs differ in them. Here each answer is a field
-of a frozen dataclass; both `reference_numpy` and `keras_impl` obey these and nothing
-else. `CANONICAL` holds the defaults, chosen in docs/conventions.md.
+Every SSD answers the same questions: which default boxes, which object an anchor answers for,
+how a box is coded, which negatives count, what a detection is. Papers leave some of the answers
+out and programs differ in them. Here each answer is a field of a frozen dataclass; both
+`reference_numpy` and `keras_impl` obey these and nothing else. `CANONICAL` holds the defaults,
+`presets` what known systems chose, and docs/conventions.md why.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+from reference_numpy.layouts import (
+    DIGITS224,
+    LAYOUTS,
+    SSD300,
+    SSD_MOBILENET300,
+    SSDLITE320,
+    AnchorLayout,
+    one_of,
+)
 
 __all__ = [
     "CANONICAL",
@@ -24,80 +35,118 @@ __all__ = [
     "Detection",
     "Loss",
     "Matching",
+    "Overlap",
 ]
 
 
 @dataclass(frozen=True)
-class AnchorLayout:
-    """The default boxes of every feature map (arXiv:1512.02325, section 2.2).
+class Overlap:
+    """What IoU is, in matching and in suppression.
 
     Attributes:
-        name: What the layout is called on the command line.
-        image_size: (height, width) of the network's input in pixels.
-        feature_maps: (rows, columns) of each map, the finest first.
-        scales: Side of the square shape of each map as a share of the picture, and one
-            more at the end, which only the extra square of the last map looks at.
-        aspect_ratios: Width / height of the further shapes of each map, in order. Every
-            cell has shape 1 and the extra square s' = sqrt(s_k s_k+1) before these.
-        lowest_shapes: (scale, ratio) pairs that replace the shapes of the finest map, for
-            networks that afford it fewer; empty keeps the rule above.
+        iou_epsilon: Added to the union.
+        iou_offset: Added to every width and height of boxes and intersections: 1 where corners
+            in pixels are inclusive.
     """
 
-    name: str
-    image_size: tuple[int, int]
-    feature_maps: tuple[tuple[int, int], ...]
-    scales: tuple[float, ...]
-    aspect_ratios: tuple[tuple[float, ...], ...]
-    lowest_shapes: tuple[tuple[float, float], ...] = ()
-
-    def __post_init__(self) -> None:
-        """Refuse a layout whose parts do not fit each other."""
-        levels = len(self.feature_maps)
-        if levels == 0:
-            raise ValueError(
-                "feature_maps: expected at least one (rows, columns) pair. Received: ()"
-            )
-        if len(self.scales) != levels + 1:
-            raise ValueError(
-                f"scales: expected {levels + 1} numbers, one a feature map and one more. "
-                f"Received: {self.scales}"
-            )
-        if len(self.aspect_ratios) != levels:
-            raise ValueError(
-                f"aspect_ratios: expected {levels} tuples, one a feature map. "
-                f"Received: {self.aspect_ratios}"
-            )
-        for name, values in (
-            ("image_size", self.image_size),
-            ("feature_maps", [side for pair in self.feature_maps for side in pair]),
-            ("scales", self.scales),
-            ("aspect_ratios", [ratio for ratios in self.aspect_ratios for ratio in ratios]),
-            ("lowest_shapes", [value for pair in self.lowest_shapes for value in pair]),
-        ):
-            if not all(value > 0 for value in values):
-                raise ValueError(f"{name}: expected positive numbers. Received: {values}")
+    iou_epsilon: float = 0.0
+    iou_offset: float = 0.0
 
 
 @dataclass(frozen=True)
 class Matching:
-    """Which object an anchor answers for (section 2.2, "Matching strategy").
+    """Which object an anchor answers for (arXiv:1512.02325, section 2.2, "Matching strategy").
 
     Attributes:
-        threshold: Least IoU at which a free anchor takes its best object.
+        threshold: IoU at which a free anchor takes its best object.
+        positive_at: ">=" or ">" the threshold.
+        force: How objects get an anchor whatever the threshold: "bipartite", one each, the
+            largest IoU of all first; "last" or "first", each object its best anchor, which
+            among several takers is the last or the first one's; "none", not at all.
+        force_above: No object is forced at this IoU or less; -1 forces it at any, even at 0.
+        ignore_from: Free anchors from this IoU up to the threshold count as nothing at all;
+            None makes them background.
+        crowd_by: Anchors that overlap a crowd (or a difficult object) and no other count as
+            nothing: by "iou", by "share" of the anchor covered, or not at all ("none").
+        crowd_overlap: Least such overlap.
     """
 
     threshold: float = 0.5
+    positive_at: str = ">="
+    force: str = "bipartite"
+    force_above: float = 0.0
+    ignore_from: float | None = None
+    crowd_by: str = "share"
+    crowd_overlap: float = 0.5
+
+    def __post_init__(self) -> None:
+        """Refuse what no matching can be."""
+        _within("threshold", self.threshold, 0, 1, open_below=True)
+        _within("force_above", self.force_above, -1, 1)
+        _within("crowd_overlap", self.crowd_overlap, 0, 1, open_below=True)
+        one_of("positive_at", self.positive_at, ">=", ">")
+        one_of("force", self.force, "bipartite", "last", "first", "none")
+        one_of("crowd_by", self.crowd_by, "share", "iou", "none")
+        if self.ignore_from is not None and not 0 <= self.ignore_from < self.threshold:
+            raise ValueError(
+                f"ignore_from: expected a number from 0 to below the threshold, "
+                f"{self.threshold}, or None. Received: {self.ignore_from}"
+            )
+        if self.force == "bipartite" and self.force_above < 0:
+            raise ValueError(
+                "force_above: expected 0 or more with force 'bipartite', which pairs only what "
+                f"overlaps. Received: {self.force_above}"
+            )
 
 
 @dataclass(frozen=True)
 class Coding:
-    """How a box is written relative to an anchor (section 2.2, equation 2).
+    """What the numbers of the heads mean (section 2.2, equation 2).
 
     Attributes:
         variances: Divisors of (tx, ty, tw, th), as in Caffe SSD.
+        form: "log", the paper's; or "difference" of centres and of sizes, relative to nothing.
+        code_order: "xywh" or "yxhw".
+        size_epsilon: Added to the sizes of box and anchor before they are encoded.
+        ratio_epsilon: Added to the ratio of sizes before its logarithm.
+        largest_exponent: tw and th, times their variances, are cut to this when decoded.
+        degenerate: An object without width or height is an "error", counts as padding ("drop"),
+            or is encoded like any other ("encode"), which needs an epsilon.
+        background: Its column among the classes: "first" or "last".
     """
 
     variances: tuple[float, float, float, float] = (0.1, 0.1, 0.2, 0.2)
+    form: str = "log"
+    code_order: str = "xywh"
+    size_epsilon: float = 0.0
+    ratio_epsilon: float = 0.0
+    largest_exponent: float | None = None
+    degenerate: str = "error"
+    background: str = "first"
+
+    def __post_init__(self) -> None:
+        """Refuse what no coding can be."""
+        if len(self.variances) != 4 or not all(0 < one < float("inf") for one in self.variances):
+            raise ValueError(
+                f"variances: expected four positive numbers. Received: {self.variances}"
+            )
+        one_of("form", self.form, "log", "difference")
+        one_of("code_order", self.code_order, "xywh", "yxhw")
+        one_of("degenerate", self.degenerate, "error", "drop", "encode")
+        one_of("background", self.background, "first", "last")
+        for name in ("size_epsilon", "ratio_epsilon"):
+            _within(name, getattr(self, name), 0, 1)
+        epsilon = self.size_epsilon or self.ratio_epsilon
+        if self.form == "difference" and (epsilon or self.largest_exponent is not None):
+            raise ValueError(
+                "form: expected 'log' where there is an epsilon or a largest exponent, since a "
+                "difference has neither ratio nor exponent. Received: 'difference'"
+            )
+        if self.degenerate == "encode" and self.form == "log" and not epsilon:
+            raise ValueError(
+                "degenerate: expected 'error' or 'drop' without an epsilon, since the logarithm "
+                "of 0 is infinite. Received: 'encode'"
+            )
 
 
 @dataclass(frozen=True)
@@ -105,14 +154,71 @@ class Loss:
     """What training minimises (section 2.2, equation 1, and "Hard negative mining").
 
     Attributes:
-        negative_ratio: Negatives kept for each positive of the same picture.
+        class_loss: "softmax" cross-entropy; or "sigmoid" cross-entropy or "focal" loss, summed
+            over the columns, background among them. Scores are softmax or sigmoid accordingly.
+        focal_alpha: Weight of the true column.
+        focal_gamma: How fast what is already right stops counting.
+        mining: Negatives are chosen in each "picture", in the whole "batch", or all count
+            ("none").
+        negative_ratio: Negatives kept for each positive.
+        rounding: Of ratio × positives: "down" or "up".
         min_negatives: Negatives kept at the least, positives or none.
+        max_negatives: Negatives kept at the most; None is no limit.
+        mining_nms: Before mining, anchors are suppressed at more than this IoU of their
+            predicted boxes, the largest class loss first, and then count as nothing.
+        normaliser: Both losses are divided by max(1, N), N the positives of the batch
+            ("positives"); the same per picture, then averaged ("picture"); by positives per
+            picture of the batch ("mean"); or by all anchors ("anchors").
+        box_over: The box loss counts "positives"; or "all" anchors, those without an object
+            against a target of 0.
         box_weight: Weight of the box loss beside the class loss (alpha in equation 1).
     """
 
+    class_loss: str = "softmax"
+    focal_alpha: float = 0.25
+    focal_gamma: float = 2.0
+    mining: str = "picture"
     negative_ratio: float = 3.0
+    rounding: str = "down"
     min_negatives: int = 0
+    max_negatives: int | None = None
+    mining_nms: float | None = None
+    normaliser: str = "positives"
+    box_over: str = "positives"
     box_weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Refuse what no loss can be."""
+        one_of("class_loss", self.class_loss, "softmax", "sigmoid", "focal")
+        one_of("mining", self.mining, "picture", "batch", "none")
+        one_of("rounding", self.rounding, "down", "up")
+        one_of("box_over", self.box_over, "positives", "all")
+        one_of("normaliser", self.normaliser, "positives", "picture", "mean", "anchors")
+        most = float("inf") if self.max_negatives is None else self.max_negatives
+        if not (0 <= self.negative_ratio < float("inf") and 0 <= self.min_negatives <= most):
+            raise ValueError(
+                "negative_ratio, min_negatives, max_negatives: expected 0 or more, the minimum "
+                f"within the maximum. Received: {self.negative_ratio}, {self.min_negatives}, "
+                f"{self.max_negatives}"
+            )
+        _within("focal_alpha", self.focal_alpha, 0, 1)
+        if not (self.focal_gamma == 0 or 1 <= self.focal_gamma < float("inf")):
+            raise ValueError(f"focal_gamma: expected 0 or 1 and more. Received: {self.focal_gamma}")
+        if not 0 <= self.box_weight < float("inf"):
+            raise ValueError(f"box_weight: expected 0 or more. Received: {self.box_weight}")
+        if self.mining_nms is not None:
+            _within("mining_nms", self.mining_nms, 0, 1)
+            if self.mining != "picture":
+                raise ValueError(
+                    "mining: expected 'picture' with a mining_nms, which suppresses within one. "
+                    f"Received: {self.mining!r}"
+                )
+        limits = self.min_negatives, self.max_negatives
+        if self.mining == "none" and limits != (0, None):
+            raise ValueError(
+                "mining: expected 'picture' or 'batch' where negatives are limited. "
+                f"Received: 'none' with {limits}"
+            )
 
 
 @dataclass(frozen=True)
@@ -120,76 +226,119 @@ class Detection:
     """What is kept of the head outputs (section 2.2, "Inference" in section 3.1).
 
     Attributes:
-        score_threshold: A candidate scores more than this.
-        iou_threshold: A candidate is suppressed at more than this.
-        candidates_per_class: Best candidates of each class that enter suppression.
+        score_threshold: Score of a candidate.
+        score_at: ">" or ">=" the threshold.
+        suppress_in: Suppression within each "class"; or among all anchors, each with its best
+            class only ("anchor").
+        candidates_per_class: Best candidates of each class (or of all anchors) that enter
+            suppression; None is all.
+        iou_threshold: IoU with a kept box at which a candidate is suppressed.
+        suppress_at: ">" or ">=" the threshold.
+        ties: Which of equal scores comes first: "lowest anchor", then lowest label; "lowest
+            label", then lowest anchor; or "highest anchor", then lowest label.
+        eta: The threshold is multiplied by this after each box kept, while above one half.
+        soft_sigma: What overlaps a kept box, but less than suppression asks, has its score
+            multiplied by exp(-IoU² / 2 sigma); None leaves it alone.
+        max_per_class: Detections kept of each class; None is no limit.
         max_detections: Detections kept of all classes.
+        clip: Boxes are cut to the picture "before" suppression, "after" it, or not ("none").
+        drop_empty: Detections without area are dropped.
     """
 
     score_threshold: float = 0.01
+    score_at: str = ">"
+    suppress_in: str = "class"
+    candidates_per_class: int | None = 400
     iou_threshold: float = 0.45
-    candidates_per_class: int = 400
+    suppress_at: str = ">"
+    ties: str = "lowest anchor"
+    eta: float = 1.0
+    soft_sigma: float | None = None
+    max_per_class: int | None = None
     max_detections: int = 200
+    clip: str = "before"
+    drop_empty: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse what no detection can be."""
+        one_of("score_at", self.score_at, ">", ">=")
+        one_of("suppress_in", self.suppress_in, "class", "anchor")
+        one_of("suppress_at", self.suppress_at, ">", ">=")
+        one_of("ties", self.ties, "lowest anchor", "lowest label", "highest anchor")
+        one_of("clip", self.clip, "before", "after", "none")
+        _within("iou_threshold", self.iou_threshold, 0, 1)
+        _within("eta", self.eta, 0, 1, open_below=True)
+        if not self.score_threshold == self.score_threshold:
+            raise ValueError("score_threshold: expected a number. Received: nan")
+        for name in ("candidates_per_class", "max_per_class", "max_detections"):
+            limit = getattr(self, name)
+            if limit is not None and limit < 0:
+                raise ValueError(f"{name}: expected 0 or more. Received: {limit}")
+        if self.suppress_in == "anchor" and self.max_per_class is not None:
+            raise ValueError(
+                "max_per_class: expected None where anchors of all classes suppress each other. "
+                f"Received: {self.max_per_class}"
+            )
+        if self.suppress_in == "anchor" and self.ties == "lowest label":
+            raise ValueError(
+                "ties: expected 'lowest anchor' or 'highest anchor' where anchors of all classes "
+                "are visited together. Received: 'lowest label'"
+            )
+        if self.soft_sigma is not None:
+            _within("soft_sigma", self.soft_sigma, 0, float("inf"), open_below=True)
+            if self.eta < 1:
+                raise ValueError(
+                    "eta: expected 1 with a soft_sigma, which leaves no threshold to lower. "
+                    f"Received: {self.eta}"
+                )
 
 
 @dataclass(frozen=True)
 class Convention:
-    """One answer to every question."""
+    """One answer to every question.
+
+    Example:
+        >>> CANONICAL.but(threshold=0.4, variances=(1, 1, 1, 1)).matching.threshold
+        0.4
+    """
 
     name: str
+    layout: AnchorLayout = SSD300
+    overlap: Overlap = field(default_factory=Overlap)
     matching: Matching = field(default_factory=Matching)
     coding: Coding = field(default_factory=Coding)
     loss: Loss = field(default_factory=Loss)
     detection: Detection = field(default_factory=Detection)
 
+    def but(self, **changes: Any) -> Convention:
+        """The same with other answers to the questions named; names are unique among all parts.
+
+        Raises:
+            TypeError: No question has that name.
+            ValueError: An answer, or a combination, that cannot be.
+        """
+        if not changes:
+            return self
+        parts: dict[str, Any] = {
+            name: changes.pop(name) for name in ("name", "layout") if name in changes
+        }
+        for part in ("overlap", "matching", "coding", "loss", "detection"):
+            group = getattr(self, part)
+            mine = {one.name: changes.pop(one.name) for one in fields(group) if one.name in changes}
+            if mine:
+                parts[part] = replace(group, **mine)
+        if changes:
+            raise TypeError(f"{next(iter(changes))!r} is no field of a convention")
+        return replace(self, **parts)
+
+
+def _within(
+    name: str, value: float, least: float, most: float, *, open_below: bool = False
+) -> None:
+    above = least < value if open_below else least <= value
+    if not (above and value <= most):
+        interval = f"{'(' if open_below else '['}{least}, {most}]"
+        raise ValueError(f"{name}: expected a number in {interval}. Received: {value}")
+
 
 CANONICAL = Convention("canonical")
-
-_SQUARES: tuple[float, ...] = ()
-_FOUR = (2.0, 1 / 2)
-_SIX = (2.0, 1 / 2, 3.0, 1 / 3)
-
-# Digits are square patches of 21 to 70 of 224 pixels (or exactly 28), so the layout has
-# squares only: 22, 28 and 36 px on the finest map, 45 and 56 on the next, 69 and more above.
-# A digit of any size and place overlaps one of them by more than half.
-DIGITS224 = AnchorLayout(
-    name="digits224",
-    image_size=(224, 224),
-    feature_maps=((28, 28), (14, 14), (7, 7), (4, 4), (2, 2), (1, 1)),
-    scales=(0.16, 0.2, 0.31, 0.48, 0.7, 0.85, 1.0),
-    aspect_ratios=(_SQUARES,) * 6,
-    lowest_shapes=((0.1, 1.0), (0.125, 1.0), (0.16, 1.0)),
-)
-
-# The six maps of the paper's SSD300 (section 3.1); scales .1 and then .2 to .9 in equal
-# steps, as section 2.2 gives them for the five higher maps of small pictures: 8732 anchors.
-SSD300 = AnchorLayout(
-    name="ssd300",
-    image_size=(300, 300),
-    feature_maps=((38, 38), (19, 19), (10, 10), (5, 5), (3, 3), (1, 1)),
-    scales=(0.1, 0.2, 0.375, 0.55, 0.725, 0.9, 1.075),
-    aspect_ratios=(_FOUR, _SIX, _SIX, _SIX, _FOUR, _FOUR),
-)
-
-# MobileNetV2 at 320 px (arXiv:1801.04381, section 6.2): 2034 anchors with fewer shapes on
-# the finest map would be the TensorFlow program's; six shapes a cell give 3234.
-SSDLITE320 = AnchorLayout(
-    name="ssdlite320",
-    image_size=(320, 320),
-    feature_maps=((20, 20), (10, 10), (5, 5), (3, 3), (2, 2), (1, 1)),
-    scales=(0.2, 0.35, 0.5, 0.65, 0.8, 0.95, 1.0),
-    aspect_ratios=(_SIX,) * 6,
-)
-
-# The maps and sizes of the 300 px SSD MobileNetV2 of TensorFlow's model zoo, 1917 anchors:
-# its three lowest shapes, and ours in our order above them.
-SSD_MOBILENET300 = AnchorLayout(
-    name="ssd_mobilenet300",
-    image_size=(300, 300),
-    feature_maps=((19, 19), (10, 10), (5, 5), (3, 3), (2, 2), (1, 1)),
-    scales=(0.2, 0.35, 0.5, 0.65, 0.8, 0.95, 1.0),
-    aspect_ratios=(_SIX,) * 6,
-    lowest_shapes=((0.1, 1.0), (0.2, 2.0), (0.2, 0.5)),
-)
-
-LAYOUTS = {layout.name: layout for layout in (DIGITS224, SSD300, SSDLITE320, SSD_MOBILENET300)}

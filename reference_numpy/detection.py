@@ -12,11 +12,11 @@ import bottleneck
 import numpy as np
 from numpy.typing import NDArray
 
-from reference_numpy.boxes import clip
-from reference_numpy.coding import decode
-from reference_numpy.conventions import CANONICAL
-from reference_numpy.losses import softmax
-from reference_numpy.nms import nms
+from reference_numpy.boxes import area, clip
+from reference_numpy.coding import background_first, decode
+from reference_numpy.conventions import CANONICAL, Convention
+from reference_numpy.losses import sigmoid, softmax
+from reference_numpy.nms import nms, soft_nms
 
 __all__ = ["Detections", "detect", "select", "top_k"]
 
@@ -27,7 +27,7 @@ class Detections(NamedTuple):
     """What is in one picture, surest first (equal scores: lowest anchor, then lowest label).
 
     Attributes:
-        boxes: (K, 4) corner form, relative to the picture and within it.
+        boxes: (K, 4) corner form, relative to the picture and, canonically, within it.
         scores: (K,) probability of the class.
         labels: (K,) class from 1.
         anchors: (K,) index of the anchor that says so.
@@ -70,29 +70,22 @@ def top_k(scores: Floats, k: int) -> NDArray[np.int64]:
 
 
 def select(
-    boxes: Floats,
-    scores: Floats,
-    *,
-    score_threshold: float = CANONICAL.detection.score_threshold,
-    iou_threshold: float = CANONICAL.detection.iou_threshold,
-    candidates_per_class: int = CANONICAL.detection.candidates_per_class,
-    max_detections: int = CANONICAL.detection.max_detections,
+    boxes: Floats, scores: Floats, convention: Convention = CANONICAL, **changes: Any
 ) -> Detections:
-    """Choose among scored boxes: threshold, best per class, suppression, best of all.
+    """Choose among scored boxes: clip, threshold, best per class, suppression, best of all.
 
     Args:
-        boxes: (A, 4) corner form.
+        boxes: (A, 4) corner form, which may reach beyond the picture.
         scores: (A, C) score of each class, background left out; column 0 is label 1.
-        score_threshold: A candidate scores more than this.
-        iou_threshold: Of `nms`, within each class.
-        candidates_per_class: Best candidates of each class that enter suppression.
-        max_detections: Detections kept of all classes.
+        convention: Its `Detection` holds the rules, its `Overlap` what IoU is.
+        changes: Fields of it to answer otherwise.
 
     Returns:
         `Detections`.
 
     Raises:
-        ValueError: Shapes that differ, NaN among the numbers, a limit below 0.
+        ValueError: Shapes that differ, NaN among the numbers; a corner at infinity, unless
+            boxes are clipped first.
 
     Example:
         Anchors 0 and 1 see the same thing; the second class is seen by anchor 1 alone.
@@ -102,11 +95,15 @@ def select(
         >>> found.scores, found.labels, found.anchors
         (array([0.9, 0.3]), array([1, 2]), array([0, 1]))
     """
+    convention = convention.but(**changes)
+    rules = convention.detection
     if scores.ndim != 2 or boxes.shape != (len(scores), 4):
         raise ValueError(
             f"boxes, scores: expected shapes (A, 4) and (A, C). "
             f"Received: {boxes.shape}, {scores.shape}"
         )
+    if rules.clip == "before":
+        boxes = clip(boxes)
     for name, values, bad in (
         ("boxes", boxes, ~np.isfinite(boxes)),
         ("scores", scores, np.isnan(scores)),
@@ -116,58 +113,75 @@ def select(
             raise ValueError(
                 f"{name}[{row}, {column}]: expected a number. Received: {values[row, column]}"
             )
-    for name, limit in (
-        ("candidates_per_class", candidates_per_class),
-        ("max_detections", max_detections),
-    ):
-        if limit < 0:
-            raise ValueError(f"{name}: expected 0 or more. Received: {limit}")
-    threshold = scores.dtype.type(score_threshold)
-    anchors, labels = [], []
-    for column in range(scores.shape[1]):
-        candidates = np.flatnonzero(scores[:, column] > threshold)
-        candidates = candidates[top_k(scores[candidates, column], candidates_per_class)]
-        kept = candidates[nms(boxes[candidates], scores[candidates, column], iou_threshold)]
-        anchors.append(kept)
-        labels.append(np.full(kept.size, column + 1))
-    anchor = np.concatenate([np.empty(0, np.int64), *anchors])
-    label = np.concatenate([np.empty(0, np.int64), *labels])
-    score = scores[anchor, label - 1]
-    order = np.lexsort((label, anchor, -score))[:max_detections]
-    return Detections(boxes[anchor[order]], score[order], label[order], anchor[order])
+    everything = np.arange(scores.size).reshape(scores.shape)  # a candidate is anchor × C + class
+    if rules.suppress_in == "anchor" and scores.shape[1]:
+        groups = [np.take_along_axis(everything, scores.argmax(axis=1)[:, None], axis=1)[:, 0]]
+    else:
+        groups = list(everything.T)
+    chosen, score = [np.empty(0, np.int64)], [np.empty(0, scores.dtype)]
+    for group in groups:
+        kept, lowered = _suppress(boxes, scores, group, convention)
+        chosen.append(kept)
+        score.append(lowered)
+    found, final = np.concatenate(chosen), np.concatenate(score)
+    anchor, label = found // max(1, scores.shape[1]), found % max(1, scores.shape[1]) + 1
+    box = clip(boxes[anchor]) if rules.clip == "after" else boxes[anchor]
+    order = {
+        "lowest anchor": np.lexsort((label, anchor, -final)),
+        "lowest label": np.lexsort((anchor, label, -final)),
+        "highest anchor": np.lexsort((label, -anchor, -final)),
+    }[rules.ties]
+    if rules.drop_empty:
+        order = order[area(box[order]) > 0]
+    order = order[: rules.max_detections]
+    return Detections(box[order], final[order], label[order], anchor[order])
+
+
+def _suppress(
+    boxes: Floats, scores: Floats, group: NDArray[np.int64], convention: Convention
+) -> tuple[NDArray[np.int64], Floats]:
+    """The candidates of one group that stay, surest first, and their scores."""
+    rules = convention.detection
+    all_scores, threshold = scores.ravel(), scores.dtype.type(rules.score_threshold)
+    score = all_scores[group]
+    group = group[score >= threshold if rules.score_at == ">=" else score > threshold]
+    if rules.ties == "highest anchor":
+        group = group[::-1]
+    limit = group.size if rules.candidates_per_class is None else rules.candidates_per_class
+    group = np.sort(group[top_k(all_scores[group], limit)])  # in the order of anchors
+    box, score = boxes[group // scores.shape[1]], all_scores[group]
+    if rules.soft_sigma is None:
+        kept = nms(box, score, convention)[: rules.max_per_class]
+        return group[kept], score[kept]
+    kept, lowered = soft_nms(box, score, convention)
+    return group[kept][: rules.max_per_class], lowered[: rules.max_per_class]
 
 
 def detect(
     deltas: Floats,
     logits: Floats,
     anchors: Floats,
-    *,
-    variances: tuple[float, ...] = CANONICAL.coding.variances,
-    score_threshold: float = CANONICAL.detection.score_threshold,
-    iou_threshold: float = CANONICAL.detection.iou_threshold,
-    candidates_per_class: int = CANONICAL.detection.candidates_per_class,
-    max_detections: int = CANONICAL.detection.max_detections,
+    convention: Convention = CANONICAL,
+    **changes: Any,
 ) -> Detections:
     """Read the head outputs of one picture.
 
-    Boxes are decoded and clipped to the picture before suppression; one that lies wholly
-    outside ends up without area on the border, and is kept if it scores.
+    Canonically boxes are decoded and clipped to the picture before suppression; one that lies
+    wholly outside ends up without area on the border, and is kept if it scores.
 
     Args:
         deltas: (A, 4) predicted codes.
-        logits: (A, C + 1) predicted classes, 0 is background.
+        logits: (A, C + 1) predicted classes, canonically background first.
         anchors: (A, 4) centre form.
-        variances: Of `decode`.
-        score_threshold: Of `select`, as the rest.
-        iou_threshold: Of `select`.
-        candidates_per_class: Of `select`.
-        max_detections: Of `select`.
+        convention: Its `Coding` says what the heads mean, its `Detection` what is kept; scores
+            are sigmoids where its `Loss` has sigmoid or focal classes.
+        changes: Fields of it to answer otherwise.
 
     Returns:
         `Detections`.
 
     Raises:
-        ValueError: Shapes that differ, NaN among the numbers, a limit below 0.
+        ValueError: Shapes that differ, NaN among the numbers.
 
     Example:
         >>> anchors = np.array([[0.25, 0.25, 0.5, 0.5], [0.75, 0.75, 0.5, 0.5]])
@@ -180,11 +194,7 @@ def detect(
             f"logits: expected shape ({len(deltas)}, C + 1) with C at least 1. "
             f"Received: {logits.shape}"
         )
-    return select(
-        clip(decode(deltas, anchors, variances)),
-        softmax(logits)[:, 1:],
-        score_threshold=score_threshold,
-        iou_threshold=iou_threshold,
-        candidates_per_class=candidates_per_class,
-        max_detections=max_detections,
-    )
+    convention = convention.but(**changes)
+    columns = background_first(logits, convention)
+    scores = softmax(columns) if convention.loss.class_loss == "softmax" else sigmoid(columns)
+    return select(decode(deltas, anchors, convention), scores[:, 1:], convention)

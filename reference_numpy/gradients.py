@@ -12,10 +12,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from reference_numpy.losses import check_labels, sigmoid, sigmoid_cross_entropy, softmax
-from reference_numpy.multibox import multibox
+from reference_numpy.coding import background_first
+from reference_numpy.conventions import CANONICAL, Convention
+from reference_numpy.losses import check_labels, one_hot, sigmoid, sigmoid_cross_entropy, softmax
+from reference_numpy.multibox import multibox, normalisers
+from reference_numpy.targets import NOTHING
 
 __all__ = [
+    "class_losses_gradient",
     "focal_gradient",
     "multibox_gradient",
     "sigmoid_cross_entropy_gradient",
@@ -45,7 +49,7 @@ def softmax_cross_entropy_gradient(logits: Floats, labels: Ints) -> Floats:
         array([[ 0.5, -0.5]])
     """
     check_labels(labels, logits.shape[-1])
-    return softmax(logits) - np.eye(logits.shape[-1], dtype=logits.dtype)[labels]
+    return softmax(logits) - one_hot(labels, logits.shape[-1], logits.dtype)
 
 
 def sigmoid_cross_entropy_gradient(logits: Floats, targets: Floats) -> Floats:
@@ -75,38 +79,57 @@ def focal_gradient(
     return weight * sign * wrong**gamma * (gamma * right * log_right - wrong)
 
 
+def class_losses_gradient(
+    logits: Floats, labels: Ints, convention: Convention = CANONICAL, **changes: Any
+) -> Floats:
+    """Of `multibox.class_losses`, by the logits where the head has them; 0 at label -1.
+
+    Example:
+        >>> class_losses_gradient(np.zeros((2, 2)), np.array([1, -1]), class_loss="sigmoid")
+        array([[ 0.5, -0.5],
+               [ 0. ,  0. ]])
+    """
+    convention = convention.but(**changes)
+    rules, columns = convention.loss, background_first(logits, convention)
+    known = np.maximum(labels, 0)
+    truth = one_hot(known, columns.shape[-1], columns.dtype)
+    if rules.class_loss == "softmax":
+        gradient = softmax_cross_entropy_gradient(columns, known)
+    elif rules.class_loss == "sigmoid":
+        gradient = sigmoid_cross_entropy_gradient(columns, truth)
+    else:
+        gradient = focal_gradient(columns, truth, rules.focal_alpha, rules.focal_gamma)
+    gradient = np.where((labels == NOTHING)[..., None], 0, gradient)
+    return np.roll(gradient, -1, axis=-1) if convention.coding.background == "last" else gradient
+
+
 def multibox_gradient(
     deltas: Floats,
     logits: Floats,
     target_deltas: Floats,
     target_labels: Ints,
+    convention: Convention = CANONICAL,
     *,
-    negative_ratio: float = 3.0,
-    min_negatives: int = 0,
-    box_weight: float = 1.0,
+    boxes: Floats | None = None,
+    **changes: Any,
 ) -> tuple[Floats, Floats]:
-    """Gradient of `multibox(...).total` by `deltas` and by `logits`, the mined anchors held.
+    """Gradient of `multibox(...).total` by `deltas` and by `logits`, the chosen anchors held.
 
     Example:
         >>> deltas, logits = np.array([[[2.0, 0, 0, 0]]]), np.zeros((1, 1, 2))
         >>> multibox_gradient(deltas, logits, np.zeros((1, 1, 4)), np.array([[1]]))
         (array([[[1., 0., 0., 0.]]]), array([[[ 0.5, -0.5]]]))
     """
-    loss = multibox(
-        deltas,
-        logits,
-        target_deltas,
-        target_labels,
-        negative_ratio=negative_ratio,
-        min_negatives=min_negatives,
-        box_weight=box_weight,
-    )
-    positive = (target_labels > 0)[..., None]
-    counted = positive | loss.negatives[..., None]
-    normaliser = deltas.dtype.type(max(1, loss.positives))
-    by_deltas = smooth_l1_gradient(deltas, target_deltas) * deltas.dtype.type(box_weight)
-    by_logits = softmax_cross_entropy_gradient(logits, target_labels)
+    convention = convention.but(**changes)
+    loss = multibox(deltas, logits, target_deltas, target_labels, convention, boxes=boxes)
+    in_class_loss = (loss.counted | loss.negatives)[..., None]
+    divisors = normalisers(target_labels, convention).astype(deltas.dtype)[:, None, None]
+    everywhere = convention.loss.box_over == "all"
+    in_box_loss = (loss.counted | everywhere)[..., None]
+    by_deltas = smooth_l1_gradient(deltas, target_deltas)
+    by_deltas = by_deltas * deltas.dtype.type(convention.loss.box_weight)
+    by_logits = class_losses_gradient(logits, target_labels, convention)
     return (
-        np.where(positive, by_deltas, 0) / normaliser,
-        np.where(counted, by_logits, 0) / normaliser,
+        np.where(in_box_loss, by_deltas, 0) / divisors,
+        np.where(in_class_loss, by_logits, 0) / divisors,
     )

@@ -9,11 +9,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 __all__ = [
     "check_labels",
     "focal",
+    "one_hot",
     "sigmoid",
     "sigmoid_cross_entropy",
     "smooth_l1",
@@ -56,8 +57,8 @@ def softmax(logits: Floats) -> Floats:
     return np.asarray(powers / powers.sum(axis=-1, keepdims=True))
 
 
-def check_labels(labels: Ints, classes: int) -> None:
-    """Refuse labels outside 0 to `classes` - 1, by index.
+def check_labels(labels: Ints, classes: int, least: int = 0) -> None:
+    """Refuse labels outside `least` to `classes` - 1, by index.
 
     Example:
         >>> check_labels(np.array([0, 3]), 3)
@@ -65,12 +66,23 @@ def check_labels(labels: Ints, classes: int) -> None:
         ...
         ValueError: labels[1]: expected 0 to 2. Received: 3
     """
-    wrong = (labels < 0) | (labels >= classes)
+    wrong = (labels < least) | (labels >= classes)
     if wrong.any():
         index = tuple(int(i) for i in np.argwhere(wrong)[0])
         raise ValueError(
-            f"labels{list(index)}: expected 0 to {classes - 1}. Received: {labels[index]}"
+            f"labels{list(index)}: expected {least} to {classes - 1}. Received: {labels[index]}"
         )
+
+
+def one_hot(labels: Ints, columns: int, dtype: DTypeLike = np.float64) -> Floats:
+    """(...) labels from 0 → (..., columns) with 1 in the column of the label, else 0.
+
+    Example:
+        >>> one_hot(np.array([1, 0]), 2)
+        array([[0., 1.],
+               [1., 0.]])
+    """
+    return np.asarray(np.eye(columns, dtype=dtype)[labels])
 
 
 def softmax_cross_entropy(logits: Floats, labels: Ints) -> Floats:

@@ -3,8 +3,8 @@
 arXiv:1512.02325, section 2.2, "Matching strategy": "We begin by matching each ground truth
 box to the default box with the best jaccard overlap. Unlike MultiBox, we then match default
 boxes to any ground truth with jaccard overlap higher than a threshold (0.5)." Two objects may
-have the same best default box; here the first step is greedy and bipartite, as in Caffe, so
-that both get one.
+have the same best default box; canonically the first step is greedy and bipartite, as in Caffe,
+so that both get one.
 """
 
 from __future__ import annotations
@@ -14,19 +14,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["UNMATCHED", "bipartite", "match"]
+from reference_numpy.conventions import CANONICAL, Convention
+
+__all__ = ["IGNORED", "UNMATCHED", "bipartite", "match"]
 
 UNMATCHED = -1
+IGNORED = -2
 
 
-def bipartite(iou: NDArray[np.floating[Any]]) -> NDArray[np.int64]:
+def bipartite(iou: NDArray[np.floating[Any]], force_above: float = 0.0) -> NDArray[np.int64]:
     """Give each object an anchor of its own: the largest IoU of all first.
 
-    Ties go to the lowest object, then to the lowest anchor. A pair that does not overlap is
-    never made, so an object may stay without an anchor.
+    Ties go to the lowest object, then to the lowest anchor. A pair that overlaps by
+    `force_above` or less is never made, so an object may stay without an anchor.
 
     Args:
         iou: (N, A) IoU of every object with every anchor.
+        force_above: 0 or more, compared in the dtype of `iou`.
 
     Returns:
         (N,) anchor of each object, or -1.
@@ -43,7 +47,7 @@ def bipartite(iou: NDArray[np.floating[Any]]) -> NDArray[np.int64]:
     for _ in range(min(objects, anchors)):
         # argmax of the flattened matrix is the first of the largest: object, then anchor.
         best_object, best_anchor = np.unravel_index(np.argmax(free), free.shape)
-        if not free[best_object, best_anchor] > 0:
+        if not free[best_object, best_anchor] > iou.dtype.type(force_above):
             break
         anchor_of_object[best_object] = best_anchor
         free[best_object, :] = -1
@@ -51,35 +55,43 @@ def bipartite(iou: NDArray[np.floating[Any]]) -> NDArray[np.int64]:
     return anchor_of_object
 
 
-def match(iou: NDArray[np.floating[Any]], threshold: float = 0.5) -> NDArray[np.int64]:
+def match(
+    iou: NDArray[np.floating[Any]], convention: Convention = CANONICAL, **changes: Any
+) -> NDArray[np.int64]:
     """Give each anchor the object it is responsible for, or none.
 
-    First `bipartite`; then every anchor still free takes the object it overlaps most, if
-    that IoU ≥ `threshold` (ties: the lowest object).
+    First objects are forced on anchors, canonically by `bipartite`; then every anchor still
+    free takes the object it overlaps most (ties: the lowest object), if that IoU reaches the
+    threshold.
 
     Args:
         iou: (N, A) IoU of every object with every anchor; N may be 0.
-        threshold: Least IoU of the second step, compared in the dtype of `iou`.
+        convention: Its `Matching` holds the rules; limits are compared in the dtype of `iou`.
+        changes: Fields of it to answer otherwise.
 
     Returns:
-        (A,) index of the object, or -1 for background.
+        (A,) index of the object, -1 for background, -2 for what is ignored.
 
     Raises:
-        ValueError: `iou` is not a matrix of numbers in [0, 1], or `threshold` is not in (0, 1].
+        ValueError: `iou` is not a matrix of numbers in [0, 1], or a threshold that is 0 in its
+            dtype.
 
     Example:
         Object 0 gets its best anchor although the overlap is small; anchor 2 is free and
         overlaps object 1 by the threshold exactly.
 
-        >>> match(np.array([[0.3, 0.0, 0.1, 0.0], [0.0, 0.7, 0.5, 0.2]]))
-        array([ 0,  1,  1, -1])
+        >>> iou = np.array([[0.3, 0.0, 0.1, 0.0], [0.0, 0.7, 0.5, 0.2]])
+        >>> match(iou), match(iou, force="none"), match(iou, ignore_from=0.1)
+        (array([ 0,  1,  1, -1]), array([-1,  1,  1, -1]), array([ 0,  1,  1, -2]))
     """
+    rules = convention.but(**changes).matching
     if iou.ndim != 2:
         raise ValueError(f"iou: expected shape (objects, anchors). Received: {iou.shape}")
     if not np.issubdtype(iou.dtype, np.floating):
         raise TypeError(f"iou: expected an array of floats. Received: {iou.dtype}")
-    if not 0 < threshold <= 1 or iou.dtype.type(threshold) == 0:
-        raise ValueError(f"threshold: expected a number in (0, 1]. Received: {threshold}")
+    threshold = iou.dtype.type(rules.threshold)
+    if threshold == 0:
+        raise ValueError(f"threshold: expected a number in (0, 1]. Received: {rules.threshold}")
     outside = ~((iou >= 0) & (iou <= 1))
     if outside.any():
         row, column = np.argwhere(outside)[0]
@@ -89,11 +101,26 @@ def match(iou: NDArray[np.floating[Any]], threshold: float = 0.5) -> NDArray[np.
 
     objects, anchors = iou.shape
     object_of_anchor = np.full(anchors, UNMATCHED)
-    if objects == 0:
+    if objects == 0 or anchors == 0:
         return object_of_anchor
-    overlapping = iou.max(axis=0) >= iou.dtype.type(threshold)
+    best = iou.max(axis=0)
+    if rules.ignore_from is not None:
+        object_of_anchor[best >= iou.dtype.type(rules.ignore_from)] = IGNORED
+    overlapping = best >= threshold if rules.positive_at == ">=" else best > threshold
     object_of_anchor[overlapping] = iou.argmax(axis=0)[overlapping]
-    for index, anchor in enumerate(bipartite(iou)):
-        if anchor != UNMATCHED:
-            object_of_anchor[anchor] = index
+    # Written one after the other, so among several objects on one anchor the last one stays.
+    order = range(objects - 1, -1, -1) if rules.force == "first" else range(objects)
+    forced = _forced(iou, rules.force, rules.force_above)
+    for index in order:
+        if forced[index] != UNMATCHED:
+            object_of_anchor[forced[index]] = index
     return object_of_anchor
+
+
+def _forced(iou: NDArray[np.floating[Any]], force: str, force_above: float) -> NDArray[np.int64]:
+    """The anchor that each object is forced on, or -1."""
+    if force == "none":
+        return np.full(len(iou), UNMATCHED)
+    if force == "bipartite":
+        return bipartite(iou, force_above)
+    return np.where(iou.max(axis=1) > iou.dtype.type(force_above), iou.argmax(axis=1), UNMATCHED)

@@ -1,6 +1,6 @@
-"""MultiBox: which anchors count in training, and the loss of a batch.
+"""MultiBox: the loss of a batch.
 
-arXiv:1512.02325, section 2.2, "Training objective" (equation 1) and "Hard negative mining".
+arXiv:1512.02325, section 2.2, "Training objective" (equation 1).
 """
 
 from __future__ import annotations
@@ -10,68 +10,108 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from reference_numpy.losses import smooth_l1, softmax_cross_entropy
+from reference_numpy.coding import background_first
+from reference_numpy.conventions import CANONICAL, Convention
+from reference_numpy.losses import (
+    check_labels,
+    focal,
+    one_hot,
+    sigmoid_cross_entropy,
+    smooth_l1,
+    softmax_cross_entropy,
+)
+from reference_numpy.mining import choose_anchors
+from reference_numpy.targets import NOTHING
 
-__all__ = ["MultiBox", "mine_hard_negatives", "multibox"]
+__all__ = ["MultiBox", "class_losses", "multibox", "normalisers"]
 
 Floats = NDArray[np.floating[Any]]
 Ints = NDArray[np.integer[Any]]
 Mask = NDArray[np.bool_]
 
 
-def mine_hard_negatives(
-    losses: Floats, labels: Ints, negative_ratio: float = 3.0, min_negatives: int = 0
-) -> Mask:
-    """The background anchors of one picture that count in the class loss.
-
-    max(⌊ratio × positives⌋, minimum) negatives, or all there are; the largest loss first,
-    ties to the lowest anchor.
+def class_losses(
+    logits: Floats, labels: Ints, convention: Convention = CANONICAL, **changes: Any
+) -> Floats:
+    """The class loss of each anchor.
 
     Args:
-        losses: (A,) class loss of each anchor.
-        labels: (A,) target label, 0 for background.
-        negative_ratio: Negatives for each positive.
-        min_negatives: Negatives at the least, positives or none.
+        logits: (..., C + 1) predicted classes.
+        labels: (...) target label, 0 for background; -1 has loss 0.
+        convention: Its `Loss` names the loss, its `Coding` the place of the background.
+        changes: Fields of it to answer otherwise.
 
     Returns:
-        (A,) True for each chosen negative.
+        (...) softmax cross-entropy; or sigmoid cross-entropy or focal loss, summed over columns.
 
     Raises:
-        ValueError: Shapes that differ, NaN in `losses`, a negative ratio or minimum.
+        ValueError: A label outside -1 to C.
 
     Example:
-        One positive; of the negatives with .9, .5, .5 and .1 the first two fit 2 : 1.
-
-        >>> mine_hard_negatives(np.array([0.1, 0.5, 0.2, 0.9, 0.5]), np.array([0, 0, 4, 0, 0]), 2)
-        array([False,  True, False,  True, False])
+        >>> undecided, label = np.zeros((1, 2)), np.array([1])
+        >>> class_losses(undecided, label) / np.log(2)
+        array([1.])
+        >>> class_losses(undecided, label, class_loss="sigmoid") / np.log(2)
+        array([2.])
     """
-    if losses.shape != labels.shape or losses.ndim != 1:
-        raise ValueError(
-            f"losses, labels: expected one shape (A,). Received: {losses.shape}, {labels.shape}"
-        )
-    if np.isnan(losses).any():
-        index = int(np.argmax(np.isnan(losses)))
-        raise ValueError(f"losses[{index}]: expected a number. Received: nan")
-    if not (0 <= negative_ratio < np.inf and min_negatives >= 0):
-        raise ValueError(
-            "negative_ratio, min_negatives: expected 0 or more. "
-            f"Received: {negative_ratio}, {min_negatives}"
-        )
-    negatives = np.flatnonzero(labels == 0)
-    count = max(int(negative_ratio * np.count_nonzero(labels)), min_negatives)
-    hardest_first = negatives[np.argsort(-losses[negatives], kind="stable")]
-    chosen = np.zeros(labels.shape, dtype=np.bool_)
-    chosen[hardest_first[:count]] = True
-    return chosen
+    convention = convention.but(**changes)
+    rules, columns = convention.loss, background_first(logits, convention)
+    check_labels(labels, columns.shape[-1], least=NOTHING)
+    known = np.maximum(labels, 0)
+    if rules.class_loss == "softmax":
+        losses = softmax_cross_entropy(columns, known)
+    else:
+        truth = one_hot(known, columns.shape[-1], columns.dtype)
+        if rules.class_loss == "sigmoid":
+            each = sigmoid_cross_entropy(columns, truth)
+        else:
+            each = focal(columns, truth, rules.focal_alpha, rules.focal_gamma)
+        losses = each.sum(axis=-1)
+    return np.asarray(np.where(labels == NOTHING, 0, losses))
+
+
+def normalisers(
+    labels: Ints, convention: Convention = CANONICAL, **changes: Any
+) -> NDArray[np.float64]:
+    """What the losses of each picture are divided by: (B, A) target labels → (B,) float64.
+
+    Example:
+        Two pictures with 3 and 0 positives:
+
+        >>> labels = np.array([[1, 2, 1, 0], [0, 0, 0, 0]])
+        >>> normalisers(labels), normalisers(labels, normaliser="picture")
+        (array([3., 3.]), array([6., 2.]))
+    """
+    rule = convention.but(**changes).loss.normaliser
+    batch = len(labels)
+    positives = np.count_nonzero(labels > 0, axis=1)
+    if rule == "picture":
+        return np.asarray(np.maximum(positives, 1.0) * batch)
+    one = {
+        "positives": max(1, positives.sum()),
+        "mean": max(1, positives.sum()) / max(1, batch),
+        "anchors": labels.size,
+    }[rule]
+    return np.full(batch, one, np.float64)
 
 
 class MultiBox(NamedTuple):
-    """The loss of a batch and its parts; total = class_loss + box_weight × box_loss."""
+    """The loss of a batch and its parts; total = class_loss + box_weight × box_loss.
+
+    Attributes:
+        total: What training minimises.
+        class_loss: Of the counted positives and negatives.
+        box_loss: Of the counted positives.
+        positives: How many anchors of the batch have an object.
+        counted: (B, A) positives that count: all, unless they are suppressed before mining.
+        negatives: (B, A) mined negatives.
+    """
 
     total: np.floating[Any]
     class_loss: np.floating[Any]
     box_loss: np.floating[Any]
     positives: int
+    counted: Mask
     negatives: Mask
 
 
@@ -80,28 +120,28 @@ def multibox(
     logits: Floats,
     target_deltas: Floats,
     target_labels: Ints,
+    convention: Convention = CANONICAL,
     *,
-    negative_ratio: float = 3.0,
-    min_negatives: int = 0,
-    box_weight: float = 1.0,
+    boxes: Floats | None = None,
+    **changes: Any,
 ) -> MultiBox:
     """The MultiBox loss (equation 1) of a batch.
 
-    Smooth L1 over positives, softmax cross-entropy over these and the mined negatives.
-
-    Both are divided by max(1, positives in the batch); mining is per picture.
+    Canonically smooth L1 over positives, softmax cross-entropy over these and the mined
+    negatives, both divided by max(1, positives in the batch); mining is per picture.
 
     Args:
         deltas: (B, A, 4) predicted codes.
-        logits: (B, A, C + 1) predicted classes, 0 is background.
+        logits: (B, A, C + 1) predicted classes, canonically background first.
         target_deltas: (B, A, 4) from `assign_targets`.
         target_labels: (B, A) from `assign_targets`.
-        negative_ratio: Of `mine_hard_negatives`.
-        min_negatives: Of `mine_hard_negatives`.
-        box_weight: α of equation 1.
+        convention: Its `Loss` holds the rules.
+        boxes: (B, A, 4) corner form, the predicted boxes: needed, and looked at, only where
+            anchors are suppressed before mining.
+        changes: Fields of the convention to answer otherwise.
 
     Returns:
-        `MultiBox`; `negatives` is the (B, A) mask of mined anchors.
+        `MultiBox`.
 
     Raises:
         ValueError: Shapes that differ, NaN in `logits`, a label out of range.
@@ -115,28 +155,27 @@ def multibox(
         >>> float(loss.box_loss), float(loss.class_loss / np.log(2)), loss.positives
         (1.5, 2.0, 1)
     """
-    for name, values, shape in (
-        ("deltas", deltas, (*target_labels.shape, 4)),
-        ("target_deltas", target_deltas, (*target_labels.shape, 4)),
-        ("logits", logits, (*target_labels.shape, logits.shape[-1])),
+    convention = convention.but(**changes)
+    rules = convention.loss
+    shape = target_labels.shape
+    for name, values, expected in (
+        ("deltas", deltas, (*shape, 4)),
+        ("target_deltas", target_deltas, (*shape, 4)),
+        ("logits", logits, (*shape, logits.shape[-1])),
     ):
-        if target_labels.ndim != 2 or values.shape != shape:
+        if len(shape) != 2 or values.shape != expected:
             raise ValueError(
-                f"{name}: expected shape {shape}, with target_labels (B, A). "
+                f"{name}: expected shape {expected}, with target_labels (B, A). "
                 f"Received: {values.shape}"
             )
-    class_losses = softmax_cross_entropy(logits, target_labels)
-    positive = target_labels > 0
-    negatives = np.array(
-        [
-            mine_hard_negatives(losses, labels, negative_ratio, min_negatives)
-            for losses, labels in zip(class_losses, target_labels, strict=True)
-        ],
-        dtype=np.bool_,
-    ).reshape(positive.shape)
-    positives = int(np.count_nonzero(positive))
-    normaliser = deltas.dtype.type(max(1, positives))
-    class_loss = class_losses[positive | negatives].sum() / normaliser
-    box_loss = smooth_l1(deltas[positive], target_deltas[positive]).sum() / normaliser
-    total = class_loss + deltas.dtype.type(box_weight) * box_loss
-    return MultiBox(total, class_loss, box_loss, positives, negatives)
+    losses = class_losses(logits, target_labels, convention)
+    counted, negatives = choose_anchors(losses, target_labels, convention, boxes=boxes)
+    divisors = normalisers(target_labels, convention).astype(deltas.dtype)
+    class_sums = np.where(counted | negatives, losses, 0).sum(axis=1)
+    box_losses = smooth_l1(deltas, target_deltas).sum(axis=-1)
+    in_box_loss = counted if rules.box_over == "positives" else np.ones_like(counted)
+    box_sums = np.where(in_box_loss, box_losses, 0).sum(axis=1)
+    class_loss, box_loss = (class_sums / divisors).sum(), (box_sums / divisors).sum()
+    total = class_loss + deltas.dtype.type(rules.box_weight) * box_loss
+    positives = int(np.count_nonzero(target_labels > 0))
+    return MultiBox(total, class_loss, box_loss, positives, counted, negatives)

@@ -2,7 +2,7 @@
 
 arXiv:1512.02325, section 2.2 ("... non-maximum suppression step to produce the final
 detections"): boxes of one class are visited from the highest score down; each one that
-overlaps an already kept one by more than a threshold is dropped.
+overlaps an already kept one by more than a threshold is dropped, or (soft) loses score.
 """
 
 from __future__ import annotations
@@ -13,22 +13,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reference_numpy.boxes import pairwise_iou
+from reference_numpy.conventions import CANONICAL, Convention, Detection
 
-__all__ = ["nms"]
+__all__ = ["nms", "soft_nms"]
+
+Floats = NDArray[np.floating[Any]]
 
 
 def nms(
-    boxes: NDArray[np.floating[Any]],
-    scores: NDArray[np.floating[Any]],
-    iou_threshold: float = 0.45,
+    boxes: Floats, scores: Floats, convention: Convention = CANONICAL, **changes: Any
 ) -> NDArray[np.int64]:
     """Suppress the boxes of one class.
 
     Args:
         boxes: (N, 4) corner form; a box without area overlaps nothing.
-        scores: (N,) any numbers; equal scores are visited from the lowest index.
-        iou_threshold: A box is dropped at an IoU *above* this with a kept one, compared in
-            the dtype of `boxes`; 1 drops nothing.
+        scores: (N,) any numbers; equal scores are visited from the lowest index, canonically.
+        convention: Its `Detection` holds the rules: `iou_threshold`, compared in the dtype of
+            `boxes`, `suppress_at`, `ties` and `eta`; its `Overlap` says what IoU is.
+        changes: Fields of it to answer otherwise.
 
     Returns:
         (K,) indices of the kept boxes in the order visited.
@@ -40,17 +42,106 @@ def nms(
         b overlaps a by 1/3 and c by 1/3; a and c only touch. b falls to a, so c stays.
 
         >>> chain = np.array([[0.0, 0, 0.5, 1], [0.25, 0, 0.75, 1], [0.5, 0, 1, 1]])
-        >>> nms(chain, np.array([0.9, 0.8, 0.7]), 0.3)
+        >>> nms(chain, np.array([0.9, 0.8, 0.7]), iou_threshold=0.3)
         array([0, 2])
     """
+    convention = convention.but(**changes)
+    rules = convention.detection
+    _check(boxes, scores)
+    threshold, eta = boxes.dtype.type(rules.iou_threshold), boxes.dtype.type(rules.eta)
+    waiting = _visiting_order(scores, rules)
+    worst = np.zeros(waiting.shape, boxes.dtype)  # overlap of each waiting box with a kept one
+    kept = []
+    while waiting.size:
+        best, waiting = waiting[0], waiting[1:]
+        kept.append(best)
+        overlap = pairwise_iou(boxes[best][None], boxes[waiting], convention)[0]
+        worst = np.maximum(worst[1:], overlap)
+        if eta < 1 and threshold > boxes.dtype.type(0.5):
+            threshold = threshold * eta
+        # Caffe asks a box when its turn comes. Since the threshold only falls, a box that fails
+        # now would fail then.
+        stays = ~_suppressed(worst, threshold, rules)
+        waiting, worst = waiting[stays], worst[stays]
+    return np.array(kept, dtype=np.int64)
+
+
+def soft_nms(
+    boxes: Floats, scores: Floats, convention: Convention = CANONICAL, **changes: Any
+) -> tuple[NDArray[np.int64], Floats]:
+    """Lower the scores of the boxes of one class (arXiv:1704.04503, section 3).
+
+    The surest box is kept; every other one that overlaps it has its score multiplied by
+    exp(-IoU² / 2σ), or dropped where `nms` would drop it; then the surest of these, and so on,
+    until what is left does not pass the score threshold.
+
+    Args:
+        boxes: (N, 4) corner form.
+        scores: (N,) numbers from 0.
+        convention: Its `Detection` holds the rules of `nms`, `soft_sigma` and the score
+            threshold; `iou_threshold=1` drops nothing.
+        changes: Fields of it to answer otherwise.
+
+    Returns:
+        (K,) indices of the kept boxes, surest first, and (K,) their lowered scores.
+
+    Raises:
+        ValueError: Shapes that differ, NaN among the numbers, no `soft_sigma`.
+
+    Example:
+        Two boxes with IoU 1/2: the second is multiplied by exp(-1/4).
+
+        >>> boxes = np.array([[0.0, 0.0, 1.0, 1.0], [0.0, 0.0, 1.0, 0.5]])
+        >>> kept, lowered = soft_nms(boxes, np.array([0.9, 0.8]), soft_sigma=0.5, iou_threshold=1)
+        >>> kept, lowered.round(4)
+        (array([0, 1]), array([0.9  , 0.623]))
+    """
+    convention = convention.but(**changes)
+    rules = convention.detection
+    _check(boxes, scores)
+    if rules.soft_sigma is None:
+        raise ValueError("soft_sigma: expected a number above 0. Received: None")
+    number = scores.dtype.type
+    steepness, threshold = number(-0.5 / rules.soft_sigma), boxes.dtype.type(rules.iou_threshold)
+    current = np.array(scores)
+    waiting = np.flatnonzero(_passes(current, rules))
+    if rules.ties == "highest anchor":
+        waiting = waiting[::-1]
+    kept = []
+    while waiting.size:
+        place = int(np.argmax(current[waiting]))  # the first of the largest
+        best, waiting = waiting[place], np.delete(waiting, place)
+        kept.append(best)
+        overlap = pairwise_iou(boxes[best][None], boxes[waiting], convention)[0]
+        current[waiting] *= np.exp(steepness * (overlap * overlap).astype(scores.dtype))
+        stays = ~_suppressed(overlap, threshold, rules) & _passes(current[waiting], rules)
+        waiting = waiting[stays]
+    chosen = np.array(kept, dtype=np.int64)
+    return chosen, current[chosen]
+
+
+def _passes(scores: Floats, rules: Detection) -> NDArray[np.bool_]:
+    threshold = scores.dtype.type(rules.score_threshold)
+    return np.asarray(scores >= threshold if rules.score_at == ">=" else scores > threshold)
+
+
+def _suppressed(overlap: Floats, threshold: Any, rules: Detection) -> NDArray[np.bool_]:
+    return np.asarray(overlap >= threshold if rules.suppress_at == ">=" else overlap > threshold)
+
+
+def _visiting_order(scores: Floats, rules: Detection) -> NDArray[np.int64]:
+    if rules.ties == "highest anchor":
+        return scores.size - 1 - np.argsort(-scores[::-1], kind="stable")
+    return np.argsort(-scores, kind="stable")
+
+
+def _check(boxes: Floats, scores: Floats) -> None:
     if boxes.ndim != 2 or boxes.shape[1] != 4:
         raise ValueError(f"boxes: expected shape (N, 4). Received: {boxes.shape}")
     if scores.shape != boxes.shape[:1]:
         raise ValueError(
             f"scores: expected shape {boxes.shape[:1]}, one a box. Received: {scores.shape}"
         )
-    if not 0 <= iou_threshold <= 1:
-        raise ValueError(f"iou_threshold: expected a number in [0, 1]. Received: {iou_threshold}")
     infinite, nan = ~np.isfinite(boxes).all(axis=1), np.isnan(scores)
     for name, values, bad in (("boxes", boxes, infinite), ("scores", scores, nan)):
         if bad.any():
@@ -58,13 +149,3 @@ def nms(
             raise ValueError(
                 f"{name}[{index}]: expected numbers. Received: {values[index].tolist()}"
             )
-
-    threshold = boxes.dtype.type(iou_threshold)
-    waiting = np.argsort(-scores, kind="stable")
-    kept = []
-    while waiting.size:
-        best, waiting = waiting[0], waiting[1:]
-        kept.append(best)
-        overlap = pairwise_iou(boxes[best][None], boxes[waiting])[0]
-        waiting = waiting[overlap <= threshold]
-    return np.array(kept, dtype=np.int64)

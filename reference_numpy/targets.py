@@ -11,22 +11,29 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from reference_numpy.boxes import centers_to_corners, check_anchors, check_boxes, pairwise_iou
+from reference_numpy.boxes import (
+    centers_to_corners,
+    check_anchors,
+    check_boxes,
+    pairwise_coverage,
+    pairwise_iou,
+)
 from reference_numpy.coding import encode
-from reference_numpy.conventions import CANONICAL
-from reference_numpy.matching import UNMATCHED, match
+from reference_numpy.conventions import CANONICAL, Convention
+from reference_numpy.matching import IGNORED, UNMATCHED, match
 
-__all__ = ["PADDING", "Targets", "assign_targets"]
+__all__ = ["NOTHING", "PADDING", "Targets", "assign_targets"]
 
-PADDING = -1
+PADDING = -1  # label of a row that is no object
+NOTHING = -1  # label of an anchor that is neither object nor background
 
 
 class Targets(NamedTuple):
     """Training targets of one picture with A anchors.
 
     Attributes:
-        labels: (A,) 0 for background, else the label of the anchor's object.
-        deltas: (A, 4) code of the anchor's object, 0 for background.
+        labels: (A,) 0 for background, the label of the anchor's object, or -1: counts nowhere.
+        deltas: (A, 4) code of the anchor's object, 0 without one.
         objects: (A,) index of the anchor's object in the lists given, or -1.
     """
 
@@ -39,9 +46,10 @@ def assign_targets(
     boxes: NDArray[np.floating[Any]],
     labels: NDArray[np.integer[Any]],
     anchors: NDArray[np.floating[Any]],
+    convention: Convention = CANONICAL,
     *,
-    threshold: float = CANONICAL.matching.threshold,
-    variances: tuple[float, ...] = CANONICAL.coding.variances,
+    crowds: NDArray[np.bool_] | None = None,
+    **changes: Any,
 ) -> Targets:
     """Assign each anchor its class and box.
 
@@ -50,8 +58,10 @@ def assign_targets(
         labels: (N,) label of each object from 1; -1 marks a row that is padding, whose box
             is not looked at and changes nothing.
         anchors: (A, 4) centre form.
-        threshold: Of `match`.
-        variances: Of `encode`.
+        convention: Its `Overlap`, `Matching` and `Coding` hold the rules.
+        crowds: (N,) True for a crowd or a difficult object, which no anchor answers for;
+            anchors that overlap it and have no object are neither object nor background.
+        changes: Fields of the convention to answer otherwise.
 
     Returns:
         `Targets`, deltas in the dtype of `boxes`.
@@ -72,16 +82,49 @@ def assign_targets(
         array([[0., 0., 0., 0.],
                [0., 0., 0., 0.]])
     """
+    convention = convention.but(**changes)
+    rules = convention.matching
     if getattr(boxes, "shape", ())[1:] != (4,):
         check_boxes(boxes)  # says what is wrong
     check_anchors(anchors)
-    labels = np.asarray(labels)
+    padding = _check_labels(np.asarray(labels), len(boxes)) == PADDING
+    if convention.coding.degenerate == "drop":
+        padding = padding | ~(boxes[:, 2:] > boxes[:, :2]).all(axis=1)
+    # Padding may hold anything: a stand-in keeps the indices in the message the caller's own.
+    whole = np.array([0, 0, 1, 1], boxes.dtype)
+    flat = convention.coding.degenerate == "encode"
+    check_boxes(np.where(padding[:, None], whole, boxes), flat=flat)
+    crowd = np.zeros(len(boxes), np.bool_) if crowds is None else np.asarray(crowds, np.bool_)
+    if crowd.shape != padding.shape:
+        raise ValueError(
+            f"crowds: expected shape {padding.shape}, one a box. Received: {crowd.shape}"
+        )
+
+    rows = np.flatnonzero(~padding & ~crowd)
+    corners = centers_to_corners(anchors)
+    matched = match(pairwise_iou(boxes[rows], corners, convention), convention)
+    positive = matched >= 0
+    objects = np.full(len(anchors), UNMATCHED)
+    objects[positive] = rows[matched[positive]]
+    target_labels = np.where(matched == IGNORED, NOTHING, 0)
+    crowded = boxes[crowd & ~padding]
+    if len(crowded) and rules.crowd_by != "none":
+        if rules.crowd_by == "iou":
+            overlap = pairwise_iou(corners, crowded, convention).max(axis=1)
+        else:
+            overlap = pairwise_coverage(corners, crowded).max(axis=1)
+        target_labels[overlap >= boxes.dtype.type(rules.crowd_overlap)] = NOTHING
+    target_labels[positive] = np.asarray(labels)[objects[positive]]
+    deltas = np.zeros((len(anchors), 4), dtype=boxes.dtype)
+    deltas[positive] = encode(boxes[objects[positive]], anchors[positive], convention)
+    return Targets(target_labels, deltas, objects)
+
+
+def _check_labels(labels: NDArray[np.integer[Any]], count: int) -> NDArray[np.integer[Any]]:
     if not np.issubdtype(labels.dtype, np.integer):
         raise TypeError(f"labels: expected whole numbers. Received: {labels.dtype}")
-    if labels.shape != boxes.shape[:1]:
-        raise ValueError(
-            f"labels: expected shape {boxes.shape[:1]}, one a box. Received: {labels.shape}"
-        )
+    if labels.shape != (count,):
+        raise ValueError(f"labels: expected shape ({count},), one a box. Received: {labels.shape}")
     wrong = (labels < 1) & (labels != PADDING)
     if wrong.any():
         index = int(np.argmax(wrong))
@@ -89,18 +132,4 @@ def assign_targets(
             f"labels[{index}]: expected 1 or more (0 is background), or -1 for padding. "
             f"Received: {labels[index]}"
         )
-    padding = labels == PADDING
-    # Padding may hold anything: a stand-in keeps the indices in the message the caller's own.
-    check_boxes(np.where(padding[:, None], np.array([0, 0, 1, 1], boxes.dtype), boxes))
-
-    rows = np.flatnonzero(~padding)
-    real = boxes[rows]
-    matched = match(pairwise_iou(real, centers_to_corners(anchors)), threshold)
-    positive = matched != UNMATCHED
-    objects = np.full(len(anchors), UNMATCHED)
-    objects[positive] = rows[matched[positive]]
-    target_labels = np.zeros(len(anchors), dtype=np.int64)
-    target_labels[positive] = labels[objects[positive]]
-    deltas = np.zeros((len(anchors), 4), dtype=boxes.dtype)
-    deltas[positive] = encode(boxes[objects[positive]], anchors[positive], variances)
-    return Targets(target_labels, deltas, objects)
+    return labels

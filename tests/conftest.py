@@ -58,6 +58,28 @@ def mnist_folder(require_data: Callable[[str], Path]) -> Path:
     return require_data("data/mnist")
 
 
+# --- options of tests/parity, here because pytest wants to know them at once --------------------
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Name the implementation that tests/parity holds to the reference, and where to say so."""
+    group = parser.getgroup("parity")
+    group.addoption(
+        "--implementation",
+        default="keras",
+        metavar="NAME_OR_module:object",
+        help="what tests/parity compares with the reference: an adapter of tests/implementations "
+        "by name, or an object of yours (docs/conformance.md); default: keras",
+    )
+    group.addoption(
+        "--conformance-report",
+        type=Path,
+        metavar="FILE",
+        help="write FILE (JSON) and the same as Markdown beside it: operation by implementation; "
+        "what other implementations left there stays",
+    )
+
+
 # --- the skip policy ---------------------------------------------------------------------------
 
 

@@ -1,41 +1,119 @@
-"""The parity table, run piece by piece, so that a failure names its operation and mode."""
+"""Which implementation is held to the reference, and the report of how it did.
+
+Nothing here imports Keras: another implementation may not get along with TensorFlow in one process.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import importlib
+import importlib.util
+import json
+import sys
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from keras_impl import parity
+from keras_impl.conformance import Implementation, merged, summary, to_markdown
 
-CASES = 24  # random pictures for each decision; `ssd parity --cases` takes any number
+SHIPPED = Path(__file__).parents[1] / "implementations"
+IMPLEMENTATION = pytest.StashKey[Implementation]()
+OUTCOMES = pytest.StashKey[list[dict[str, Any]]]()
+
+
+def load(name: str) -> Implementation:
+    """The adapter of a name, or the object of a module."""
+    module, colon, attribute = name.partition(":")
+    if colon:
+        sys.path.insert(0, str(Path.cwd()))
+        try:
+            found = getattr(importlib.import_module(module), attribute, None)
+        except ImportError as error:
+            raise pytest.UsageError(f"--implementation {name}: {error}") from error
+        finally:
+            sys.path.pop(0)
+    else:
+        path = SHIPPED / f"{name}.py"
+        if not path.is_file():
+            known = ", ".join(sorted(one.stem for one in SHIPPED.glob("[!_]*.py")))
+            raise pytest.UsageError(
+                f"--implementation: expected module:object or one of {known}. Received: {name}"
+            )
+        spec = importlib.util.spec_from_file_location(f"implementation_{name}", path)
+        adapter = importlib.util.module_from_spec(spec)
+        # A library that is not installed is an error here, never a skip: it was asked for.
+        spec.loader.exec_module(adapter)
+        found = adapter.IMPLEMENTATION
+    if not isinstance(found, Implementation):
+        raise pytest.UsageError(
+            f"--implementation {name}: expected a keras_impl.conformance.Implementation. "
+            f"Received: {found!r}"
+        )
+    return found
+
+
+def implementation_of(config: pytest.Config) -> Implementation:
+    """The implementation of this run, loaded once."""
+    if IMPLEMENTATION not in config.stash:
+        config.stash[IMPLEMENTATION] = load(config.getoption("implementation"))
+    return config.stash[IMPLEMENTATION]
 
 
 @pytest.fixture(scope="session")
-def without_fusing() -> dict[str, list[parity.Check]]:
-    """All operations in the process whose XLA may not fuse, which is started once."""
-    table: dict[str, list[parity.Check]] = {}
-    for check in parity.run(cases=CASES, modes=["xla-nofuse"]).checks:
-        table.setdefault(check.op, []).append(check)
-    return table
+def implementation(request: pytest.FixtureRequest) -> Implementation:
+    """What is compared with the reference."""
+    return implementation_of(request.config)
 
 
-@pytest.fixture
-def assert_parity(
-    request: pytest.FixtureRequest,
-) -> Callable[[str, str], None]:
-    """A function that runs one operation in one mode, in both dtypes, and judges it."""
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Another implementation is asked by test_conformance.py; the other files are about Keras."""
+    about_keras = collection_path.suffix == ".py" and collection_path.name != "test_conformance.py"
+    if config.getoption("implementation") != "keras" and about_keras:
+        return True
+    return None
 
-    def judge(op: str, mode: str) -> None:
-        if mode == "xla-nofuse":
-            checks = request.getfixturevalue("without_fusing")[op]
-        else:
-            checks = parity.run(cases=CASES, ops=[op], modes=[mode]).checks
-        assert [check.dtype for check in checks] == list(parity.DTYPES)
-        for check in checks:
-            assert check.cases > 0, f"{op}, {mode}: nothing was compared"
-            assert check.passed, f"{op}, {mode}, {check.dtype}: {check}"
-            if mode != "xla" and op not in {"detect", "multibox", "multibox_gradient"}:
-                assert check.excused == 0, f"{op}, {mode}: an excuse where there is none: {check}"
 
-    return judge
+# --- the report ----------------------------------------------------------------------------------
+
+
+class Collector:
+    """Gathers what test_conformance.py says of each operation, and writes it at the end."""
+
+    def __init__(self, config: pytest.Config, path: Path) -> None:
+        self.config, self.path = config, path
+        self.outcomes: list[dict[str, Any]] = []
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """A test speaks through `record_property("conformance", ...)`."""
+        said = [value for name, value in report.user_properties if name == "conformance"]
+        if report.when == "call" and said:
+            deviates = hasattr(report, "wasxfail")
+            outcome = "known deviation" if deviates and report.skipped else report.outcome
+            self.outcomes.append({**said[-1], "outcome": outcome})
+
+    def pytest_sessionfinish(self) -> None:
+        """Keep what other implementations left in the file."""
+        if not self.outcomes:
+            return
+        old = json.loads(self.path.read_text(encoding="utf-8")) if self.path.exists() else {}
+        report = merged(old, summary(implementation_of(self.config), self.outcomes))
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+        self.path.with_suffix(".md").write_text(to_markdown(report), encoding="utf-8")
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """Say where it is."""
+        if self.outcomes:
+            terminalreporter.write_line(f"conformance: {self.path}, {self.path.with_suffix('.md')}")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Collect for the report, if one is asked for."""
+    path = config.getoption("conformance_report")
+    if path is not None:
+        if path.suffix == ".md":
+            raise pytest.UsageError(
+                f"--conformance-report: expected the JSON file, beside which the Markdown is "
+                f"written. Received: {path}"
+            )
+        config.pluginmanager.register(Collector(config, path), "conformance-report")

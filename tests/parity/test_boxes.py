@@ -8,16 +8,7 @@ from keras import ops
 
 from keras_impl import boxes
 from keras_impl.backend_tensorflow import MODES, in_mode
-from keras_impl.comparisons import MODES as TABLE_MODES
 from reference_numpy import boxes as reference
-
-
-@pytest.mark.parametrize("mode", TABLE_MODES)
-@pytest.mark.parametrize(
-    "op", ["corners_to_centers", "centers_to_corners", "area", "clip", "pairwise_iou"]
-)
-def test_parity(assert_parity, op, mode):
-    assert_parity(op, mode)
 
 
 @pytest.mark.parametrize("mode", MODES)

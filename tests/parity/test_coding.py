@@ -7,14 +7,7 @@ import pytest
 
 from keras_impl import coding
 from keras_impl.backend_tensorflow import MODES, in_mode
-from keras_impl.comparisons import MODES as TABLE_MODES
 from reference_numpy import coding as reference
-
-
-@pytest.mark.parametrize("mode", TABLE_MODES)
-@pytest.mark.parametrize("op", ["encode", "decode"])
-def test_parity(assert_parity, op, mode):
-    assert_parity(op, mode)
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -37,4 +30,4 @@ def test_huge_codes_decode_to_infinity_and_never_to_nan(mode, size):
 def test_both_refuse_bad_variances(module, function, variances):
     box = np.array([[0.25, 0.25, 0.5, 0.5]], np.float32)
     with pytest.raises(ValueError, match="variances: expected four positive numbers"):
-        getattr(module, function)(box, box, variances)
+        getattr(module, function)(box, box, variances=variances)

@@ -6,30 +6,41 @@ import numpy as np
 import pytest
 
 from keras_impl import parity
-from keras_impl.backend_tensorflow import in_mode
-from keras_impl.comparisons import OPERATIONS, Verdict
-from keras_impl.tolerances import BUDGETS
+from keras_impl.adapter import KERAS, keras_as
+from keras_impl.comparisons import OPERATIONS
+from keras_impl.conformance import ask, settled
+from keras_impl.judges import Verdict
+from keras_impl.tolerances import budget
 from reference_numpy import boxes, matching
 from reference_numpy.boxes import centers_to_corners
 from reference_numpy.cases import GRID
+from reference_numpy.conventions import CANONICAL
 
-COMPARED = [op for op, operation in OPERATIONS.items() if "graph" in operation.modes]
+SOFT = CANONICAL.but(soft_sigma=0.5)  # the one convention that has a place for soft_nms
+COMPARED = [op for op, operation in OPERATIONS.items() if operation.compiled]
+
+
+def convention_of(op: str):
+    """What an operation is judged by: canonical, with the numbers of its comparison."""
+    implementation = keras_as(SOFT) if op == "soft_nms" else KERAS
+    return settled(implementation, op, OPERATIONS[op].settings)
 
 
 @pytest.fixture(scope="module", params=COMPARED)
 def answered(request):
     """An operation, its last batch of cases, and the right answer to it."""
-    operation = OPERATIONS[request.param]
-    *_, inputs = operation.workloads(np.random.default_rng(2), "float32", 8)
-    return request.param, inputs, in_mode(operation.mirror, "graph")(*inputs)
+    op = request.param
+    *_, inputs = OPERATIONS[op].workloads(np.random.default_rng(2), "float32", 8)
+    implementation = keras_as(SOFT) if op == "soft_nms" else KERAS
+    return op, inputs, ask(implementation, op, inputs, "graph", OPERATIONS[op].settings)
 
 
 def judged(op: str, inputs, outputs, excuses: bool = False) -> Verdict:
-    return OPERATIONS[op].judge(inputs, tuple(outputs), "float32", excuses)
+    return OPERATIONS[op].judge(inputs, tuple(outputs), "float32", excuses, convention_of(op))
 
 
 def is_wrong(op: str, verdict: Verdict) -> bool:
-    return verdict.mismatches > 0 or verdict.error > BUDGETS[op].eps
+    return verdict.mismatches > 0 or verdict.error > budget(op, convention_of(op)).eps
 
 
 def damaged(values: np.ndarray) -> np.ndarray:
@@ -77,11 +88,10 @@ def test_an_error_just_over_the_budget_is_wrong_and_just_below_is_right():
 
 
 def test_anchors_in_another_order_are_wrong():
-    operation = OPERATIONS["make_anchors"]
-    (index,) = next(operation.workloads(np.random.default_rng(0), "float32", 1))
-    right = operation.mirror(index)
-    assert operation.judge((index,), right, "float32", False).mismatches == 0
-    assert operation.judge((index,), (right[0][::-1], right[1]), "float32", False).mismatches == 1
+    inputs = (np.zeros((), np.float32),)
+    right = ask(KERAS, "make_anchors", inputs)
+    assert judged("make_anchors", inputs, right).mismatches == 0
+    assert judged("make_anchors", inputs, [right[0][::-1]]).mismatches == 1
 
 
 def near_tie(gap: float):
@@ -161,6 +171,8 @@ def test_a_mirror_that_breaks_ties_to_the_last_fails(monkeypatch):
         ({"cases": 0}, "cases: expected 1 or more. Received: 0"),
         ({"seed": -1}, "seed: expected 0 or more. Received: -1"),
         ({"ops": ["iuo"]}, r"ops: expected some of .* Received: \['iuo'\]"),
+        ({"ops": ["soft_nms"]}, r"ops: .* 'canonical' has a place for. Received: \['soft_nms'\]"),
+        ({"convention": SOFT.but(name="soft")}, "convention: expected one of the presets .*'soft'"),
         ({"modes": ["jit"]}, r"modes: expected some of .* Received: \['jit'\]"),
         ({"dtypes": []}, "dtypes: expected some of"),
     ],

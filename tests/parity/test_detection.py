@@ -7,7 +7,6 @@ import pytest
 
 from keras_impl import detection
 from keras_impl.backend_tensorflow import MODES, in_mode
-from keras_impl.comparisons import MODES as TABLE_MODES
 from reference_numpy import detection as reference
 from reference_numpy.cases import random_scored_boxes
 
@@ -17,12 +16,6 @@ SQUARE = [0.0, 0.0, 0.5, 0.5]
 def select(mode, boxes, scores, **options):
     call = in_mode(lambda *tensors: tuple(detection.select(*tensors, **options)), mode)
     return detection.Detections(*call(np.array([boxes], np.float32), np.array([scores], "f4")))
-
-
-@pytest.mark.parametrize("mode", TABLE_MODES)
-@pytest.mark.parametrize("op", ["select", "detect"])
-def test_parity(assert_parity, op, mode):
-    assert_parity(op, mode)
 
 
 @pytest.mark.parametrize("mode", MODES)

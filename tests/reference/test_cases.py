@@ -19,7 +19,7 @@ from reference_numpy.cases import (
     random_scored_boxes,
 )
 from reference_numpy.matching import match
-from reference_numpy.multibox import mine_hard_negatives
+from reference_numpy.mining import mine_hard_negatives
 from reference_numpy.nms import nms
 
 DTYPES = [np.float32, np.float64]
@@ -46,7 +46,7 @@ def test_mining(case: MiningCase, dtype):
 @pytest.mark.parametrize("case", NMS, ids=lambda case: case.name)
 def test_nms(case: NmsCase, dtype):
     boxes = np.array(case.boxes, dtype).reshape(-1, 4)
-    got = nms(boxes, np.array(case.scores, dtype), case.iou_threshold)
+    got = nms(boxes, np.array(case.scores, dtype), iou_threshold=case.iou_threshold)
     assert tuple(got.tolist()) == case.answer
 
 

@@ -58,17 +58,19 @@ def test_each_variance_divides_its_own_number():
     # The box is one anchor to the right and below, and e times as large: 1, 1, 1, 1 undivided.
     box = np.array([[1.5, 1.5, 1.5, 1.5]]) + np.array([[-1, -1, 1, 1]]) * e / 2
     anchors = np.array([[0.5, 0.5, 1.0, 1.0]])
-    codes = encode(box, anchors, (0.5, 0.25, 2.0, 4.0))
+    codes = encode(box, anchors, variances=(0.5, 0.25, 2.0, 4.0))
     np.testing.assert_allclose(codes, [[2, 4, 1 / 2, 1 / 4]], rtol=1e-14)
-    np.testing.assert_allclose(decode(codes, anchors, (0.5, 0.25, 2.0, 4.0)), box, rtol=1e-14)
+    np.testing.assert_allclose(
+        decode(codes, anchors, variances=(0.5, 0.25, 2.0, 4.0)), box, rtol=1e-14
+    )
 
 
 def test_each_box_has_its_own_anchor():
     boxes = np.array([[0.0, 0.0, 0.5, 0.5], [0.0, 0.0, 0.5, 0.5]])
     anchors = np.array([[0.25, 0.25, 0.5, 0.5], [0.5, 0.25, 0.25, 0.5]])
-    codes = encode(boxes, anchors, UNIT)
+    codes = encode(boxes, anchors, variances=UNIT)
     np.testing.assert_allclose(codes, [[0, 0, 0, 0], [-1, 0, log(2), 0]], atol=1e-15)
-    np.testing.assert_allclose(decode(codes, anchors, UNIT), boxes, atol=1e-15)
+    np.testing.assert_allclose(decode(codes, anchors, variances=UNIT), boxes, atol=1e-15)
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
@@ -95,8 +97,8 @@ def test_decoding_undoes_encoding(data, dtype, variances):
     anchors = corners_to_centers(
         data.draw(anywhere_boxes(dtype, least=len(boxes), most=len(boxes)))
     )
-    codes = encode(boxes, anchors, variances)
-    found = decode(codes, anchors, variances)
+    codes = encode(boxes, anchors, variances=variances)
+    found = decode(codes, anchors, variances=variances)
     assert (codes.dtype, found.dtype) == (dtype, dtype)
 
     exact, own = boxes.astype(np.float64), anchors.astype(np.float64)

@@ -89,7 +89,7 @@ def test_worked_by_hand(case, dtype):
     iou = np.array(iou, dtype)
     for found, expected in (
         (bipartite(iou), anchor_of_object),
-        (match(iou, 0.5), object_of_anchor),
+        (match(iou, threshold=0.5), object_of_anchor),
     ):
         assert found.dtype == np.int64
         assert found.tolist() == expected, case
@@ -106,7 +106,7 @@ def test_worked_by_hand(case, dtype):
     ],
 )
 def test_the_threshold_decides_in_the_second_step_only(threshold, expected):
-    assert match(np.array([[0.8, 0.7, 0.3, 0.5]]), threshold).tolist() == expected
+    assert match(np.array([[0.8, 0.7, 0.3, 0.5]]), threshold=threshold).tolist() == expected
 
 
 @pytest.mark.parametrize("threshold", [0.1, 0.3, 0.6, 0.7, 1 / 3])
@@ -115,8 +115,8 @@ def test_the_threshold_is_compared_in_the_dtype_of_the_iou(threshold, dtype):
     # In float32 .7 is smaller than .7 and 1/3 larger than 1/3; both meet their threshold.
     met = dtype(threshold)
     iou = np.array([[0.9, met, np.nextafter(met, dtype(0))]], dtype)
-    assert match(iou, threshold).tolist() == [0, 0, _]
-    assert match(iou, np.float64(threshold)).tolist() == [0, 0, _]
+    assert match(iou, threshold=threshold).tolist() == [0, 0, _]
+    assert match(iou, threshold=np.float64(threshold)).tolist() == [0, 0, _]
 
 
 # --- laws ----------------------------------------------------------------------------------------
@@ -125,7 +125,7 @@ def test_the_threshold_is_compared_in_the_dtype_of_the_iou(threshold, dtype):
 @given(st.data(), dtypes, thresholds)
 def test_every_decision_is_what_the_rule_says(data, dtype, threshold):
     iou = data.draw(iou_matrices(dtype))
-    first, found = bipartite(iou), match(iou, threshold)
+    first, found = bipartite(iou), match(iou, threshold=threshold)
 
     assert (first.shape, found.shape) == (iou.shape[:1], iou.shape[1:])
     taken = first[first != UNMATCHED]
@@ -152,25 +152,25 @@ def test_objects_that_overlap_nothing_change_nothing(data, dtype, threshold):
     padded = np.insert(iou, [place, len(iou)], 0, axis=0)
     rows = np.delete(np.arange(len(iou) + 2), [place, len(iou) + 1])
 
-    expected = match(iou, threshold)
+    expected = match(iou, threshold=threshold)
     matched = expected != UNMATCHED
     expected[matched] = rows[expected[matched]]
-    assert match(padded, threshold).tolist() == expected.tolist()
+    assert match(padded, threshold=threshold).tolist() == expected.tolist()
 
 
 @given(st.data(), dtypes, thresholds)
 def test_anchors_that_overlap_nothing_change_nothing(data, dtype, threshold):
     iou = data.draw(iou_matrices(dtype))
     place = data.draw(st.integers(0, iou.shape[1]))
-    found = match(np.insert(iou, place, 0, axis=1), threshold)
+    found = match(np.insert(iou, place, 0, axis=1), threshold=threshold)
     assert found[place] == UNMATCHED
-    assert np.delete(found, place).tolist() == match(iou, threshold).tolist()
+    assert np.delete(found, place).tolist() == match(iou, threshold=threshold).tolist()
 
 
 @given(st.data(), dtypes)
 def test_a_lower_threshold_only_adds(data, dtype):
     iou = data.draw(iou_matrices(dtype))
-    strict, loose = match(iou, 0.75), match(iou, 0.25)
+    strict, loose = match(iou, threshold=0.75), match(iou, threshold=0.25)
     kept = strict != UNMATCHED
     assert loose[kept].tolist() == strict[kept].tolist()
 
@@ -183,8 +183,8 @@ def test_without_ties_the_order_of_objects_and_anchors_does_not_count(data, dtyp
     rows = np.array(data.draw(st.permutations(range(shape[0]))))
     columns = np.array(data.draw(st.permutations(range(shape[1]))))
 
-    expected = match(iou, threshold)[columns]
-    found = match(iou[rows][:, columns], threshold)
+    expected = match(iou, threshold=threshold)[columns]
+    found = match(iou[rows][:, columns], threshold=threshold)
     matched = found != UNMATCHED
     found[matched] = rows[found[matched]]
     assert found.tolist() == expected.tolist()
@@ -252,14 +252,14 @@ def brute_force_match(iou, threshold) -> list[int]:
 def test_equals_the_brute_force(data, dtype, threshold):
     iou = data.draw(iou_matrices(dtype))
     assert bipartite(iou).tolist() == brute_force_bipartite(iou)
-    assert match(iou, threshold).tolist() == brute_force_match(iou, threshold)
+    assert match(iou, threshold=threshold).tolist() == brute_force_match(iou, threshold)
 
 
 @pytest.mark.parametrize("shape", [(2, 3), (3, 2)])
 def test_equals_the_brute_force_on_every_small_matrix_of_three_values(shape):
     for cells in product([0.0, 0.25, 0.5], repeat=6):
         iou = np.reshape(cells, shape)
-        assert match(iou, 0.5).tolist() == brute_force_match(iou, 0.5), iou
+        assert match(iou, threshold=0.5).tolist() == brute_force_match(iou, 0.5), iou
 
 
 # --- what is refused -----------------------------------------------------------------------------
@@ -301,4 +301,4 @@ def test_whole_numbers_are_refused_because_the_threshold_would_become_zero():
 
 def test_a_threshold_that_is_zero_in_the_dtype_is_refused():
     with pytest.raises(ValueError, match=r"^threshold: .* Received: 1e-60$"):
-        match(np.zeros((1, 2), np.float32), 1e-60)
+        match(np.zeros((1, 2), np.float32), threshold=1e-60)

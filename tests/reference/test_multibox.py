@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reference_numpy.losses import softmax_cross_entropy
-from reference_numpy.multibox import MultiBox, mine_hard_negatives, multibox
+from reference_numpy.mining import mine_hard_negatives
+from reference_numpy.multibox import MultiBox, multibox
 from tests.strategies import FLOATS, dtypes, numbers, tied_scores
 
 NAN, INF = np.nan, np.inf
@@ -83,7 +84,9 @@ def test_mining_equals_the_brute_force(data, dtype, ratio, minimum):
     size = data.draw(st.integers(0, 12))
     losses = data.draw(tied_scores(size, dtype))
     labels = data.draw(st.lists(st.sampled_from([0, 0, 0, 1, 2]), min_size=size, max_size=size))
-    found = mine_hard_negatives(losses, np.array(labels, int), ratio, minimum)
+    found = mine_hard_negatives(
+        losses, np.array(labels, int), negative_ratio=ratio, min_negatives=minimum
+    )
 
     hardest = sorted((-losses[i], i) for i in range(size) if labels[i] == 0)
     count = max(floor(ratio * sum(label > 0 for label in labels)), minimum)

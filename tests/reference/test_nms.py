@@ -61,7 +61,7 @@ WORKED = {
 @pytest.mark.parametrize("case", WORKED)
 def test_worked_by_hand(case, dtype):
     boxes, scores, threshold, expected = WORKED[case]
-    found = nms(np.array(boxes, dtype), np.array(scores, dtype), threshold)
+    found = nms(np.array(boxes, dtype), np.array(scores, dtype), iou_threshold=threshold)
     assert found.dtype == np.int64
     assert found.tolist() == expected, case
 
@@ -71,9 +71,9 @@ def test_the_threshold_is_compared_in_the_dtype_of_the_boxes(dtype):
     # 1/3 rounded to float32 is above 1/3: in float64 the pair would be suppressed.
     boxes, scores = np.array([a, b], dtype), np.array([0.9, 0.8], dtype)
     assert pairwise_iou(boxes, boxes)[0, 1] == dtype(THIRD)
-    assert nms(boxes, scores, THIRD).tolist() == [0, 1]
-    assert nms(boxes, scores, np.float64(THIRD)).tolist() == [0, 1]
-    assert nms(boxes, scores, np.nextafter(dtype(THIRD), dtype(0))).tolist() == [0]
+    assert nms(boxes, scores, iou_threshold=THIRD).tolist() == [0, 1]
+    assert nms(boxes, scores, iou_threshold=np.float64(THIRD)).tolist() == [0, 1]
+    assert nms(boxes, scores, iou_threshold=np.nextafter(dtype(THIRD), dtype(0))).tolist() == [0]
 
 
 # --- laws and a literal brute force --------------------------------------------------------------
@@ -97,26 +97,33 @@ def scored(draw, dtype):
 @given(st.data(), dtypes, thresholds)
 def test_equals_the_brute_force(data, dtype, threshold):
     boxes, scores = data.draw(scored(dtype))
-    assert nms(boxes, scores, threshold).tolist() == brute_force(boxes, scores, threshold)
+    assert nms(boxes, scores, iou_threshold=threshold).tolist() == brute_force(
+        boxes, scores, threshold
+    )
 
 
 @given(st.data(), dtypes, thresholds)
 def test_what_is_kept_does_not_overlap_and_what_is_dropped_does(data, dtype, threshold):
     boxes, scores = data.draw(scored(dtype))
-    kept = nms(boxes, scores, threshold)
+    kept = nms(boxes, scores, iou_threshold=threshold)
     iou = pairwise_iou(boxes, boxes)
     for position, index in enumerate(kept):
         assert (iou[kept[:position], index] <= dtype(threshold)).all()
     for index in set(range(len(boxes))) - set(kept.tolist()):
         stronger = kept[scores[kept] >= scores[index]]
         assert (iou[stronger, index] > dtype(threshold)).any()
-    np.testing.assert_array_equal(nms(boxes[kept], scores[kept], threshold), range(len(kept)))
+    np.testing.assert_array_equal(
+        nms(boxes[kept], scores[kept], iou_threshold=threshold), range(len(kept))
+    )
 
 
 @given(st.data(), dtypes)
 def test_a_threshold_of_1_only_sorts(data, dtype):
     boxes, scores = data.draw(scored(dtype))
-    assert nms(boxes, scores, 1.0).tolist() == np.argsort(-scores, kind="stable").tolist()
+    assert (
+        nms(boxes, scores, iou_threshold=1.0).tolist()
+        == np.argsort(-scores, kind="stable").tolist()
+    )
 
 
 @settings(max_examples=20)

@@ -1,0 +1,188 @@
+"""Where the default boxes are, as data: how a system lays them out, and the layouts with names.
+
+arXiv:1512.02325, section 2.2, gives scales and ratios; everything else that is a field here,
+programs have answered differently. `anchors` turns a layout into boxes. No arithmetic here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = [
+    "DIGITS224",
+    "LAYOUTS",
+    "SSD300",
+    "SSDLITE320",
+    "SSD_MOBILENET300",
+    "AnchorLayout",
+    "one_of",
+]
+
+
+def one_of(name: str, value: str, *choices: str) -> None:
+    """Refuse a word that is none of the choices.
+
+    Example:
+        >>> one_of("order", "row", "cell", "shape")
+        Traceback (most recent call last):
+        ...
+        ValueError: order: expected one of 'cell', 'shape'. Received: 'row'
+    """
+    if value not in choices:
+        raise ValueError(
+            f"{name}: expected one of {', '.join(map(repr, choices))}. Received: {value!r}"
+        )
+
+
+@dataclass(frozen=True)
+class AnchorLayout:
+    """The default boxes of every feature map.
+
+    A cell has the square of side s_k, the extra square of side s' = sqrt(s_k s_k+1), and for
+    each ratio a the shape w = s_k sqrt(a), h = s_k / sqrt(a).
+
+    Attributes:
+        name: What the layout is called on the command line.
+        image_size: (height, width) of the network's input in pixels.
+        feature_maps: (rows, columns) of each map, the finest first.
+        scales: s_k of each map, and one more at the end, which only s' of the last looks at.
+        aspect_ratios: Ratios of the further shapes of each map, in order.
+        lowest_shapes: (scale, ratio) pairs that replace all shapes of the finest map; empty
+            keeps the rule above.
+        unit: What a scale of 1 is: "picture", its width for w and its height for h;
+            "shorter side" of the picture, so that squares stay square; "pixels", one pixel.
+        whole_pixels: Scales in pixels lose their fraction before anything is done with them.
+        flip: Every ratio is followed by its reciprocal.
+        square: Place of s_k in a cell: "first"; or "listed" among the ratios, which then hold a 1
+            where it stands.
+        extra_square: Place of s' in a cell: "second", "last" or "none".
+        extra_ratio: Width / height of s', which is a square at 1.
+        steps: Pixels from one cell of a map to the next; empty is the picture / the cells.
+        offset: Where in its cell a centre is, in steps.
+        order: "cell", all shapes of a cell, then the next; "shape", all cells, then the next.
+        clip: "none"; "corners" to the picture; "centers", each of (cx, cy, w, h) to [0, 1]; or
+            "sizes", w and h alone to [0, 1].
+    """
+
+    name: str
+    image_size: tuple[int, int]
+    feature_maps: tuple[tuple[int, int], ...]
+    scales: tuple[float, ...]
+    aspect_ratios: tuple[tuple[float, ...], ...]
+    lowest_shapes: tuple[tuple[float, float], ...] = ()
+    unit: str = "picture"
+    whole_pixels: bool = False
+    flip: bool = False
+    square: str = "first"
+    extra_square: str = "second"
+    extra_ratio: float = 1.0
+    steps: tuple[float, ...] = ()
+    offset: float = 0.5
+    order: str = "cell"
+    clip: str = "none"
+
+    def __post_init__(self) -> None:
+        """Refuse a layout whose parts do not fit each other."""
+        levels = len(self.feature_maps)
+        if levels == 0:
+            raise ValueError(
+                "feature_maps: expected at least one (rows, columns) pair. Received: ()"
+            )
+        if len(self.scales) != levels + 1:
+            raise ValueError(
+                f"scales: expected {levels + 1} numbers, one a feature map and one more. "
+                f"Received: {self.scales}"
+            )
+        if len(self.aspect_ratios) != levels:
+            raise ValueError(
+                f"aspect_ratios: expected {levels} tuples, one a feature map. "
+                f"Received: {self.aspect_ratios}"
+            )
+        if len(self.steps) not in (0, levels):
+            raise ValueError(
+                f"steps: expected {levels} numbers, one a feature map, or none. "
+                f"Received: {self.steps}"
+            )
+        for name, values in (
+            ("image_size", self.image_size),
+            ("feature_maps", [side for pair in self.feature_maps for side in pair]),
+            ("scales", self.scales),
+            ("aspect_ratios", [ratio for ratios in self.aspect_ratios for ratio in ratios]),
+            ("lowest_shapes", [value for pair in self.lowest_shapes for value in pair]),
+            ("extra_ratio", [self.extra_ratio]),
+            ("steps", self.steps),
+        ):
+            if not all(value > 0 for value in values):
+                raise ValueError(f"{name}: expected positive numbers. Received: {values}")
+        if not 0 <= self.offset <= 1:
+            raise ValueError(f"offset: expected a number from 0 to 1. Received: {self.offset}")
+        one_of("unit", self.unit, "picture", "shorter side", "pixels")
+        one_of("square", self.square, "first", "listed")
+        one_of("extra_square", self.extra_square, "second", "last", "none")
+        one_of("order", self.order, "cell", "shape")
+        one_of("clip", self.clip, "none", "corners", "centers", "sizes")
+        if self.square == "listed" and not all(self.aspect_ratios):
+            raise ValueError(
+                "aspect_ratios: expected at least one ratio a feature map where the square is "
+                f"'listed'. Received: {self.aspect_ratios}"
+            )
+        if self.square == "listed" and self.extra_square == "second":
+            raise ValueError(
+                "extra_square: expected 'last' or 'none' where the square is 'listed', since "
+                "there is no first shape to follow. Received: 'second'"
+            )
+        if self.whole_pixels and self.unit != "pixels":
+            raise ValueError(
+                "whole_pixels: expected unit 'pixels', as other scales are all fraction. "
+                f"Received: unit {self.unit!r}"
+            )
+
+
+_SQUARES: tuple[float, ...] = ()
+_FOUR = (2.0, 1 / 2)
+_SIX = (2.0, 1 / 2, 3.0, 1 / 3)
+
+# Digits are square patches of 21 to 70 of 224 pixels (or exactly 28), so the layout has
+# squares only: 22, 28 and 36 px on the finest map, 45 and 56 on the next, 69 and more above.
+# A digit of any size and place overlaps one of them by more than half.
+DIGITS224 = AnchorLayout(
+    name="digits224",
+    image_size=(224, 224),
+    feature_maps=((28, 28), (14, 14), (7, 7), (4, 4), (2, 2), (1, 1)),
+    scales=(0.16, 0.2, 0.31, 0.48, 0.7, 0.85, 1.0),
+    aspect_ratios=(_SQUARES,) * 6,
+    lowest_shapes=((0.1, 1.0), (0.125, 1.0), (0.16, 1.0)),
+)
+
+# The six maps of the paper's SSD300 (section 3.1); scales .1 and then .2 to .9 in equal
+# steps, as section 2.2 gives them for the five higher maps of small pictures: 8732 anchors.
+SSD300 = AnchorLayout(
+    name="ssd300",
+    image_size=(300, 300),
+    feature_maps=((38, 38), (19, 19), (10, 10), (5, 5), (3, 3), (1, 1)),
+    scales=(0.1, 0.2, 0.375, 0.55, 0.725, 0.9, 1.075),
+    aspect_ratios=(_FOUR, _SIX, _SIX, _SIX, _FOUR, _FOUR),
+)
+
+# MobileNetV2 at 320 px (arXiv:1801.04381, section 6.2): 2034 anchors with fewer shapes on
+# the finest map would be the TensorFlow program's; six shapes a cell give 3234.
+SSDLITE320 = AnchorLayout(
+    name="ssdlite320",
+    image_size=(320, 320),
+    feature_maps=((20, 20), (10, 10), (5, 5), (3, 3), (2, 2), (1, 1)),
+    scales=(0.2, 0.35, 0.5, 0.65, 0.8, 0.95, 1.0),
+    aspect_ratios=(_SIX,) * 6,
+)
+
+# The maps and sizes of the 300 px SSD MobileNetV2 of TensorFlow's model zoo, 1917 anchors:
+# its three lowest shapes, and ours in our order above them.
+SSD_MOBILENET300 = AnchorLayout(
+    name="ssd_mobilenet300",
+    image_size=(300, 300),
+    feature_maps=((19, 19), (10, 10), (5, 5), (3, 3), (2, 2), (1, 1)),
+    scales=(0.2, 0.35, 0.5, 0.65, 0.8, 0.95, 1.0),
+    aspect_ratios=(_SIX,) * 6,
+    lowest_shapes=((0.1, 1.0), (0.2, 2.0), (0.2, 0.5)),
+)
+
+LAYOUTS = {layout.name: layout for layout in (DIGITS224, SSD300, SSDLITE320, SSD_MOBILENET300)}

@@ -1,0 +1,130 @@
+"""Hard-negative mining: which background anchors count in training.
+
+arXiv:1512.02325, section 2.2, "Hard negative mining": "Instead of using all the negative
+examples, we sort them using the highest confidence loss for each default box and pick the top
+ones so that the ratio between the negatives and positives is at most 3:1."
+"""
+
+from __future__ import annotations
+
+from math import ceil
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reference_numpy.conventions import CANONICAL, Convention
+from reference_numpy.nms import nms
+from reference_numpy.targets import NOTHING
+
+__all__ = ["Chosen", "choose_anchors", "mine_hard_negatives"]
+
+
+def mine_hard_negatives(
+    losses: NDArray[np.floating[Any]],
+    labels: NDArray[np.integer[Any]],
+    convention: Convention = CANONICAL,
+    **changes: Any,
+) -> NDArray[np.bool_]:
+    """The background anchors that count in the class loss, among those of one picture.
+
+    Canonically max(⌊ratio × positives⌋, minimum), or all there are; the largest loss first,
+    ties to the lowest anchor.
+
+    Args:
+        losses: (A,) class loss of each anchor.
+        labels: (A,) target label, 0 for background, -1 for what counts nowhere.
+        convention: Its `Loss` holds the rules.
+        changes: Fields of it to answer otherwise.
+
+    Returns:
+        (A,) True for each chosen negative.
+
+    Raises:
+        ValueError: Shapes that differ, NaN in `losses`.
+
+    Example:
+        One positive; of the negatives with .9, .5, .5 and .1 the first two fit 2 : 1.
+
+        >>> losses, labels = np.array([0.1, 0.5, 0.2, 0.9, 0.5]), np.array([0, 0, 4, 0, 0])
+        >>> mine_hard_negatives(losses, labels, negative_ratio=2)
+        array([False,  True, False,  True, False])
+    """
+    rules = convention.but(**changes).loss
+    if losses.shape != labels.shape or losses.ndim != 1:
+        raise ValueError(
+            f"losses, labels: expected one shape (A,). Received: {losses.shape}, {labels.shape}"
+        )
+    if np.isnan(losses).any():
+        index = int(np.argmax(np.isnan(losses)))
+        raise ValueError(f"losses[{index}]: expected a number. Received: nan")
+    if rules.mining == "none":
+        return np.asarray(labels == 0)
+    negatives = np.flatnonzero(labels == 0)
+    wanted = rules.negative_ratio * np.count_nonzero(labels > 0)
+    count = max(ceil(wanted) if rules.rounding == "up" else int(wanted), rules.min_negatives)
+    if rules.max_negatives is not None:
+        count = min(count, rules.max_negatives)
+    hardest_first = negatives[np.argsort(-losses[negatives], kind="stable")]
+    chosen = np.zeros(labels.shape, dtype=np.bool_)
+    chosen[hardest_first[:count]] = True
+    return chosen
+
+
+class Chosen(NamedTuple):
+    """(B, A) masks of the anchors that count in the losses."""
+
+    positives: NDArray[np.bool_]
+    negatives: NDArray[np.bool_]
+
+
+def choose_anchors(
+    losses: NDArray[np.floating[Any]],
+    labels: NDArray[np.integer[Any]],
+    convention: Convention = CANONICAL,
+    *,
+    boxes: NDArray[np.floating[Any]] | None = None,
+    **changes: Any,
+) -> Chosen:
+    """The anchors of a batch that count: its positives and what mining makes of the rest.
+
+    Args:
+        losses: (B, A) class loss of each anchor.
+        labels: (B, A) target label, 0 for background, -1 for what counts nowhere.
+        convention: Its `Loss` holds the rules: negatives are mined in each picture or in the
+            whole batch, after suppression among all anchors of a picture if so said.
+        boxes: (B, A, 4) corner form, the predicted boxes: needed, and looked at, only with a
+            `mining_nms`.
+        changes: Fields of the convention to answer otherwise.
+
+    Returns:
+        `Chosen`.
+
+    Raises:
+        ValueError: Shapes that differ, NaN in `losses`, no boxes where they are needed.
+
+    Example:
+        One positive in two pictures: its three negatives are the hardest of the whole batch.
+
+        >>> losses, labels = np.array([[9.0, 1, 2], [5, 4, 3]]), np.array([[1, 0, 0], [0, 0, 0]])
+        >>> choose_anchors(losses, labels, mining="batch").negatives
+        array([[False, False, False],
+               [ True,  True,  True]])
+    """
+    convention = convention.but(**changes)
+    rules, counting = convention.loss, np.array(labels)
+    if rules.mining_nms is not None:
+        if boxes is None or boxes.shape != (*labels.shape, 4):
+            raise ValueError(
+                f"boxes: expected shape {(*labels.shape, 4)}, as a mining_nms is set. "
+                f"Received: {None if boxes is None else boxes.shape}"
+            )
+        for picture in range(len(labels)):
+            kept = nms(boxes[picture], losses[picture], iou_threshold=rules.mining_nms)
+            counting[picture, np.setdiff1d(np.arange(labels.shape[1]), kept)] = NOTHING
+    scope = (1, -1) if rules.mining == "batch" and labels.size else labels.shape
+    negatives = [
+        mine_hard_negatives(*group, convention)
+        for group in zip(losses.reshape(scope), counting.reshape(scope), strict=True)
+    ]
+    return Chosen(counting > 0, np.array(negatives, dtype=np.bool_).reshape(labels.shape))

@@ -1,0 +1,28 @@
+"""The README's table of implementations is what `tox run -e oracles` made of this very checkout."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+from keras_impl.comparisons import OPERATIONS
+from keras_impl.conformance import to_markdown
+
+README = Path(__file__).parents[2] / "README.md"
+SHIPPED = {path.stem for path in (Path(__file__).parents[1] / "implementations").glob("*.py")}
+
+
+def test_the_readme_shows_the_table_of_this_run():
+    report = json.loads(Path(os.environ["REPORT"]).read_text(encoding="utf-8"))
+    assert set(report["implementations"]) == SHIPPED
+
+    verdicts = {
+        (name, op): row["verdict"]
+        for name, one in report["implementations"].items()
+        for op, row in one["operations"].items()
+    }
+    assert "failed" not in verdicts.values()
+    assert {op for _, op in verdicts} == set(OPERATIONS)
+    table = to_markdown(report)
+    assert table in README.read_text(encoding="utf-8"), f"README.md: expected this table\n\n{table}"

@@ -1,0 +1,138 @@
+"""The conformance suite: an implementation against the reference, through its adapter.
+
+`pytest tests/parity --implementation NAME_OR_module:object` runs this on any implementation
+(docs/conformance.md). Random workloads are the same for all; the conflict cases are those on
+which known systems disagree, and here each must answer as the convention that it claims.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from keras_impl.comparisons import OPERATIONS
+from keras_impl.conformance import ask, check, judge, operation_of, settled
+from reference_numpy import conflicts
+
+# Pictures of each random workload; floats get 25 rows for each.
+CASES = {"keras": 24}
+AT_LEAST = 200
+# Their decisions are about numbers that come out of exp and log, which libraries round otherwise.
+NEAR_TIES = {"detect", "multibox", "multibox_gradient", "soft_nms"}
+
+
+def modes_in_this_process(implementation, label):
+    return [mode for mode in implementation.modes_of(label) if mode != "xla-nofuse"]
+
+
+def conflict_offers(implementation):
+    """Every offer with every conflict case that can be put to it."""
+    for label in implementation.asked():
+        for case in conflicts.CONFLICTS:
+            if case.operation != operation_of(label):
+                continue
+            if set(case.changes) & set(implementation.offer(label).fixed):
+                continue
+            answer = conflicts.answer(case, settled(implementation, label, case.changes))
+            if isinstance(answer, str) and answer.startswith("error"):
+                continue  # what a reference raises, a compiled graph cannot
+            yield label, case
+
+
+def pytest_generate_tests(metafunc):
+    from_conftest = metafunc.config.pluginmanager.get_plugins()
+    (conftest,) = [one for one in from_conftest if hasattr(one, "implementation_of")]
+    implementation = conftest.implementation_of(metafunc.config)
+    if metafunc.function is test_operation:
+        metafunc.parametrize(
+            ("label", "mode", "dtype"),
+            [
+                (label, mode, dtype)
+                for label in implementation.asked()
+                for mode in implementation.modes_of(label)
+                for dtype in implementation.dtypes_of(label)
+            ],
+        )
+    elif metafunc.function is test_conflict_case:
+        known = {(one.offer, one.conflict): one.reason for one in implementation.deviations}
+        metafunc.parametrize(
+            ("label", "case", "mode"),
+            [
+                pytest.param(
+                    label,
+                    case,
+                    mode,
+                    id=f"{label}-{case.name}-{mode}",
+                    marks=[
+                        pytest.mark.xfail(strict=True, reason=known[label, case.name])
+                        for _ in [0]
+                        if (label, case.name) in known
+                    ],
+                )
+                for label, case in conflict_offers(implementation)
+                for mode in modes_in_this_process(implementation, label)
+            ],
+        )
+    elif metafunc.function is test_known_deviation:
+        deviations = [
+            pytest.param(one, id=one.name, marks=pytest.mark.xfail(strict=True, reason=one.reason))
+            for one in implementation.deviations
+            if one.inputs is not None
+        ]
+        metafunc.parametrize("deviation", deviations or [pytest.param(None, id="none")])
+
+
+@pytest.fixture(scope="session")
+def without_fusing():
+    """All operations of Keras in the process whose XLA may not fuse, which is started once."""
+    from keras_impl import parity
+
+    checks = parity.run(cases=CASES["keras"], modes=["xla-nofuse"]).checks
+    return {(check.op, check.dtype): check for check in checks}
+
+
+def test_operation(implementation, label, mode, dtype, request, record_property):
+    if mode == "xla-nofuse":
+        found = request.getfixturevalue("without_fusing")[label, dtype]
+    else:
+        cases = CASES.get(implementation.name, AT_LEAST)
+        found = check(implementation, label, mode, dtype, cases=cases)
+    record_property("conformance", {"label": label, "cases": found.cases, "excused": found.excused})
+    assert found.cases > 0, f"{label}, {mode}: nothing was compared"
+    assert found.passed, f"{label}, {mode}, {dtype}: {found}"
+    if mode not in implementation.may_fuse and operation_of(label) not in NEAR_TIES:
+        assert found.excused == 0, f"{label}, {mode}: an excuse where there is none: {found}"
+
+
+def test_conflict_case(implementation, label, case, mode, record_property):
+    record_property("conformance", {"label": label, "cases": 1, "deviation": case.name})
+    dtype = implementation.dtypes_of(label)[0]
+    wanted = conflicts.answer(case, settled(implementation, label, case.changes))
+
+    outputs = ask(implementation, label, conflicts.arrays(case, dtype), mode, case.changes)
+
+    assert conflicts.agree(conflicts.plain(case, outputs), wanted), (
+        f"{case.name}: {conflicts.plain(case, outputs)} found, {wanted} expected. {case.warning}"
+    )
+
+
+def test_known_deviation(implementation, deviation, record_property):
+    if deviation is None:
+        return
+    record_property(
+        "conformance", {"label": deviation.offer, "cases": 1, "deviation": deviation.name}
+    )
+    verdict = judge(implementation, deviation.offer, deviation.inputs, changes=deviation.changes)
+    assert verdict.mismatches == 0
+
+
+def test_each_conflict_case_is_about_a_known_operation():
+    assert {case.operation for case in conflicts.CONFLICTS} <= set(OPERATIONS)
+
+
+def test_all_that_is_offered_is_asked(implementation):
+    """Every deviation that names a conflict names one that can be put to that operation."""
+    possible = {(label, case.name) for label, case in conflict_offers(implementation)}
+    named = {(one.offer, one.conflict) for one in implementation.deviations if one.conflict}
+    assert named - possible == set()
+    assert np.all([label in implementation.operations for label in implementation.asked()])

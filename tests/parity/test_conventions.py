@@ -1,0 +1,176 @@
+"""Keras obeys every convention: the presets, and a few made up so that each answer is tried."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import fields, replace
+
+import pytest
+
+from keras_impl.adapter import keras_as
+from keras_impl.backend_tensorflow import MODES
+from keras_impl.conformance import ask, check, settled
+from reference_numpy import conflicts
+from reference_numpy.conventions import CANONICAL, AnchorLayout, Detection
+from reference_numpy.presets import PRESETS
+
+CASES = 8
+# What no preset answers. Numbers are such that the small cases meet them.
+MADE_UP = [
+    CANONICAL.but(
+        name="made up: limits",
+        iou_epsilon=1e-5,
+        ignore_from=0.3,
+        crowd_by="iou",
+        crowd_overlap=0.25,
+        threshold=0.4,
+        class_loss="focal",
+        focal_alpha=0.4,
+        focal_gamma=1.5,
+        mining="batch",
+        rounding="up",
+        negative_ratio=0.7,
+        min_negatives=2,
+        max_negatives=9,
+        normaliser="mean",
+        iou_threshold=0.7,
+        eta=0.9,
+    ),
+    CANONICAL.but(
+        name="made up: soft",
+        iou_offset=0.1,
+        force="first",
+        force_above=0.1,
+        crowd_by="share",
+        degenerate="drop",
+        size_epsilon=0.01,
+        ties="highest anchor",
+        soft_sigma=0.3,
+        iou_threshold=0.9,
+        suppress_at=">=",
+        layout=AnchorLayout(
+            "rules",
+            (80, 96),
+            ((5, 6), (2, 3)),
+            (20.0, 40.7, 90.0),
+            ((2.0, 3.0), (0.5,)),
+            unit="pixels",
+            whole_pixels=True,
+            flip=True,
+            square="listed",
+            extra_square="last",
+            extra_ratio=1.5,
+            offset=0.25,
+            order="shape",
+            clip="corners",
+        ),
+    ),
+    CANONICAL.but(
+        name="made up: falling threshold",
+        suppress_in="anchor",
+        iou_threshold=0.8,
+        eta=0.8,
+        score_at=">=",
+        clip="after",
+        drop_empty=True,
+        ignore_from=0.0,
+        force="none",
+        normaliser="picture",
+        class_loss="sigmoid",
+        mining_nms=0.3,
+    ),
+]
+CONVENTIONS = [*PRESETS.values(), *MADE_UP]
+# The operations that a convention changes; the others are compared once, in test_conformance.py.
+CHANGED = [
+    "pairwise_iou",
+    "make_anchors",
+    "match",
+    "encode",
+    "decode",
+    "background_first",
+    "assign_targets",
+    "assign_targets_with_crowds",
+    "class_losses",
+    "mine_hard_negatives",
+    "multibox",
+    "multibox_gradient",
+    "nms",
+    "soft_nms",
+    "select",
+    "detect",
+]
+
+
+def words(group, name):
+    """The words that a field may be, as it says itself when it refuses another."""
+    with pytest.raises(ValueError, match="expected one of") as refusal:
+        replace(group, **{name: "no such word"})
+    return set(re.findall(r"'([^']+)'", str(refusal.value).partition("Received")[0]))
+
+
+def test_every_word_of_every_field_is_tried():
+    missing = {}
+    for part in ("layout", "overlap", "matching", "coding", "loss", "detection"):
+        groups = [getattr(convention, part) for convention in CONVENTIONS]
+        for field in fields(groups[0]):
+            tried = {getattr(group, field.name) for group in groups}
+            if field.type == "str" and field.name != "name":
+                missing[field.name] = words(groups[0], field.name) - tried
+            else:
+                missing[field.name] = set() if len(tried) > 1 else {"another value"}
+    untried = {name: values for name, values in missing.items() if values}
+    assert untried == {}
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("convention", CONVENTIONS[1:], ids=lambda one: one.name)
+def test_every_operation(convention, mode):
+    implementation = keras_as(convention)
+    asked = [label for label in implementation.asked() if label in CHANGED]
+    wrong = []
+    for label in asked:
+        if mode in implementation.modes_of(label):
+            found = check(implementation, label, mode, "float32", cases=CASES)
+            wrong += [] if found.passed else [found]
+    assert len(asked) >= len(CHANGED) - 4
+    assert wrong == []
+
+
+def asked_by(case):
+    """The presets and the case, one for each answer; of equal questions one will do."""
+    seen = {}
+    for convention in PRESETS.values():
+        answer = conflicts.answer(case, settled(keras_as(convention), case.operation, case.changes))
+        if not (isinstance(answer, str) and answer.startswith("error")):
+            seen.setdefault(repr(answer), convention)
+    return seen.values()
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("case", conflicts.CONFLICTS, ids=lambda case: case.name)
+def test_conflict_case(case, mode):
+    """Each preset eagerly; compiled, one preset for each of the answers."""
+    presets = PRESETS.values() if mode == "eager" else asked_by(case)
+    for convention in presets:
+        implementation = keras_as(convention)
+        if case.operation not in implementation.asked():
+            continue
+        if mode not in implementation.modes_of(case.operation):
+            continue
+        rules = settled(implementation, case.operation, case.changes)
+        wanted = conflicts.answer(case, rules)
+        inputs = conflicts.arrays(case, "float32")
+        if isinstance(wanted, str) and wanted.startswith("error"):
+            with pytest.raises((ValueError, TypeError)):
+                ask(implementation, case.operation, inputs, mode, case.changes)
+            continue
+        outputs = ask(implementation, case.operation, inputs, mode, case.changes)
+        got = conflicts.plain(case, outputs)
+        assert conflicts.agree(got, wanted), f"{convention.name}: {got} found, {wanted} expected"
+
+
+def test_a_soft_convention_is_no_plain_nms():
+    assert "nms" not in keras_as(CANONICAL.but(soft_sigma=0.5)).asked()
+    assert "soft_nms" not in keras_as(CANONICAL).asked()
+    assert Detection().soft_sigma is None

@@ -1,0 +1,336 @@
+"""The conflict table: every preset on every case, and every field of a convention in some case."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from reference_numpy.conflicts import (
+    CONFLICTS,
+    Conflict,
+    agree,
+    answer,
+    arrays,
+    as_markdown,
+    plain,
+    settled,
+)
+from reference_numpy.conventions import (
+    CANONICAL,
+    AnchorLayout,
+    Coding,
+    Detection,
+    Loss,
+    Matching,
+    Overlap,
+)
+from reference_numpy.presets import PRESETS
+
+PAGE = Path(__file__).parents[2] / "docs/conflicts.md"
+COMMAND = (
+    "python -c \"from reference_numpy import conflicts; print(conflicts.as_markdown(), end='')\" "
+    "> docs/conflicts.md"
+)
+
+# What a case may set for all presets at once: thresholds and limits, and where anchors are.
+NUMBERS = {
+    "threshold",
+    "crowd_overlap",
+    "negative_ratio",
+    "score_threshold",
+    "iou_threshold",
+    "soft_sigma",
+    "max_detections",
+}
+LAYOUT_NUMBERS = {
+    "image_size",
+    "feature_maps",
+    "scales",
+    "aspect_ratios",
+    "lowest_shapes",
+    "steps",
+}
+
+# Other answers to every question of a convention: each has to change something in the table.
+FLIPS = {
+    Overlap: {
+        "iou_epsilon": [1e-3],
+        "iou_offset": [1.0],
+    },
+    Matching: {
+        "threshold": [0.25],
+        "positive_at": [">=", ">"],
+        "force": ["bipartite", "last", "first", "none"],
+        "force_above": [-1.0, 0.0, 0.5],
+        "ignore_from": [0.3],
+        "crowd_by": ["share", "iou", "none"],
+        "crowd_overlap": [0.75],
+    },
+    Coding: {
+        "variances": [(1.0, 1.0, 1.0, 1.0), (0.1, 0.2, 0.2, 0.2)],
+        "form": ["log", "difference"],
+        "code_order": ["xywh", "yxhw"],
+        "size_epsilon": [0.0, 1e-3],
+        "ratio_epsilon": [0.0, 1e-3],
+        "largest_exponent": [1.0, None],
+        "degenerate": ["error", "drop", "encode"],
+        "background": ["first", "last"],
+    },
+    Loss: {
+        "class_loss": ["softmax", "sigmoid", "focal"],
+        "focal_alpha": [0.5],
+        "focal_gamma": [0.0, 1.0],
+        "mining": ["picture", "batch", "none"],
+        "negative_ratio": [1.0],
+        "rounding": ["down", "up"],
+        "min_negatives": [0, 1],
+        "max_negatives": [2, None],
+        "mining_nms": [0.5, None],
+        "normaliser": ["positives", "picture", "mean", "anchors"],
+        "box_over": ["positives", "all"],
+        "box_weight": [2.0],
+    },
+    Detection: {
+        "score_threshold": [0.7],
+        "score_at": [">", ">="],
+        "suppress_in": ["class", "anchor"],
+        "candidates_per_class": [2, None],
+        "iou_threshold": [0.1],
+        "suppress_at": [">", ">="],
+        "ties": ["lowest anchor", "lowest label", "highest anchor"],
+        "eta": [0.75],
+        "soft_sigma": [0.25],
+        "max_per_class": [1],
+        "max_detections": [1],
+        "clip": ["before", "after", "none"],
+        "drop_empty": [False, True],
+    },
+    AnchorLayout: {
+        "image_size": [(3, 5)],
+        "feature_maps": [((2, 1),)],
+        "scales": [(2.0, 3.0)],
+        "aspect_ratios": [((3.0,),)],
+        "lowest_shapes": [(), ((0.25, 1.0),)],
+        "unit": ["picture", "shorter side", "pixels"],
+        "whole_pixels": [False, True],
+        "flip": [False, True],
+        "square": ["first", "listed"],
+        "extra_square": ["second", "last", "none"],
+        "extra_ratio": [4.0],
+        "steps": [(), (0.6,)],
+        "offset": [0.25],
+        "order": ["cell", "shape"],
+        "clip": ["none", "corners", "centers", "sizes"],
+    },
+}
+# Where no preset is asked the question, or other answers stand in the way: those to give first.
+FIRST = {
+    "force_above": {"force": "last"},
+    "form": {"degenerate": "error"},
+    "size_epsilon": {"degenerate": "error"},
+    "ratio_epsilon": {"degenerate": "error"},
+    "degenerate": {"size_epsilon": 1e-8},
+    "focal_alpha": {"class_loss": "focal"},
+    "focal_gamma": {"class_loss": "focal"},
+}
+
+by_name = pytest.mark.parametrize("case", CONFLICTS, ids=lambda case: case.name)
+
+
+def case_named(name: str) -> Conflict:
+    (case,) = [case for case in CONFLICTS if case.name == name]
+    return case
+
+
+# --- the answers ---------------------------------------------------------------------------------
+
+
+@by_name
+def test_every_preset_answers_as_worked_by_hand(case):
+    wrong = {
+        name: (found, wanted)
+        for wanted, names in case.answers
+        for name in names
+        if not agree(found := answer(case, PRESETS[name]), wanted)
+    }
+    assert wrong == {}, "found, by hand"
+
+
+@by_name
+def test_every_preset_stands_once(case):
+    names = [name for _, names in case.answers for name in names]
+    assert sorted(names) == sorted(PRESETS)
+
+
+@by_name
+def test_groups_of_presets_differ_or_a_field_would_make_them(case):
+    wanted = [value for value, _ in case.answers]
+    for index, value in enumerate(wanted):
+        assert not any(agree(value, other) for other in wanted[index + 1 :])
+    assert not case.only_flips or case.others
+
+
+@pytest.mark.parametrize(
+    ("case", "changes", "wanted"),
+    [
+        pytest.param(case, changes, wanted, id=f"{case.name}-{changes}")
+        for case in CONFLICTS
+        for changes, wanted in case.others
+    ],
+)
+def test_other_answers_that_no_preset_gives(case, changes, wanted):
+    assert agree(answer(case, CANONICAL, **changes), wanted)
+    assert not any(agree(wanted, value) for value, _ in case.answers)
+
+
+# --- the questions -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("part", FLIPS, ids=lambda part: part.__name__)
+def test_every_field_of_a_convention_is_flipped(part):
+    fields = {field.name for field in dataclasses.fields(part)} - {"name"}
+    assert set(FLIPS[part]) == fields
+
+
+@pytest.mark.parametrize(
+    ("part", "field", "value"),
+    [
+        pytest.param(part, field, value, id=f"{part.__name__}.{field}={value}")
+        for part, fields in FLIPS.items()
+        for field, values in fields.items()
+        for value in values
+    ],
+)
+def test_flipping_a_field_changes_an_answer(part, field, value):
+    """The first preset and case on which it does are enough."""
+    for case in CONFLICTS:
+        if (case.operation == "make_anchors") != (part is AnchorLayout):
+            continue
+        for preset, first in itertools.product(PRESETS.values(), ({}, FIRST.get(field, {}))):
+            try:
+                settled(case, preset, **first)
+                settled(case, preset, **first, **{field: value})
+            except ValueError:
+                continue  # a combination that cannot be
+            before = answer(case, preset, **first)
+            if answer(case, preset, **first, **{field: value}) != before:
+                return
+    pytest.fail(f"{part.__name__}.{field} = {value!r} changes no answer: add a case or remove it")
+
+
+@by_name
+def test_a_case_sets_numbers_and_no_rules(case):
+    allowed = LAYOUT_NUMBERS if case.operation == "make_anchors" else NUMBERS
+    assert set(case.changes) <= allowed
+
+
+# --- the table as data ---------------------------------------------------------------------------
+
+
+def test_names_are_unique():
+    names = [case.name for case in CONFLICTS]
+    assert len(set(names)) == len(names)
+
+
+@by_name
+def test_a_warning_is_one_sentence(case):
+    assert re.fullmatch(r"[A-Z].{20,200}\.", case.warning), case.warning
+    assert not re.search(r"[.!?;:] ", case.warning), case.warning
+    assert "|" not in case.warning + case.name + case.given
+
+
+@by_name
+def test_arrays_have_the_dtypes_of_the_operation(case):
+    for dtype in ("float32", "float64"):
+        kinds = {one.dtype.name for one in arrays(case, dtype)}
+        assert dtype in kinds
+        assert kinds <= {dtype, "int32", "bool"}
+
+
+@by_name
+def test_inputs_are_the_same_in_single_precision_or_far_from_any_decision(case):
+    """Boxes, which are compared, are exact in float32; scores and losses are told apart by far."""
+    decided = {"match": 0, "nms": 0, "select": 0, "soft_nms": 0, "assign_targets": 0}
+    if case.operation in decided:
+        single, double = arrays(case, "float32")[0], arrays(case, "float64")[0]
+        np.testing.assert_array_equal(single, double)
+
+
+def test_a_case_asked_twice_answers_alike():
+    """A convention with the numbers of a case already in it is as good as one without."""
+    for case in CONFLICTS:
+        assert answer(case, settled(case, CANONICAL)) == answer(case, CANONICAL)
+
+
+def test_what_is_refused_names_the_argument():
+    case = case_named("an object without width")
+    assert answer(case, CANONICAL) == "error: boxes"
+    assert answer(case, CANONICAL, degenerate="drop") != "error: boxes"
+
+
+# --- plain answers -------------------------------------------------------------------------------
+
+
+def test_what_an_implementation_does_not_tell_agrees_with_anything():
+    case = case_named("two anchors predict the same box")
+    wanted = answer(case, CANONICAL)
+    silent = (None, np.float32(3.36184), None, None, None, np.array([[False, True]]), None)
+
+    assert plain(case, silent) == (None, 3.3618, None, None, ((1,),))
+    assert agree(plain(case, silent), wanted)
+
+
+def test_detections_without_anchors_are_compared_by_the_rest():
+    case = case_named("an anchor sure of two classes")
+    box = np.array([[[0, 0, 0.5, 1], [0, 0, 0.5, 1], [0, 0, 0, 0]]], np.float32)
+    scores, labels = np.array([[0.9, 0.8, 0]], np.float32), np.array([[1, 2, -1]])
+
+    wanted = answer(case, CANONICAL)
+
+    assert agree(plain(case, (box, scores, labels, None)), wanted)
+    assert not agree(plain(case, (box, scores, labels[:, ::-1], None)), wanted)
+    assert not agree(plain(case, (box, scores, labels, np.array([[1, 0, -1]]))), wanted)
+
+
+@pytest.mark.parametrize(
+    ("found", "wanted", "same"),
+    [
+        (1, 1, True),
+        (1, 2, False),
+        (0.5, 0.50009, True),
+        (0.5, 0.5002, False),
+        (-88.634, -88.6377, True),
+        (-88.6, -88.6377, False),
+        (0.0, 0, True),
+        (0, 0.0, True),
+        (1, 1.5, False),
+        ((1, 2), (1, 2), True),
+        ((1, 2), (1, 2, 3), False),
+        ((), (), True),
+        ((1,), 1, False),
+        ("error: boxes", "error: boxes", True),
+        ("error: boxes", ((1,),), False),
+        (float("nan"), 1.0, False),
+        (None, ((1,),), True),
+    ],
+)
+def test_whole_numbers_agree_exactly_and_floats_nearly(found, wanted, same):
+    assert agree(found, wanted) is same
+
+
+# --- the page ------------------------------------------------------------------------------------
+
+
+def test_the_page_is_the_table():
+    assert PAGE.read_text(encoding="utf-8") == as_markdown(), f"write it again: {COMMAND}"
+
+
+def test_the_page_has_every_case_in_rows_that_a_table_can_hold():
+    rows = [line for line in as_markdown().splitlines() if line.startswith("| **")]
+    assert len(rows) == len(CONFLICTS)
+    assert all(row.count("|") == 4 and len(row) < 1500 for row in rows)
