@@ -79,6 +79,10 @@ def _multibox_gradient(
     return *gradients(total)(deltas, logits), loss.counted, loss.negatives, class_losses
 
 
+def _soft_nms(box: Any, score: Any, *, convention: Convention) -> tuple[Any, ...]:
+    return nms.soft_nms(box, score, convention)
+
+
 def _select(box: Any, score: Any, *, convention: Convention) -> tuple[Any, ...]:
     return tuple(detection.select(box, score, convention))
 
@@ -119,7 +123,7 @@ KERAS = Implementation(
         "multibox": _multibox,
         "multibox_gradient": _multibox_gradient,
         "nms": _by_convention(nms.nms),
-        "soft_nms": lambda *tensors, convention: tuple(nms.soft_nms(*tensors, convention)),
+        "soft_nms": _soft_nms,
         "select": _select,
         "detect": _detect,
     },

@@ -571,7 +571,7 @@ def judge_multibox(
     if not told:
         counted, negatives = reference.counted, reference.negatives
     divisors = multibox.normalisers(labels, convention)[:, None]
-    in_box = counted if convention.loss.box_over == "positives" else np.ones_like(counted)
+    in_box = counted if convention.loss.box_over == "positives" else labels != targets.NOTHING
     box_terms = np.where(in_box, losses.smooth_l1(deltas, wanted).sum(axis=-1), 0) / divisors
     box_scale = np.where(in_box, smooth_l1_scale(deltas, wanted).sum(axis=-1), 0) / divisors
     in_class = counted | negatives

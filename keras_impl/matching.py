@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from keras import ops
+from keras.backend import standardize_dtype
 
 from keras_impl.boxes import centers_to_corners, iou
 from keras_impl.ties import first_argmax
@@ -44,6 +46,9 @@ def match(
     Returns:
         (B, A) int32 index of the object, -1 for background, -2 for what is ignored.
 
+    Raises:
+        ValueError: A threshold that is 0 in the dtype of `boxes`.
+
     Example:
         >>> anchors = ops.array([[0.25, 0.25, 0.5, 0.5], [0.75, 0.75, 0.5, 0.5]])
         >>> objects = match(ops.array([[[0.5, 0.5, 1.0, 1.0]]]), ops.array([[True]]), anchors)
@@ -52,6 +57,8 @@ def match(
     """
     convention = convention.but(**changes)
     rules = convention.matching
+    if np.dtype(standardize_dtype(boxes.dtype)).type(rules.threshold) == 0:
+        raise ValueError(f"threshold: expected a number in (0, 1]. Received: {rules.threshold}")
     batch, objects = ops.shape(boxes)[0], boxes.shape[1]
     count = anchors.shape[0]
     nothing = ops.full((batch, count), UNMATCHED, dtype="int32")

@@ -82,7 +82,7 @@ def assign_targets(
         crowd = None
     else:
         crowds = ops.cast(crowds, "bool")
-        if tuple(crowds.shape) != tuple(labels.shape):
+        if not _may_equal(tuple(crowds.shape), tuple(labels.shape)):
             raise ValueError(
                 f"crowds: expected shape {tuple(labels.shape)}, one a box. "
                 f"Received: {tuple(crowds.shape)}"
@@ -131,3 +131,10 @@ def _crowded(boxes: Tensor, crowd: Tensor, anchors: Tensor, convention: Conventi
 
 def _no_deltas(objects: Tensor, dtype: str) -> Tensor:
     return ops.zeros((ops.shape(objects)[0], objects.shape[1], 4), dtype=dtype)
+
+
+def _may_equal(first: tuple[int | None, ...], second: tuple[int | None, ...]) -> bool:
+    """Whether two shapes agree in all that is known of them; a graph may leave the batch open."""
+    return len(first) == len(second) and all(
+        None in pair or pair[0] == pair[1] for pair in zip(first, second, strict=True)
+    )

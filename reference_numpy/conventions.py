@@ -52,6 +52,11 @@ class Overlap:
     iou_epsilon: float = 0.0
     iou_offset: float = 0.0
 
+    def __post_init__(self) -> None:
+        """Refuse what no overlap can be."""
+        _within("iou_epsilon", self.iou_epsilon, 0, 1)
+        _within("iou_offset", self.iou_offset, 0, 1)
+
 
 @dataclass(frozen=True)
 class Matching:
@@ -136,6 +141,8 @@ class Coding:
         one_of("background", self.background, "first", "last")
         for name in ("size_epsilon", "ratio_epsilon"):
             _within(name, getattr(self, name), 0, 1)
+        if self.largest_exponent is not None:
+            _within("largest_exponent", self.largest_exponent, float("-inf"), float("inf"))
         epsilon = self.size_epsilon or self.ratio_epsilon
         if self.form == "difference" and (epsilon or self.largest_exponent is not None):
             raise ValueError(
@@ -169,8 +176,8 @@ class Loss:
         normaliser: Both losses are divided by max(1, N), N the positives of the batch
             ("positives"); the same per picture, then averaged ("picture"); by positives per
             picture of the batch ("mean"); or by all anchors ("anchors").
-        box_over: The box loss counts "positives"; or "all" anchors, those without an object
-            against a target of 0.
+        box_over: The box loss counts "positives"; or "all" anchors, mined or not, those without
+            an object against a target of 0, but for those labelled -1.
         box_weight: Weight of the box loss beside the class loss (alpha in equation 1).
     """
 
@@ -239,7 +246,7 @@ class Detection:
         eta: The threshold is multiplied by this after each box kept, while above one half.
         soft_sigma: What overlaps a kept box, but less than suppression asks, has its score
             multiplied by exp(-IoU² / 2 sigma); None leaves it alone.
-        max_per_class: Detections kept of each class; None is no limit.
+        max_per_class: Detections kept of each class (or of all anchors); None is no limit.
         max_detections: Detections kept of all classes.
         clip: Boxes are cut to the picture "before" suppression, "after" it, or not ("none").
         drop_empty: Detections without area are dropped.

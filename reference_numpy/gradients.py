@@ -91,6 +91,7 @@ def class_losses_gradient(
     """
     convention = convention.but(**changes)
     rules, columns = convention.loss, background_first(logits, convention)
+    check_labels(labels, columns.shape[-1], least=NOTHING)
     known = np.maximum(labels, 0)
     truth = one_hot(known, columns.shape[-1], columns.dtype)
     if rules.class_loss == "softmax":
@@ -125,7 +126,7 @@ def multibox_gradient(
     in_class_loss = (loss.counted | loss.negatives)[..., None]
     divisors = normalisers(target_labels, convention).astype(deltas.dtype)[:, None, None]
     everywhere = convention.loss.box_over == "all"
-    in_box_loss = (loss.counted | everywhere)[..., None]
+    in_box_loss = (target_labels != NOTHING if everywhere else loss.counted)[..., None]
     by_deltas = smooth_l1_gradient(deltas, target_deltas)
     by_deltas = by_deltas * deltas.dtype.type(convention.loss.box_weight)
     by_logits = class_losses_gradient(logits, target_labels, convention)

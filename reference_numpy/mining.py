@@ -113,6 +113,10 @@ def choose_anchors(
     """
     convention = convention.but(**changes)
     rules, counting = convention.loss, np.array(labels)
+    if losses.shape != labels.shape or losses.ndim != 2:
+        raise ValueError(
+            f"losses, labels: expected one shape (B, A). Received: {losses.shape}, {labels.shape}"
+        )
     if rules.mining_nms is not None:
         if boxes is None or boxes.shape != (*labels.shape, 4):
             raise ValueError(

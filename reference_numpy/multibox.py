@@ -90,7 +90,7 @@ def normalisers(
     one = {
         "positives": max(1, positives.sum()),
         "mean": max(1, positives.sum()) / max(1, batch),
-        "anchors": labels.size,
+        "anchors": max(1, labels.size),
     }[rule]
     return np.full(batch, one, np.float64)
 
@@ -101,7 +101,7 @@ class MultiBox(NamedTuple):
     Attributes:
         total: What training minimises.
         class_loss: Of the counted positives and negatives.
-        box_loss: Of the counted positives.
+        box_loss: Of the counted positives, or of all anchors.
         positives: How many anchors of the batch have an object.
         counted: (B, A) positives that count: all, unless they are suppressed before mining.
         negatives: (B, A) mined negatives.
@@ -173,7 +173,7 @@ def multibox(
     divisors = normalisers(target_labels, convention).astype(deltas.dtype)
     class_sums = np.where(counted | negatives, losses, 0).sum(axis=1)
     box_losses = smooth_l1(deltas, target_deltas).sum(axis=-1)
-    in_box_loss = counted if rules.box_over == "positives" else np.ones_like(counted)
+    in_box_loss = counted if rules.box_over == "positives" else target_labels != NOTHING
     box_sums = np.where(in_box_loss, box_losses, 0).sum(axis=1)
     class_loss, box_loss = (class_sums / divisors).sum(), (box_sums / divisors).sum()
     total = class_loss + deltas.dtype.type(rules.box_weight) * box_loss

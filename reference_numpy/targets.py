@@ -89,7 +89,8 @@ def assign_targets(
     check_anchors(anchors)
     padding = _check_labels(np.asarray(labels), len(boxes)) == PADDING
     if convention.coding.degenerate == "drop":
-        padding = padding | ~(boxes[:, 2:] > boxes[:, :2]).all(axis=1)
+        flat_or_less = (boxes[:, 2:] <= boxes[:, :2]).any(axis=1)
+        padding = padding | (np.isfinite(boxes).all(axis=1) & flat_or_less)
     # Padding may hold anything: a stand-in keeps the indices in the message the caller's own.
     whole = np.array([0, 0, 1, 1], boxes.dtype)
     flat = convention.coding.degenerate == "encode"

@@ -73,10 +73,8 @@ def default_boxes(layout):
 
 
 def coder(convention):
-    rules = convention.coding
-    weights = tuple(1 / variance for variance in rules.variances)
-    largest = np.inf if rules.largest_exponent is None else rules.largest_exponent
-    return BoxCoder(weights, bbox_xform_clip=largest)
+    """Its largest exponent is left as SSD has it."""
+    return BoxCoder(tuple(1 / variance for variance in convention.coding.variances))
 
 
 def corners(boxes):
@@ -232,9 +230,17 @@ def mining_workloads(generator, dtype, count):
 
 
 def detect_workloads(generator, dtype, count):
-    """Pictures that rounding does not decide: no equal scores, no overlap at the threshold."""
+    """A worked picture, then such as rounding does not decide: no overlap at the threshold.
+
+    Scores of a class are never equal, as it takes any of them.
+    """
     rules = PRESET.but(**OPERATIONS["detect"].settings)
     anchors = make_anchors(EXACT, dtype)
+    # Two classes that are as sure, the lower one at the higher anchor; and four at the threshold,
+    # a fifth each, which does not pass.
+    logits = np.full((1, len(anchors), 11), -200, dtype)
+    logits[..., 0] = logits[0, 0, 2] = logits[0, 60, 1] = logits[0, 30, 1:5] = 0
+    yield np.zeros((1, len(anchors), 4), dtype), logits, anchors
     found = []
     while len(found) < count:
         deltas = generator.normal(0, 2, (len(anchors), 4)).astype(dtype)
@@ -394,7 +400,7 @@ IMPLEMENTATION = Implementation(
         "make_anchors": Offer(anchors_of, dtypes=("float32",)),
         "match": in_pictures("match", match),
         "encode": Offer(encode, workloads=coding_workloads("encode")),
-        "decode": Offer(decode, workloads=coding_workloads("decode")),
+        "decode": Offer(decode, fixed=("largest_exponent",), workloads=coding_workloads("decode")),
         "assign_targets": Offer(
             in_pictures("assign_targets", assign_targets), workloads=target_workloads
         ),
@@ -407,7 +413,11 @@ IMPLEMENTATION = Implementation(
             multibox_gradient, fixed=("box_weight",), workloads=gradient_workloads
         ),
         "nms": in_pictures("nms", nms),
-        "detect": Offer(in_pictures("detect", detect), workloads=detect_workloads),
+        "detect": Offer(
+            in_pictures("detect", detect),
+            fixed=("largest_exponent",),
+            workloads=detect_workloads,
+        ),
     },
     convention=PRESET,
     deviations=DEVIATIONS,

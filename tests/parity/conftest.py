@@ -108,7 +108,9 @@ class Collector:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Collect for the report, if one is asked for."""
+    """Load what is asked for, so that a mistake is one sentence; collect for the report."""
+    if config.getoption("implementation") != "keras":
+        implementation_of(config)
     path = config.getoption("conformance_report")
     if path is not None:
         if path.suffix == ".md":

@@ -37,7 +37,10 @@ def test_matching(case: MatchingCase, dtype):
 @pytest.mark.parametrize("case", MINING, ids=lambda case: case.name)
 def test_mining(case: MiningCase, dtype):
     got = mine_hard_negatives(
-        np.array(case.losses, dtype), np.array(case.labels), case.negative_ratio, case.min_negatives
+        np.array(case.losses, dtype),
+        np.array(case.labels),
+        negative_ratio=case.negative_ratio,
+        min_negatives=case.min_negatives,
     )
     assert tuple(np.flatnonzero(got).tolist()) == case.answer
 

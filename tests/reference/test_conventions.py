@@ -1,79 +1,142 @@
-"""The choices: their values, what a layout refuses, and every default is one of them."""
+"""The choices: their values, what each part refuses, and that every function takes them."""
 
 from __future__ import annotations
 
 import dataclasses
 import inspect
 import re
+from collections import Counter
 
 import pytest
 
-from reference_numpy import coding, detection, gradients, matching, multibox, nms, targets
+from reference_numpy import (
+    boxes,
+    coding,
+    conventions,
+    detection,
+    gradients,
+    layouts,
+    matching,
+    mining,
+    multibox,
+    nms,
+    targets,
+)
 from reference_numpy.conventions import (
     CANONICAL,
-    DIGITS224,
     LAYOUTS,
     SSD300,
     SSD_MOBILENET300,
-    SSDLITE320,
-    AnchorLayout,
     Coding,
     Convention,
     Detection,
     Loss,
     Matching,
+    Overlap,
 )
+
+NAN, INF = float("nan"), float("inf")
+PARTS = {
+    "overlap": Overlap,
+    "matching": Matching,
+    "coding": Coding,
+    "loss": Loss,
+    "detection": Detection,
+}
 
 
 def test_the_canonical_convention_is_the_papers_where_the_paper_speaks():
     # arXiv:1512.02325: jaccard overlap .5, "at most 3:1", alpha 1 (section 2.2); confidence .01,
-    # NMS .45, top 200 (section 3.7). Variances and 400 candidates are Caffe's.
-    assert Convention("canonical", Matching(), Coding(), Loss(), Detection()) == CANONICAL
-    assert dataclasses.asdict(CANONICAL) == {
+    # NMS .45, top 200 (section 3.7). Variances and 400 candidates are Caffe's, and so is it that
+    # no object is forced where it overlaps nothing.
+    assert (
+        Convention("canonical", SSD300, Overlap(), Matching(), Coding(), Loss(), Detection())
+        == CANONICAL
+    )
+    found = dataclasses.asdict(CANONICAL)
+    assert found.pop("layout") == dataclasses.asdict(SSD300)
+    assert found == {
         "name": "canonical",
-        "matching": {"threshold": 0.5},
-        "coding": {"variances": (0.1, 0.1, 0.2, 0.2)},
-        "loss": {"negative_ratio": 3.0, "min_negatives": 0, "box_weight": 1.0},
+        "overlap": {"iou_epsilon": 0, "iou_offset": 0},
+        "matching": {
+            "threshold": 0.5,
+            "positive_at": ">=",
+            "force": "bipartite",
+            "force_above": 0,
+            "ignore_from": None,
+            "crowd_by": "share",
+            "crowd_overlap": 0.5,
+        },
+        "coding": {
+            "variances": (0.1, 0.1, 0.2, 0.2),
+            "form": "log",
+            "code_order": "xywh",
+            "size_epsilon": 0,
+            "ratio_epsilon": 0,
+            "largest_exponent": None,
+            "degenerate": "error",
+            "background": "first",
+        },
+        "loss": {
+            "class_loss": "softmax",
+            "focal_alpha": 0.25,
+            "focal_gamma": 2,
+            "mining": "picture",
+            "negative_ratio": 3,
+            "rounding": "down",
+            "min_negatives": 0,
+            "max_negatives": None,
+            "mining_nms": None,
+            "normaliser": "positives",
+            "box_over": "positives",
+            "box_weight": 1,
+        },
         "detection": {
             "score_threshold": 0.01,
-            "iou_threshold": 0.45,
+            "score_at": ">",
+            "suppress_in": "class",
             "candidates_per_class": 400,
+            "iou_threshold": 0.45,
+            "suppress_at": ">",
+            "ties": "lowest anchor",
+            "eta": 1,
+            "soft_sigma": None,
+            "max_per_class": None,
             "max_detections": 200,
+            "clip": "before",
+            "drop_empty": False,
         },
     }
 
 
 @pytest.mark.parametrize(
-    ("function", "group", "parameters"),
+    "function",
     [
-        (matching.match, "matching", ["threshold"]),
-        (targets.assign_targets, "matching", ["threshold"]),
-        (targets.assign_targets, "coding", ["variances"]),
-        (coding.encode, "coding", ["variances"]),
-        (coding.decode, "coding", ["variances"]),
-        (multibox.mine_hard_negatives, "loss", ["negative_ratio", "min_negatives"]),
-        (multibox.multibox, "loss", ["negative_ratio", "min_negatives", "box_weight"]),
-        (gradients.multibox_gradient, "loss", ["negative_ratio", "min_negatives", "box_weight"]),
-        (nms.nms, "detection", ["iou_threshold"]),
-        (
-            detection.select,
-            "detection",
-            ["score_threshold", "iou_threshold", "candidates_per_class", "max_detections"],
-        ),
-        (
-            detection.detect,
-            "detection",
-            ["score_threshold", "iou_threshold", "candidates_per_class", "max_detections"],
-        ),
-        (detection.detect, "coding", ["variances"]),
+        boxes.pairwise_iou,
+        matching.match,
+        targets.assign_targets,
+        coding.encode,
+        coding.decode,
+        coding.background_first,
+        mining.mine_hard_negatives,
+        mining.choose_anchors,
+        multibox.class_losses,
+        multibox.normalisers,
+        multibox.multibox,
+        gradients.class_losses_gradient,
+        gradients.multibox_gradient,
+        nms.nms,
+        nms.soft_nms,
+        detection.select,
+        detection.detect,
     ],
+    ids=lambda function: function.__name__,
 )
-def test_the_defaults_of_every_function_are_canonical(function, group, parameters):
-    canonical = dataclasses.asdict(CANONICAL)[group]
-    defaults = inspect.signature(function).parameters
-    assert {name: defaults[name].default for name in parameters} == {
-        name: canonical[name] for name in parameters
-    }
+def test_every_function_is_canonical_unless_told_otherwise(function):
+    parameters = inspect.signature(function).parameters
+    assert parameters["convention"].default is CANONICAL
+    assert parameters["convention"].kind is inspect.Parameter.POSITIONAL_OR_KEYWORD
+    assert parameters["changes"].kind is inspect.Parameter.VAR_KEYWORD
 
 
 @pytest.mark.parametrize("choices", [CANONICAL, *LAYOUTS.values(), CANONICAL.matching])
@@ -84,91 +147,231 @@ def test_choices_cannot_be_changed(choices):
     assert hash(choices) == hash(dataclasses.replace(choices)), "not usable as a key"
 
 
-# --- layouts -------------------------------------------------------------------------------------
+def test_what_layouts_has_is_found_in_conventions():
+    # Readers and mirrors import from `conventions`; `one_of` is how both check words.
+    shared = set(layouts.__all__) - {"one_of"}
+    assert shared <= set(conventions.__all__)
+    assert all(getattr(conventions, name) is getattr(layouts, name) for name in shared)
 
 
-def test_layouts_are_found_by_their_names():
-    assert LAYOUTS == {
-        "digits224": DIGITS224,
-        "ssd300": SSD300,
-        "ssdlite320": SSDLITE320,
-        "ssd_mobilenet300": SSD_MOBILENET300,
-    }
-    assert [layout.name for layout in LAYOUTS.values()] == list(LAYOUTS)
+# --- other answers -------------------------------------------------------------------------------
+
+
+def test_but_gives_other_answers_to_questions_of_any_part():
+    found = CANONICAL.but(
+        name="mine",
+        layout=SSD_MOBILENET300,
+        iou_epsilon=1e-5,
+        force="last",
+        threshold=0.4,
+        clip="none",
+    )
+    assert found == Convention(
+        "mine",
+        SSD_MOBILENET300,
+        Overlap(iou_epsilon=1e-5),
+        Matching(force="last", threshold=0.4),
+        detection=Detection(clip="none"),
+    )
+    assert CANONICAL == Convention("canonical"), "the original is left alone"
+    assert found.but(threshold=0.5, force="bipartite").matching == Matching()
+
+
+def test_but_without_changes_is_the_same():
+    assert CANONICAL.but() is CANONICAL
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_each_field_of_each_part_has_a_name_of_its_own(part):
+    # `but` finds a field by its name alone.
+    names = Counter(field.name for each in PARTS.values() for field in dataclasses.fields(each))
+    names.update(["name", "layout"])
+    for field in dataclasses.fields(PARTS[part]):
+        assert names[field.name] == 1
+        same = getattr(getattr(CANONICAL, part), field.name)
+        assert CANONICAL.but(**{field.name: same}) == CANONICAL
 
 
 @pytest.mark.parametrize(
-    ("layout", "pixels", "maps"),
-    [
-        (DIGITS224, 224, [28, 14, 7, 4, 2, 1]),
-        (SSD300, 300, [38, 19, 10, 5, 3, 1]),  # the paper's figure 2
-        (SSDLITE320, 320, [20, 10, 5, 3, 2, 1]),
-        (SSD_MOBILENET300, 300, [19, 10, 5, 3, 2, 1]),
-    ],
+    "changes", [{"treshold": 0.5}, {"threshold": 0.5, "scales": (1.0,)}, {"matching": Matching()}]
 )
-def test_layouts_have_the_maps_of_their_networks(layout, pixels, maps):
-    assert layout.image_size == (pixels, pixels)
-    assert layout.feature_maps == tuple((side, side) for side in maps)
-    assert all(map(float.__lt__, layout.scales, layout.scales[1:])), "scales grow"
+def test_but_refuses_a_name_that_no_field_has(changes):
+    unknown = next(name for name in changes if name != "threshold")
+    with pytest.raises(TypeError, match=rf"^'{unknown}' is no field of a convention$"):
+        CANONICAL.but(**changes)
 
 
-GOOD = {
-    "name": "two",
-    "image_size": (8, 16),
-    "feature_maps": ((2, 4), (1, 2)),
-    "scales": (0.2, 0.5, 0.9),
-    "aspect_ratios": ((2.0, 0.5), ()),
-    "lowest_shapes": ((0.1, 1.0),),
+def test_a_function_refuses_a_name_that_no_field_has():
+    with pytest.raises(TypeError, match=r"^'iou' is no field of a convention$"):
+        coding.background_first(None, iou=0.5)
+
+
+# --- what is refused -----------------------------------------------------------------------------
+
+CHOICES = {
+    "positive_at": [">=", ">"],
+    "force": ["bipartite", "last", "first", "none"],
+    "crowd_by": ["share", "iou", "none"],
+    "form": ["log", "difference"],
+    "code_order": ["xywh", "yxhw"],
+    "background": ["first", "last"],
+    "degenerate": ["error", "drop", "encode"],
+    "class_loss": ["softmax", "sigmoid", "focal"],
+    "mining": ["picture", "batch", "none"],
+    "rounding": ["down", "up"],
+    "box_over": ["positives", "all"],
+    "normaliser": ["positives", "picture", "mean", "anchors"],
+    "score_at": [">", ">="],
+    "suppress_in": ["class", "anchor"],
+    "suppress_at": [">", ">="],
+    "ties": ["lowest anchor", "lowest label", "highest anchor"],
+    "clip": ["before", "after", "none"],
 }
 
 
+def test_every_word_is_in_the_table():
+    words = {
+        field.name
+        for part in PARTS.values()
+        for field in dataclasses.fields(part)
+        if isinstance(field.default, str)
+    }
+    assert words == set(CHOICES)
+
+
+@pytest.mark.parametrize("field", CHOICES)
+def test_a_word_is_one_of_its_choices(field):
+    needs = {"size_epsilon": 1e-8} if field == "degenerate" else {}
+    for word in CHOICES[field]:
+        assert CANONICAL.but(**{field: word}, **needs).but(**needs)
+    with pytest.raises(
+        ValueError, match=f"^{field}: expected one of .* Received: 'other'$"
+    ) as info:
+        CANONICAL.but(**{field: "other"})
+    listed = re.findall("'([^']*)'", str(info.value))
+    assert sorted(listed) == sorted([*CHOICES[field], "other"])
+
+
+RANGES = {
+    "iou_epsilon": ("[0, 1]", [0, 1], [-1e-9, 1.1, NAN]),
+    "iou_offset": ("[0, 1]", [0, 1], [-1, 1.1, NAN]),
+    "threshold": ("(0, 1]", [1e-9, 1], [0, -0.5, 1.1, NAN]),
+    "force_above": ("[-1, 1]", [0, 1], [-1.1, 1.1, NAN]),
+    "crowd_overlap": ("(0, 1]", [1e-9, 1], [0, 1.1, NAN]),
+    "size_epsilon": ("[0, 1]", [0, 1], [-1e-9, 1.1, NAN]),
+    "ratio_epsilon": ("[0, 1]", [0, 1], [-1e-9, 1.1, NAN]),
+    "largest_exponent": ("[-inf, inf]", [None, -1, 0, 4.1, INF], [NAN]),
+    "focal_alpha": ("[0, 1]", [0, 1], [-0.1, 1.1, NAN]),
+    "mining_nms": ("[0, 1]", [None, 0, 1], [-0.1, 1.1, NAN]),
+    "iou_threshold": ("[0, 1]", [0, 1], [-0.1, 1.1, NAN]),
+    "eta": ("(0, 1]", [1e-9, 1], [0, -1, 1.1, NAN]),
+    "soft_sigma": ("(0, inf]", [None, 1e-9, 5, INF], [0, -1, NAN]),
+}
+
+
+@pytest.mark.parametrize("field", RANGES)
+def test_a_number_is_in_its_range(field):
+    interval, fine, wrong = RANGES[field]
+    for value in fine:
+        CANONICAL.but(**{field: value})
+    for value in wrong:
+        message = f"{field}: expected a number in {interval}. Received: {value}"
+        with pytest.raises(ValueError, match="^" + re.escape(message) + "$"):
+            CANONICAL.but(**{field: value})
+
+
+IGNORE = "ignore_from: expected a number from 0 to below the threshold, {}, or None. Received: {}"
+DIFFERENCE = (
+    "form: expected 'log' where there is an epsilon or a largest exponent, since a difference has "
+    "neither ratio nor exponent. Received: 'difference'"
+)
+NEGATIVES = (
+    "negative_ratio, min_negatives, max_negatives: expected 0 or more, the minimum within the "
+    "maximum. Received: {}, {}, {}"
+)
+NO_MINING = (
+    "mining: expected 'picture' or 'batch' where negatives are limited. Received: 'none' with {}"
+)
+MINING_NMS = (
+    "mining: expected 'picture' with a mining_nms, which suppresses within one. Received: {!r}"
+)
+
+
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("changes", "message"),
     [
+        ({"ignore_from": 0.5}, IGNORE.format(0.5, 0.5)),
+        ({"ignore_from": 0.4, "threshold": 0.3}, IGNORE.format(0.3, 0.4)),
+        ({"ignore_from": -0.1}, IGNORE.format(0.5, -0.1)),
+        ({"ignore_from": NAN}, IGNORE.format(0.5, "nan")),
         (
-            {"feature_maps": ()},
-            "feature_maps: expected at least one (rows, columns) pair. Received: ()",
+            {"force_above": -1.0},
+            "force_above: expected 0 or more with force 'bipartite', which pairs only what "
+            "overlaps. Received: -1.0",
         ),
+        *[
+            ({"variances": wrong}, f"variances: expected four positive numbers. Received: {wrong}")
+            for wrong in [(0.1, 0.1, 0.2), (0.1, 0.1, 0.2, 0), (0.1, NAN, 1, 1), (1, 1, INF, 1)]
+        ],
+        ({"form": "difference", "size_epsilon": 1e-8}, DIFFERENCE),
+        ({"form": "difference", "ratio_epsilon": 1e-8}, DIFFERENCE),
+        ({"form": "difference", "largest_exponent": 4.0}, DIFFERENCE),
         (
-            {"scales": (0.2, 0.5)},
-            "scales: expected 3 numbers, one a feature map and one more. Received: (0.2, 0.5)",
+            {"degenerate": "encode"},
+            "degenerate: expected 'error' or 'drop' without an epsilon, since the logarithm of 0 "
+            "is infinite. Received: 'encode'",
         ),
+        ({"negative_ratio": -1.0}, NEGATIVES.format(-1.0, 0, None)),
+        ({"negative_ratio": NAN}, NEGATIVES.format("nan", 0, None)),
+        ({"negative_ratio": INF}, NEGATIVES.format("inf", 0, None)),
+        ({"min_negatives": -1}, NEGATIVES.format(3.0, -1, None)),
+        ({"max_negatives": -1}, NEGATIVES.format(3.0, 0, -1)),
+        ({"min_negatives": 3, "max_negatives": 2}, NEGATIVES.format(3.0, 3, 2)),
+        *[
+            ({"focal_gamma": wrong}, f"focal_gamma: expected 0 or 1 and more. Received: {wrong}")
+            for wrong in [-1.0, 0.5, INF, NAN]
+        ],
+        *[
+            ({"box_weight": wrong}, f"box_weight: expected 0 or more. Received: {wrong}")
+            for wrong in [-1.0, INF, NAN]
+        ],
+        ({"mining_nms": 0.9, "mining": "batch"}, MINING_NMS.format("batch")),
+        ({"mining_nms": 0.9, "mining": "none"}, MINING_NMS.format("none")),
+        ({"mining": "none", "min_negatives": 1}, NO_MINING.format((1, None))),
+        ({"mining": "none", "max_negatives": 9}, NO_MINING.format((0, 9))),
+        ({"score_threshold": NAN}, "score_threshold: expected a number. Received: nan"),
+        *[
+            ({name: -1}, f"{name}: expected 0 or more. Received: -1")
+            for name in ("candidates_per_class", "max_per_class", "max_detections")
+        ],
         (
-            {"scales": (0.2, 0.5, 0.7, 0.9)},
-            "scales: expected 3 numbers, one a feature map and one more. "
-            "Received: (0.2, 0.5, 0.7, 0.9)",
-        ),
-        (
-            {"aspect_ratios": ((2.0,),)},
-            "aspect_ratios: expected 2 tuples, one a feature map. Received: ((2.0,),)",
-        ),
-        (
-            {"image_size": (0, 16)},
-            "image_size: expected positive numbers. Received: (0, 16)",
-        ),
-        (
-            {"feature_maps": ((2, 4), (1, 0))},
-            "feature_maps: expected positive numbers. Received: [2, 4, 1, 0]",
-        ),
-        (
-            {"scales": (0.2, -0.5, 0.9)},
-            "scales: expected positive numbers. Received: (0.2, -0.5, 0.9)",
-        ),
-        (
-            {"scales": (0.2, float("nan"), 0.9)},
-            "scales: expected positive numbers. Received: (0.2, nan, 0.9)",
-        ),
-        (
-            {"aspect_ratios": ((2.0, 0.0), ())},
-            "aspect_ratios: expected positive numbers. Received: [2.0, 0.0]",
-        ),
-        (
-            {"lowest_shapes": ((0.1, -1.0),)},
-            "lowest_shapes: expected positive numbers. Received: [0.1, -1.0]",
+            {"eta": 0.9, "soft_sigma": 0.5},
+            "eta: expected 1 with a soft_sigma, which leaves no threshold to lower. Received: 0.9",
         ),
     ],
 )
-def test_a_layout_refuses_parts_that_do_not_fit(change, message):
-    AnchorLayout(**GOOD)
+def test_what_cannot_be_is_refused(changes, message):
     with pytest.raises(ValueError, match="^" + re.escape(message) + "$"):
-        AnchorLayout(**{**GOOD, **change})
+        CANONICAL.but(**changes)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"ignore_from": 0.0},
+        {"ignore_from": 0.4999},
+        *[{"force": force, "force_above": -1} for force in ("last", "first", "none")],
+        {"form": "difference", "degenerate": "encode"},
+        {"degenerate": "encode", "ratio_epsilon": 1e-8},
+        {"focal_gamma": 0},
+        {"focal_gamma": 1},
+        {"min_negatives": 2, "max_negatives": 2},
+        {"max_negatives": 0},
+        {"mining": "none", "negative_ratio": 0},
+        {"candidates_per_class": None, "max_per_class": 0, "max_detections": 0},
+        {"score_threshold": -INF},
+    ],
+    ids=str,
+)
+def test_what_is_close_to_that_is_not_refused(changes):
+    assert CANONICAL.but(**changes) != CANONICAL

@@ -89,7 +89,7 @@ def test_top_k_refuses():
 
 # Strips of height 1, half a width apart: neighbours have IoU 1/3, every second one only touches.
 a, b, c, d = ([x / 4, 0, x / 4 + 0.5, 1] for x in range(4))
-OPEN = {"score_threshold": 0.0, "iou_threshold": 1.0}
+OPEN = {"score_threshold": 0.0, "iou_threshold": 1.0, "clip": "none"}
 
 # Boxes, scores (a row an anchor, a column a class), options; then (anchor, label) in order.
 SELECTED = {
@@ -146,7 +146,7 @@ SELECTED = {
     "candidates are counted for each class": (
         [a, c, d],
         [[0.9, 0.1], [0.8, 0.2], [0.7, 0.3]],
-        {"candidates_per_class": 2},
+        {"candidates_per_class": 2, "clip": "none"},
         [(0, 1), (1, 1), (2, 2), (1, 2)],
     ),
     "candidates are taken before suppression": (
@@ -183,7 +183,12 @@ SELECTED = {
     "no detections asked for": ([a], [[0.9]], {"max_detections": 0}, []),
     "no candidates asked for": ([a], [[0.9]], {"candidates_per_class": 0}, []),
     "boxes without area": ([[0, 0, 0, 1]] * 2, [[0.9], [0.8]], {}, [(0, 1), (1, 1)]),
-    "beyond the picture": ([[-2, 0, -1, 1], [-2, 0, -1, 1]], [[0.8], [0.9]], {}, [(1, 1)]),
+    "beyond the picture": (
+        [[-2, 0, -1, 1], [-2, 0, -1, 1]],
+        [[0.8], [0.9]],
+        {"clip": "none"},
+        [(1, 1)],
+    ),
     "nothing scores": ([a, b], [[0.0, 0.0], [0.0, 0.0]], {}, []),
     "no anchors": (np.zeros((0, 4)), np.zeros((0, 3)), {}, []),
     "no classes": ([a, b], np.zeros((2, 0)), {}, []),
@@ -252,6 +257,7 @@ def test_selection_equals_the_brute_force(data, dtype, score_threshold, iou_thre
         iou_threshold=iou_threshold,
         candidates_per_class=candidates,
         max_detections=most,
+        clip="none",
     )
     assert list(zip(found.anchors.tolist(), found.labels.tolist(), strict=True)) == brute_force(
         boxes, scores, score_threshold, iou_threshold, candidates, most

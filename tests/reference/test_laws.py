@@ -30,6 +30,7 @@ MIRRORED = [
     "detection",
     "losses",
     "matching",
+    "mining",
     "multibox",
     "nms",
     "targets",
@@ -37,9 +38,12 @@ MIRRORED = [
 # ... and those that have none, with the reason.
 NOT_MIRRORED = {
     "cases": "examples, the same for both sides",
+    "conflicts": "answers of the presets, the same for both sides",
     "conventions": "choices, the same for both sides",
     "evaluation": "judges detections of either side on the host",
     "gradients": "Keras differentiates; parity compares its gradients with these",
+    "layouts": "data, the same for both sides",
+    "presets": "choices with names, the same for both sides",
     "workloads": "what both sides are timed on",
 }
 # Public names of mirrored modules that have no mirror, with the reason; * stands for anything.
@@ -48,6 +52,14 @@ WITHOUT_MIRROR = {
     "boxes.check_anchors": "a model's anchors are made by make_anchors, never given",
     "losses.check_labels": "a graph cannot raise; the loss is given targets of our own making",
     "targets.PADDING": "one number, which both sides' documents name",
+}
+
+# Modules that may be longer than two screens, with the reason; none of them computes an anchor,
+# a loss or a box.
+LONGER = {
+    "conflicts": "a table of inputs and answers, which is looked up, not read",
+    "conventions": "choices, each with its sentence and its refusals",
+    "presets": "choices of each system, which is looked up, not read",
 }
 
 # What no part of the reference may need. None in sys.modules makes an import fail.
@@ -234,10 +246,10 @@ def test_every_public_name_of_the_reference_has_its_test(module):
 
 @pytest.mark.parametrize("module", MIRRORED)
 def test_every_mirrored_name_is_held_to_the_reference(module):
-    # `ssd parity` judges from the table in comparisons.py; the tests run it and add to it.
-    compared = set().union(
-        *(words(path) for path in [*(TESTS / "parity").glob("*.py"), MIRROR / "comparisons.py"])
-    )
+    # `ssd parity` asks adapter.py by the table in comparisons.py, judged by judges.py; the tests
+    # run it and add to it.
+    table = [MIRROR / f"{name}.py" for name in ("comparisons", "judges")]
+    compared = set().union(*(words(path) for path in [*(TESTS / "parity").glob("*.py"), *table]))
     public = {
         name for name in public_names(REFERENCE / f"{module}.py") if not exception(module, name)
     }
@@ -247,10 +259,11 @@ def test_every_mirrored_name_is_held_to_the_reference(module):
 # --- style that three readers rely on ------------------------------------------------------------
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_a_reference_module_fits_two_screens(module):
-    lines = (REFERENCE / f"{module}.py").read_text(encoding="utf-8").count("\n")
-    assert lines <= 200
+def test_a_reference_module_fits_two_screens_or_says_why_not():
+    lines = {
+        name: len((REFERENCE / f"{name}.py").read_text("utf-8").splitlines()) for name in MODULES
+    }
+    assert {name for name, count in lines.items() if count > 200} == set(LONGER)
 
 
 def test_ci_begins_with_the_second_command_of_the_readme():

@@ -504,6 +504,18 @@ def test_the_bug_of_ssd_keras_is_left_out(matrix, spoilt):
     assert match(np.array(MATRICES[matrix]), PRESETS["ssd_keras"]).tolist() == GREEDY[matrix]
 
 
+@EVERY
+def test_anchors_over_a_crowd(name):
+    # The object is anchor 0. Of anchors 1, 2 and 3 a crowd covers all, one half, and .45. No system
+    # knows crowds: these leave them out while reading (as here), or take them for objects.
+    anchors = np.array([[0.25, 0.25, 0.5, 0.5], [0.75, 0.25, 0.5, 0.5], [0.75, 0.75, 0.5, 0.5]])
+    anchors = np.append(anchors, [[0.75, 0.775, 0.5, 0.5]], axis=0)
+    boxes = np.array([[0.0, 0.0, 0.5, 0.5], [0.5, 0.0, 1.0, 0.75]])
+    labels, crowds = np.array([3, 4]), np.array([False, True])
+    found = assign_targets(boxes, labels, anchors, PRESETS[name], crowds=crowds).labels.tolist()
+    assert found == ([3, -1, -1, 0] if name == "canonical" else [3, 0, 0, 0])
+
+
 # --- coding --------------------------------------------------------------------------------------
 
 
@@ -1008,18 +1020,48 @@ def test_which_of_equal_scores_enter_suppression(name):
 
 
 @EVERY
-def test_detection_where_every_limit_is_reached(name):
-    # Small boxes, 700 scores of a class from 0 to 1 and no two alike.
+def test_an_overlap_of_exactly_the_threshold(name):
+    # Boxes of one height, 20 and n wide: n / 20 is the threshold.
+    widths = {"torchvision_ssdlite320": 11, "nvidia_ssd300": 10, "mnist_notebook": 20}
+    width = {**widths, "tf_od_ssd_mobilenet_v2": 12, "mediapipe": 8}.get(name, 9)
+    boxes = np.array([[0, 0, 20, 32], [0, 0, width, 32]]) / 32
+    found = select(boxes, np.array([[0.9], [0.8]]), PRESETS[name], max_detections=2)
+    assert found.anchors.tolist() == ([0] if name == "nvidia_ssd300" else [0, 1])
+
+
+@pytest.mark.parametrize(
+    ("classes", "largest"),
+    [
+        (3, 0.1),  # most survive: the limit of all detections
+        (1, 0.1),  # the limit of all, or of a class, with one class
+        (3, 0.4),  # most are suppressed: the limit of what enters suppression
+    ],
+)
+@EVERY
+def test_detection_where_the_limits_are_reached(name, classes, largest):
+    # 700 scores of a class from 0 to 1, no two alike.
     rng = np.random.default_rng(8)
-    boxes, scores = some_boxes(rng, 700, largest=0.1), rng.random((700, 3))
+    boxes, scores = some_boxes(rng, 700, largest), rng.random((700, classes))
     expected = DETECTIONS[name](boxes.tolist(), scores.tolist())
     check_detections(select(boxes, scores, PRESETS[name]), expected)
-    limits = {"mediapipe": 1, "mnist_notebook": 30, "torchvision_ssdlite320": 300}
-    limits["tf_od_ssd_mobilenet_v2"] = 100
-    if name == "paz":  # no limit of all
-        assert 200 < len(expected) < 600
-    else:
-        assert len(expected) == limits.get(name, 200)
+
+
+def test_limits_of_all_detections_are_reached():
+    rng = np.random.default_rng(8)
+    boxes, scores = some_boxes(rng, 700, 0.1), rng.random((700, 3))
+    limits = {name: len(select(boxes, scores, PRESETS[name]).scores) for name in NAMES}
+    assert 200 < limits.pop("paz") < 600  # no limit
+    assert limits == {
+        "canonical": 200,
+        "caffe": 200,
+        "torchvision_ssd300": 200,
+        "torchvision_ssdlite320": 300,
+        "tf_od_ssd_mobilenet_v2": 100,
+        "ssd_keras": 200,
+        "nvidia_ssd300": 200,
+        "mediapipe": 1,
+        "mnist_notebook": 30,  # ten of each class
+    }
 
 
 def test_limits_of_a_class_that_a_limit_of_all_hides():
@@ -1054,6 +1096,20 @@ def test_detections_of_best_classes_with_other_numbers(least, iou, total):
             max_detections=total,
         )
         check_detections(found, expected)
+
+
+CLIPPED = ["canonical", *TORCHVISION]
+
+
+@EVERY
+def test_detections_without_area_and_beyond_the_picture(name):
+    flat, outside = [0.2, 0.2, 0.2, 0.6], [1.25, 0.2, 1.5, 0.6]
+    boxes, scores = np.array([flat, outside]), np.array([[0.9], [0.8]])
+    found = select(boxes, scores, PRESETS[name], max_detections=2).boxes.tolist()
+    if name == "tf_od_ssd_mobilenet_v2":  # clipped, and what has no area is dropped
+        assert found == []
+    else:
+        assert found == [flat, [1.0, 0.2, 1.0, 0.6] if name in CLIPPED else outside]
 
 
 @EVERY
