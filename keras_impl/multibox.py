@@ -82,7 +82,8 @@ def normalisers(
     if rule == "picture":
         return ops.cast(ops.maximum(positives, 1) * batch, dtype)
     if rule == "anchors":
-        return ops.cast(ops.full((batch,), batch * anchors, dtype="int32"), dtype)
+        everything = ops.maximum(batch * anchors, 1)
+        return ops.cast(ops.full((batch,), everything, dtype="int32"), dtype)
     one = ops.cast(ops.maximum(ops.sum(positives), 1), dtype)
     if rule == "mean":
         one = one / ops.cast(ops.maximum(batch, 1), dtype)

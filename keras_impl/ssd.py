@@ -112,8 +112,9 @@ class SSD(keras.Model):
     layout's order, canonically level, row, column, shape, and background in class 0.
 
     Targets of `fit` and `evaluate`: {"boxes": (B, M, 4), corners relative to the picture,
-    "labels": (B, M), 1 to classes, -1 where padded}. The loss is the model's own, so `compile`
-    takes an optimizer and no loss; `class_loss` and `box_loss` are shown beside the total.
+    "labels": (B, M), 1 to classes, -1 where padded}, and, where there are any, "crowds": (B, M),
+    true for a crowd or a difficult object. The loss is the model's own, so `compile` takes an
+    optimizer and no loss; `class_loss` and `box_loss` are shown beside the total.
 
     Args:
         layout: An `AnchorLayout`, or the name of one in `LAYOUTS`.
@@ -254,7 +255,7 @@ class SSD(keras.Model):
 
         Args:
             x: Not looked at.
-            y: {"boxes": (B, M, 4) corners, "labels": (B, M)}.
+            y: {"boxes": (B, M, 4) corners, "labels": (B, M)}, and "crowds": (B, M) or not.
             y_pred: {"deltas": (B, A, 4), "logits": (B, A, classes + 1)}.
             sample_weight: Must be None.
             training: Not looked at: the loss is the same in `evaluate`.
@@ -270,12 +271,14 @@ class SSD(keras.Model):
                 "sample_weight: not supported, the loss is normalised by the positives of the "
                 f"whole batch. Received: {sample_weight!r}"
             )
-        boxes, labels = _checked_targets(y)
+        boxes, labels, crowds = _checked_targets(y)
         # float32 under any policy: at half precision an IoU is off by more than a threshold
         # is worth. The outputs are float32 already, unless another model made them.
         boxes, labels = ops.cast(boxes, "float32"), ops.cast(labels, "int32")
         deltas, logits = (ops.cast(y_pred[key], "float32") for key in ("deltas", "logits"))
-        assigned = targets.assign_targets(boxes, labels, self.anchors, self.convention)
+        assigned = targets.assign_targets(
+            boxes, labels, self.anchors, self.convention, crowds=crowds
+        )
         predicted = None
         if self.convention.loss.mining_nms is not None:
             predicted = coding.decode(ops.stop_gradient(deltas), self.anchors, self.convention)
@@ -430,8 +433,8 @@ def _checked_layout(layout: AnchorLayout | str) -> AnchorLayout:
     return layout
 
 
-def _checked_targets(y: Any) -> tuple[Any, Any]:
-    """Boxes and labels out of `y`."""
+def _checked_targets(y: Any) -> tuple[Any, Any, Any]:
+    """Boxes, labels and crowds, or None, out of `y`."""
     if not isinstance(y, Mapping) or not {"boxes", "labels"} <= set(y):
         received = sorted(y) if isinstance(y, Mapping) else type(y).__name__
         raise ValueError(
@@ -443,7 +446,7 @@ def _checked_targets(y: Any) -> tuple[Any, Any]:
             "y: expected 'boxes' of shape (B, M, 4) and 'labels' of shape (B, M). "
             f"Received: {tuple(boxes.shape)} and {tuple(labels.shape)}"
         )
-    return boxes, labels
+    return boxes, labels, y.get("crowds")
 
 
 def _revived(kind: type, plain: Mapping[str, Any]) -> Any:

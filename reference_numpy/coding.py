@@ -86,7 +86,8 @@ def decode(
         back to the picture's border; it never gives NaN.
 
     Raises:
-        ValueError: Shapes that differ, NaN in `deltas`, tx or ty infinite, a degenerate anchor.
+        ValueError: Shapes that differ, NaN in `deltas`, tx or ty (or any difference) infinite, a
+            degenerate anchor.
 
     Example:
         >>> anchor = np.array([[0.5, 0.5, 0.25, 0.25]])
@@ -97,17 +98,18 @@ def decode(
     if deltas.ndim != 2 or deltas.shape[1] != 4:
         raise ValueError(f"deltas: expected shape (N, 4). Received: {deltas.shape}")
     in_order = deltas if rules.code_order == "xywh" else deltas[:, SWAPPED]
-    finite = np.isfinite(in_order if rules.form == "difference" else in_order[:, :2]).all(axis=1)
+    absolute = rules.form == "difference"
+    finite = np.isfinite(in_order if absolute else in_order[:, :2]).all(axis=1)
     bad = np.isnan(deltas).any(axis=1) | ~finite
     if bad.any():
         index = int(np.argmax(bad))
+        expected = "four finite numbers" if absolute else "four numbers, tx and ty finite"
         raise ValueError(
-            f"deltas[{index}]: expected four numbers, tx and ty finite. "
-            f"Received: {deltas[index].tolist()}"
+            f"deltas[{index}]: expected {expected}. Received: {deltas[index].tolist()}"
         )
     _check_anchors(anchors, deltas.shape[0])
     scaled = in_order * np.array(rules.variances, dtype=deltas.dtype)
-    if rules.form == "difference":
+    if absolute:
         return centers_to_corners(anchors + scaled)
     exponents = scaled[:, 2:]
     if rules.largest_exponent is not None:

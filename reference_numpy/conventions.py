@@ -246,7 +246,7 @@ class Detection:
         eta: The threshold is multiplied by this after each box kept, while above one half.
         soft_sigma: What overlaps a kept box, but less than suppression asks, has its score
             multiplied by exp(-IoU² / 2 sigma); None leaves it alone.
-        max_per_class: Detections kept of each class (or of all anchors); None is no limit.
+        max_per_class: Detections kept of each class; None is no limit.
         max_detections: Detections kept of all classes.
         clip: Boxes are cut to the picture "before" suppression, "after" it, or not ("none").
         drop_empty: Detections without area are dropped.

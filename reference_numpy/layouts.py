@@ -136,6 +136,11 @@ class AnchorLayout:
                 "whole_pixels: expected unit 'pixels', as other scales are all fraction. "
                 f"Received: unit {self.unit!r}"
             )
+        if self.whole_pixels and min(self.scales) < 1:
+            raise ValueError(
+                "scales: expected 1 pixel or more with whole_pixels, which would make it 0. "
+                f"Received: {self.scales}"
+            )
 
 
 _SQUARES: tuple[float, ...] = ()

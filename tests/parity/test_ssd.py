@@ -256,6 +256,41 @@ def test_loss_is_the_references() -> None:
     np.testing.assert_allclose(float(model.box_loss.result()), expected.box_loss, rtol=1e-5)
 
 
+def test_anchors_on_a_crowd_count_nowhere_in_training() -> None:
+    generator = np.random.default_rng(4)
+    count = len(shared().anchors)
+    found = {
+        "deltas": generator.normal(size=(1, count, 4)).astype("float32"),
+        "logits": generator.normal(size=(1, count, 4)).astype("float32"),
+    }
+    whole = np.array([[[0.0, 0.0, 0.25, 0.25], [0.25, 0.25, 1.0, 1.0]]], "float32")
+    objects = {"boxes": whole, "labels": np.array([[1, 2]], "int32")}
+    model = tiny()
+
+    plain = float(model.compute_loss(y=objects, y_pred=found))
+    crowds = {**objects, "crowds": np.array([[False, True]])}
+    crowded = float(model.compute_loss(y=crowds, y_pred=found))
+
+    anchors = model.convention.layout
+    assigned = targets.assign_targets(
+        whole[0].astype("float64"),
+        objects["labels"][0],
+        reference_anchors.make_anchors(anchors, np.float64),
+        model.convention,
+        crowds=crowds["crowds"][0],
+    )
+    assert (assigned.labels == -1).any()
+    expected = multibox.multibox(
+        found["deltas"].astype("float64"),
+        found["logits"].astype("float64"),
+        assigned.deltas[None],
+        assigned.labels[None],
+        model.convention,
+    )
+    np.testing.assert_allclose(crowded, expected.total, rtol=1e-5)
+    assert crowded != plain
+
+
 def test_evaluate_averages_the_loss_over_pictures() -> None:
     """Batches of three pictures and one: the parts are weighted as Keras weights the total."""
     model, images = shared(), some_pictures(4)

@@ -426,6 +426,18 @@ GOLDEN = {
             (0.5000000, 0.5000000, 0.6151829, 1.0000000),
         ),
     ),
+    # The same for a batch that is padded to 300 × 480: .07 of the width is not .07 of the height.
+    "torchvision SSD 300 x 480": Golden(
+        replace(_TORCH, image_size=(300, 480), feature_maps=WIDE480),
+        lambda: torchvision(300, 480, WIDE480, _TORCH_SCALES, RATIOS300, STEPS300),
+        13768,
+        (
+            (0.0083333, 0.0133333, 0.0700000, 0.0700000),
+            (0.0083333, 0.0133333, 0.1024695, 0.1024695),
+            (2.1875000, 0.5000000, 1.0000000, 0.6151829),
+            (2.1875000, 0.5000000, 0.6151829, 1.0000000),
+        ),
+    ),
     # anchor_utils.py (DefaultBoxGenerator) as ssdlite.py (ssdlite320_mobilenet_v3_large) makes it.
     "torchvision SSDLite320": Golden(
         _LITE,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from reference_numpy.conventions import (
     SSDLITE320,
     AnchorLayout,
 )
+from reference_numpy.presets import CAFFE_SSD300, CAFFE_SSD512, MEDIAPIPE_SSDLITE320
 from tests.strategies import FLOATS
 
 # --- scales --------------------------------------------------------------------------------------
@@ -115,6 +117,80 @@ def test_level_shapes_refuses(level):
         level_shapes(WORKED, level)
 
 
+# Pictures 4 high and 8 wide, one cell, so that a unit is not the same both ways.
+WIDE = {"image_size": (4, 8), "feature_maps": ((1, 1),)}
+
+# Changes to a layout of one cell with scales 1 and 4, so that s' = 2, and ratio 4; then its shapes.
+SHAPES = {
+    # 1; sqrt(1 * 4) = 2; 1 * sqrt(4) by 1 / sqrt(4).
+    "canonical": ({}, [(1, 1), (2, 2), (2, 0.5)]),
+    "the extra square last": ({"extra_square": "last"}, [(1, 1), (2, 0.5), (2, 2)]),
+    "no extra square": ({"extra_square": "none"}, [(1, 1), (2, 0.5)]),
+    "flipped": ({"flip": True}, [(1, 1), (2, 2), (2, 0.5), (0.5, 2)]),
+    "each flipped at once": (
+        # 16 and 1/16, then 4 and 1/4.
+        {"flip": True, "aspect_ratios": ((16.0, 4.0),)},
+        [(1, 1), (2, 2), (4, 0.25), (0.25, 4), (2, 0.5), (0.5, 2)],
+    ),
+    "the square among the ratios": (
+        {"square": "listed", "extra_square": "none", "aspect_ratios": ((4.0, 1.0, 0.25),)},
+        [(2, 0.5), (1, 1), (0.5, 2)],
+    ),
+    "... the extra square last": (
+        {"square": "listed", "extra_square": "last", "aspect_ratios": ((4.0, 1.0),)},
+        [(2, 0.5), (1, 1), (2, 2)],
+    ),
+    "... which need not be there": (
+        {"square": "listed", "extra_square": "none", "aspect_ratios": ((4.0,),)},
+        [(2, 0.5)],
+    ),
+    # s' = 2 with ratio 4: 2 * 2 by 2 / 2.
+    "an extra shape that is no square": ({"extra_ratio": 4.0}, [(1, 1), (4, 1), (2, 0.5)]),
+    "a unit is the picture, whatever its shape": (WIDE, [(1, 1), (2, 2), (2, 0.5)]),
+    # The shorter side is 4, and the width twice that.
+    "the shorter side": ({**WIDE, "unit": "shorter side"}, [(0.5, 1), (1, 2), (1, 0.5)]),
+    "the shorter side is the width": (
+        {"image_size": (8, 4), "unit": "shorter side"},
+        [(1, 0.5), (2, 1), (2, 0.25)],
+    ),
+    "pixels": ({**WIDE, "unit": "pixels"}, [(1 / 8, 1 / 4), (2 / 8, 2 / 4), (2 / 8, 0.5 / 4)]),
+    # 1.25 * 5 = 6.25, whose root is 2.5.
+    "pixels with a fraction": (
+        {**WIDE, "unit": "pixels", "scales": (1.25, 5.0)},
+        [(1.25 / 8, 1.25 / 4), (2.5 / 8, 2.5 / 4), (2.5 / 8, 0.625 / 4)],
+    ),
+    # Of 1.9 and 4.9, 1 and 4 are left before the root is taken; rounding would give 2 and 5.
+    "whole pixels": (
+        {**WIDE, "unit": "pixels", "scales": (1.9, 4.9), "whole_pixels": True},
+        [(1 / 8, 1 / 4), (2 / 8, 2 / 4), (2 / 8, 0.5 / 4)],
+    ),
+    "the lowest shapes are all there are": (
+        {"lowest_shapes": ((2.0, 4.0),), "flip": True, "extra_square": "last"},
+        [(4, 1)],
+    ),
+    "... in the unit of the others": (
+        {**WIDE, "unit": "pixels", "lowest_shapes": ((2.0, 4.0),)},
+        [(4 / 8, 1 / 4)],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", SHAPES)
+def test_shapes_by_hand(case):
+    changes, expected = SHAPES[case]
+    layout = AnchorLayout(
+        **{
+            "name": "one",
+            "image_size": (8, 8),
+            "feature_maps": ((1, 1),),
+            "scales": (1.0, 4.0),
+            "aspect_ratios": ((4.0,),),
+            **changes,
+        }
+    )
+    assert level_shapes(layout, 0) == expected, case
+
+
 # --- the anchors of a layout ---------------------------------------------------------------------
 
 
@@ -136,6 +212,97 @@ def test_the_order_is_level_row_column_shape(dtype):
     found = make_anchors(WORKED, dtype)
     assert (found.dtype, found.shape) == (dtype, (28, 4))
     np.testing.assert_array_equal(found, np.array(expected).astype(dtype))
+
+
+def test_shape_by_shape():
+    # All six cells with the first shape, then all with the second; row and column as before.
+    found = make_anchors(replace(WORKED, order="shape"), np.float64)
+    assert found[:6, 2:].tolist() == [[0.25, 0.25]] * 6
+    assert found[6:12, 2:].tolist() == [[0.5, 0.5]] * 6
+    assert found[24:, 2:].tolist() == [[1, 1], [1, 1], [2, 2], [2, 2]]
+    cells = [[cx, cy] for cy in (1 / 4, 3 / 4) for cx in (1 / 6, 1 / 2, 5 / 6)]
+    assert found[:24, :2].tolist() == cells * 4
+    by_cell = make_anchors(WORKED, np.float64)
+    assert sorted(found.tolist()) == sorted(by_cell.tolist())
+
+
+# One map of two rows and three columns, 4 by 8 pixels; then cx of its columns and cy of its rows.
+CENTERS = {
+    "the middle of each cell": ({}, [1 / 6, 3 / 6, 5 / 6], [1 / 4, 3 / 4]),
+    "its corner": ({"offset": 0.0}, [0, 1 / 3, 2 / 3], [0, 1 / 2]),
+    "its other corner": ({"offset": 1.0}, [1 / 3, 2 / 3, 1], [1 / 2, 1]),
+    # A step of 3 pixels: 1.5, 4.5 and 7.5 of 8 across, 1.5 and 4.5 of 4 down, beyond the picture.
+    "steps": ({"steps": (3.0,)}, [1.5 / 8, 4.5 / 8, 7.5 / 8], [1.5 / 4, 4.5 / 4]),
+    # The offset is in steps: 0, 3 and 6.
+    "steps from the corner": ({"steps": (3.0,), "offset": 0.0}, [0, 3 / 8, 6 / 8], [0, 3 / 4]),
+}
+
+
+@pytest.mark.parametrize("case", CENTERS)
+def test_centres_by_hand(case):
+    changes, across, down = CENTERS[case]
+    layout = AnchorLayout(
+        "six", (4, 8), ((2, 3),), (0.5, 0.5), ((),), extra_square="none", **changes
+    )
+    found = make_anchors(layout, np.float64)
+    expected = [[cx, cy, 0.5, 0.5] for cy in down for cx in across]
+    np.testing.assert_allclose(found, expected, rtol=1e-15, atol=0, err_msg=case)
+
+
+def test_each_map_has_its_own_step():
+    layout = AnchorLayout(
+        "two", (8, 8), ((1, 2), (1, 1)), (0.5,) * 3, ((), ()), steps=(2.0, 6.0), extra_square="none"
+    )
+    assert make_anchors(layout, np.float64)[:, :2].tolist() == [
+        [1 / 8, 1 / 8],
+        [3 / 8, 1 / 8],
+        [3 / 8, 3 / 8],
+    ]
+
+
+# Two cells 3/4 apart, so that centres are at 3/8 and at 9/8, beyond the picture, and one shape 2
+# wide and 1/2 high. Corners in x from -5/8 to 11/8 and from 1/8 to 17/8; in y 1/8 to 5/8.
+CLIPPED = {
+    "none": [[3 / 8, 3 / 8, 2, 1 / 2], [9 / 8, 3 / 8, 2, 1 / 2]],
+    # From 0 to 1, and from 1/8 to 1, which is 7/8 wide around 9/16.
+    "corners": [[1 / 2, 3 / 8, 1, 1 / 2], [9 / 16, 3 / 8, 7 / 8, 1 / 2]],
+    "centers": [[3 / 8, 3 / 8, 1, 1 / 2], [1, 3 / 8, 1, 1 / 2]],
+    "sizes": [[3 / 8, 3 / 8, 1, 1 / 2], [9 / 8, 3 / 8, 1, 1 / 2]],
+}
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("clip", CLIPPED)
+def test_clipping_by_hand(clip, dtype):
+    layout = AnchorLayout(
+        "two", (1, 1), ((1, 2),), (1.0, 1.0), ((),), ((1.0, 4.0),), steps=(0.75,), clip=clip
+    )
+    found = make_anchors(layout, dtype)
+    assert found.dtype == dtype
+    assert found.tolist() == CLIPPED[clip]
+
+
+def test_a_clipped_centre_form_is_no_clipped_box():
+    # A square of .1 in the first of 38 cells: xmin is 1/76 - .05, about -.037.
+    for clip, expected in (("centers", 1 / 76 - 0.05), ("sizes", 1 / 76 - 0.05), ("corners", 0)):
+        layout = replace(SSD300, clip=clip)
+        found = centers_to_corners(make_anchors(layout, np.float64)[:1])[0, 0]
+        assert found == pytest.approx(expected, abs=1e-16)
+
+
+@pytest.mark.parametrize(
+    ("layout", "count"),
+    [
+        (CAFFE_SSD300, 8732),
+        # 4 * 64² + 6 * (32² + 16² + 8² + 4²) + 4 * (2² + 1).
+        (CAFFE_SSD512, 24564),
+        # 3 * 20² + 6 * (10² + 5² + 3² + 2² + 1), the finest map reduced.
+        (MEDIAPIPE_SSDLITE320, 2034),
+    ],
+    ids=["caffe_ssd300", "caffe_ssd512", "mediapipe_ssdlite320"],
+)
+def test_the_layouts_of_other_systems_have_their_numbers(layout, count):
+    assert make_anchors(layout).shape == (count, 4)
 
 
 def test_anchors_are_float32_unless_asked_otherwise():

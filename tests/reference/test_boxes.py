@@ -17,18 +17,22 @@ from reference_numpy.boxes import (
     check_boxes,
     clip,
     corners_to_centers,
+    pairwise_coverage,
     pairwise_iou,
 )
+from reference_numpy.conventions import CANONICAL
 from tests.strategies import FLOATS, anywhere_boxes, dtypes, grid_boxes
 
 NAN, INF = np.nan, np.inf
 
 
-def exact_iou(first, second) -> Fraction:
+def exact_iou(first, second, epsilon=0.0, offset=0.0) -> Fraction:
     """IoU of two boxes in fractions, from the definition."""
     (a, b, c, d), (e, f, g, h) = ([Fraction(float(v)) for v in box] for box in (first, second))
-    common = max(min(c, g) - max(a, e), 0) * max(min(d, h) - max(b, f), 0)
-    union = (c - a) * (d - b) + (g - e) * (h - f) - common
+    more = Fraction(offset)
+    common = max(min(c, g) - max(a, e) + more, 0) * max(min(d, h) - max(b, f) + more, 0)
+    union = (c - a + more) * (d - b + more) + (g - e + more) * (h - f + more) - common
+    union += Fraction(epsilon)
     return common / union if union else Fraction(0)
 
 
@@ -125,6 +129,77 @@ def test_iou(case, dtype):
     assert found[0, 0] == dtype(expected), case
 
 
+# The same grid; what is added, as a share of the picture: the epsilon to the union, in areas of
+# 1/16, the offset to every side, in steps of 1/4.
+OTHERWISE = {
+    # 4 / (4 + 4): a box of the size of the epsilon has half of itself.
+    "an epsilon of the box's own size": (A, A, {"iou_epsilon": 4 / 16}, 1 / 2),
+    # 2 / (4 + 2 - 2 + 4).
+    "an epsilon, half of it": (A, (0, 0, 2, 1), {"iou_epsilon": 4 / 16}, 2 / 8),
+    "an epsilon and no overlap": (A, (2, 2, 4, 4), {"iou_epsilon": 4 / 16}, 0),
+    "an epsilon instead of a union of 0": ((1, 1, 1, 1), (1, 1, 1, 1), {"iou_epsilon": 0.5}, 0),
+    "an offset and itself": (A, A, {"iou_offset": 0.25}, 1),
+    # Both are 3 × 3, and share 2 × 2: 4 / (9 + 9 - 4).
+    "an offset, a corner": (A, (1, 1, 3, 3), {"iou_offset": 0.25}, 4 / 14),
+    # Inclusive corners that touch share a column: 3 / (9 + 9 - 3).
+    "an offset, touching": (A, (2, 0, 4, 2), {"iou_offset": 0.25}, 3 / 15),
+    # One step apart is 0 wide, and two steps are not -1.
+    "an offset, one step apart": (A, (3, 0, 4, 2), {"iou_offset": 0.25}, 0),
+    "an offset, apart in both": ((0, 0, 1, 1), (3, 3, 4, 4), {"iou_offset": 0.25}, 0),
+    # A point is one cell of it: 1 / (9 + 1 - 1).
+    "an offset, a point": (A, (1, 1, 1, 1), {"iou_offset": 0.25}, 1 / 9),
+    # (3 × 2) / (3 × 3 + epsilon 9).
+    "both": (A, (0, 0, 2, 1), {"iou_offset": 0.25, "iou_epsilon": 9 / 16}, 6 / 18),
+}
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("case", OTHERWISE)
+def test_iou_with_something_added(case, dtype):
+    first, second, changes, expected = OTHERWISE[case]
+    boxes = np.array([first, second], dtype) / dtype(4)
+    for found in (
+        pairwise_iou(boxes[:1], boxes[1:], **changes),
+        pairwise_iou(boxes[1:], boxes[:1], CANONICAL.but(**changes)),
+    ):
+        assert (found.dtype, found.shape) == (dtype, (1, 1))
+        assert found[0, 0] == dtype(expected), case
+
+
+def test_a_small_box_is_not_quite_itself_with_an_epsilon():
+    # 1e-6 / (1e-6 + 1e-7) and 4e-4 / (4e-4 + 1e-5), as Keras and lufficc's SSD have it.
+    for side, epsilon, expected in ((1e-3, 1e-7, 10 / 11), (0.02, 1e-5, 40 / 41)):
+        box = np.array([[0.0, 0.0, side, side]])
+        found = pairwise_iou(box, box, iou_epsilon=epsilon)
+        np.testing.assert_allclose(found, [[expected]], rtol=1e-14)
+
+
+# Which share of the first box the second covers, on the same grid.
+COVERAGE = {
+    "itself": (A, A, 1),
+    "half": (A, (0, 0, 2, 1), 1 / 2),
+    "all of a small one": ((1, 1, 2, 2), (0, 0, 4, 4), 1),
+    "a little of a large one": ((0, 0, 4, 4), (1, 1, 2, 2), 1 / 16),
+    "a corner": (A, (1, 1, 3, 3), 1 / 4),
+    "beyond the border": ((-2, -2, 2, 2), A, 1 / 4),
+    "touching": (A, (2, 0, 4, 2), 0),
+    "apart in both": (A, (3, 3, 4, 4), 0),
+    "a first without area": ((1, 1, 1, 2), (0, 0, 4, 4), 0),
+    "a second without area": (A, (1, 1, 1, 2), 0),
+    "a first inside out": ((2, 2, 0, 0), A, 0),
+}
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("case", COVERAGE)
+def test_coverage(case, dtype):
+    first, second, expected = COVERAGE[case]
+    boxes = np.array([first, second], dtype) / dtype(4)
+    found = pairwise_coverage(boxes[:1], boxes[1:])
+    assert (found.dtype, found.shape) == (dtype, (1, 1))
+    assert found[0, 0] == dtype(expected), case
+
+
 # --- shapes --------------------------------------------------------------------------------------
 
 
@@ -160,6 +235,32 @@ def test_iou_on_a_grid_is_exact(data, dtype):
     expected = [[dtype(float(exact_iou(a, b))) for b in second] for a in first]
     found = pairwise_iou(first, second)
     np.testing.assert_array_equal(found, np.reshape(expected, found.shape))
+
+
+@given(st.data(), dtypes, st.sampled_from([0.0, 1 / 64, 0.5]), st.sampled_from([0.0, 0.125, 1.0]))
+def test_iou_with_something_added_is_exact_on_a_grid(data, dtype, epsilon, offset):
+    first = data.draw(grid_boxes(dtype, flat=True))
+    second = data.draw(grid_boxes(dtype, flat=True))
+    expected = [[dtype(float(exact_iou(a, b, epsilon, offset))) for b in second] for a in first]
+    found = pairwise_iou(first, second, iou_epsilon=epsilon, iou_offset=offset)
+    np.testing.assert_array_equal(found, np.reshape(expected, found.shape))
+    assert ((found >= 0) & (found <= 1)).all()
+
+
+@given(st.data(), dtypes)
+def test_coverage_is_exact_on_a_grid_and_never_below_iou(data, dtype):
+    # Intersection over the first box alone, which is part of the union.
+    first = data.draw(grid_boxes(dtype, flat=True))
+    second = data.draw(grid_boxes(dtype, flat=True))
+    found = pairwise_coverage(first, second)
+    assert (found >= pairwise_iou(first, second)).all()
+    for (row, column), value in np.ndenumerate(found):
+        (a, b, c, d), (e, f, g, h) = (
+            [Fraction(float(v)) for v in box] for box in (first[row], second[column])
+        )
+        common = max(min(c, g) - max(a, e), 0) * max(min(d, h) - max(b, f), 0)
+        own = (c - a) * (d - b)
+        assert value == dtype(float(common / own if own else 0))
 
 
 @given(st.data(), dtypes)
@@ -297,6 +398,19 @@ def test_check_boxes_refuses(boxes, error, message):
         check_boxes(boxes)
     with pytest.raises(error, match="^" + re.escape(message.replace("boxes", "truth", 1)) + "$"):
         check_boxes(boxes, "truth")
+
+
+def test_flat_boxes_pass_where_they_are_asked_for():
+    lines = np.array([FINE, [0.5, 0.0, 0.5, 1.0], [0.0, 0.5, 1.0, 0.5], [0.5, 0.5, 0.5, 0.5]])
+    check_boxes(lines, flat=True)
+    for bad, expected in (
+        ([0.5, 0.0, 0.25, 1.0], "xmin <= xmax and ymin <= ymax"),
+        ([0.0, 0.5, 1.0, 0.25], "xmin <= xmax and ymin <= ymax"),
+        ([0.0, 0.5, INF, 0.5], "four finite numbers"),
+    ):
+        message = f"boxes[1]: expected {expected}. Received: {bad}"
+        with pytest.raises(ValueError, match="^" + re.escape(message) + "$"):
+            check_boxes(np.array([FINE, bad]), flat=True)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reference_numpy.boxes import centers_to_corners, clip, corners_to_centers
-from reference_numpy.coding import decode, encode
+from reference_numpy.coding import background_first, decode, encode
 from tests.strategies import FLOATS, anywhere_boxes, dtypes, numbers
 
 NAN, INF = np.nan, np.inf
@@ -81,6 +81,147 @@ def test_no_boxes(dtype):
         assert (found.dtype, found.shape) == (dtype, (0, 4))
 
 
+# --- other answers, by hand ----------------------------------------------------------------------
+
+# A box half a width right of ANCHOR (.25 × .5) and a quarter of its height up; 1/2 × 1/4.
+BOX = (0.625, 0.375, 0.5, 0.25)
+# Changes; then the codes of BOX with variances of 1.
+OTHERWISE = {
+    "canonical": ({}, (0.5, -0.25, log(2), -log(2))),
+    "y before x, h before w": ({"code_order": "yxhw"}, (-0.25, 0.5, -log(2), log(2))),
+    "differences": ({"form": "difference"}, (0.125, -0.125, 0.25, -0.25)),
+    "differences, y before x": (
+        {"form": "difference", "code_order": "yxhw"},
+        (-0.125, 0.125, -0.25, 0.25),
+    ),
+    # A size of .25 more: units of .5 and .75, sizes of .75 and .5.
+    "an epsilon on sizes": (
+        {"size_epsilon": 0.25},
+        (0.125 / 0.5, -0.125 / 0.75, log(0.75 / 0.5), log(0.5 / 0.75)),
+    ),
+    # Ratios of 2 and 1/2; centres as ever.
+    "an epsilon on the ratio": ({"ratio_epsilon": 0.5}, (0.5, -0.25, log(2.5), log(1))),
+    "both": (
+        {"size_epsilon": 0.25, "ratio_epsilon": 0.5},
+        (0.125 / 0.5, -0.125 / 0.75, log(1.5 + 0.5), log(2 / 3 + 0.5)),
+    ),
+    "a limit when decoding": ({"largest_exponent": 0.1}, (0.5, -0.25, log(2), -log(2))),
+}
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("case", OTHERWISE)
+def test_other_codes_by_hand(case, dtype):
+    changes, expected = OTHERWISE[case]
+    box, anchor = (np.array([row], dtype) for row in (BOX, ANCHOR))
+    box = centers_to_corners(box)
+    close = {"rtol": 0, "atol": 4 * np.finfo(dtype).eps, "err_msg": case}
+    found = encode(box, anchor, variances=UNIT, **changes)
+    assert found.dtype == dtype
+    np.testing.assert_allclose(found, [expected], **close)
+
+    # A variance divides the number of its own name, wherever that stands.
+    scaled = encode(box, anchor, variances=(0.5, 0.25, 2.0, 4.0), **changes)
+    divisors = np.array([0.5, 0.25, 2.0, 4.0])
+    if changes.get("code_order") == "yxhw":
+        divisors = divisors[[1, 0, 3, 2]]
+    np.testing.assert_array_equal(scaled, found / divisors.astype(dtype))
+
+    back = decode(found, anchor, variances=UNIT, **changes)
+    assert back.dtype == dtype
+    if not {"size_epsilon", "ratio_epsilon", "largest_exponent"} & set(changes):
+        np.testing.assert_allclose(back, box, **close)
+        again = decode(scaled, anchor, variances=(0.5, 0.25, 2.0, 4.0), **changes)
+        np.testing.assert_allclose(again, box, **close)
+
+
+# Epsilons; then what decoding makes of the codes of BOX: its centre and its size.
+MISSED = {
+    # The shift is .125 / .5 of a width of .25, -.125 / .75 of a height of .5; the sizes are
+    # .75 / .5 of .25 and .5 / .75 of .5.
+    "on sizes": ({"size_epsilon": 0.25}, (0.5625, 0.5 - 0.25 / 3, 0.375, 1 / 3)),
+    # Half an anchor too wide and too high.
+    "on the ratio": ({"ratio_epsilon": 0.5}, (0.625, 0.375, 0.625, 0.5)),
+}
+
+
+@pytest.mark.parametrize("case", MISSED)
+def test_with_an_epsilon_decoding_is_no_inverse(case):
+    changes, expected = MISSED[case]
+    anchor = np.array([ANCHOR])
+    box = centers_to_corners(np.array([BOX]))
+    found = corners_to_centers(decode(encode(box, anchor, **changes), anchor, **changes))
+    np.testing.assert_allclose(found, [expected], rtol=1e-14)
+    assert np.abs(found - BOX).max() > 0.04
+
+
+# Exponents are the last two deltas times .2; the anchor is .25 × .5.
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize(
+    ("limit", "deltas", "size"),
+    [
+        (None, (5, 10), (0.25 * e, 0.5 * e**2)),
+        (1.0, (5, 10), (0.25 * e, 0.5 * e)),
+        (1.0, (4.5, -100), (0.25 * e**0.9, 0.5 * e**-20)),  # nothing is cut below
+        (0.0, (5, -5), (0.25, 0.5 / e)),
+        (-1.0, (5, 0), (0.25 / e, 0.5 / e)),
+        (log(1000 / 16), (1e9, INF), (0.25 * 62.5, 0.5 * 62.5)),  # torchvision's
+    ],
+)
+def test_the_largest_exponent(limit, deltas, size, dtype):
+    found = decode(
+        np.array([[0, 0, *deltas]], dtype), np.array([ANCHOR], dtype), largest_exponent=limit
+    )
+    expected = centers_to_corners(np.array([[0.5, 0.5, *size]]))
+    np.testing.assert_allclose(found, expected, rtol=32 * np.finfo(dtype).eps)
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_an_object_without_width_is_encoded_with_an_epsilon(dtype):
+    line = np.array([[0.5, 0.25, 0.5, 0.75]], dtype)
+    anchor = np.array([ANCHOR], dtype)
+    close = {"rtol": 0, "atol": 64 * np.finfo(dtype).eps}
+    for changes, expected in (
+        # log(1/4 / (1/4 + 1/4)), and log((1/2 + 1/4) / (1/2 + 1/4)).
+        ({"size_epsilon": 0.25}, (0, 0, -log(2), 0)),
+        ({"ratio_epsilon": 1 / 8}, (0, 0, -log(8), log(9 / 8))),
+        ({"size_epsilon": 1e-8}, (0, 0, log(1e-8 / (0.25 + 1e-8)), 0)),
+        ({"form": "difference"}, (0, 0, -0.25, 0)),
+    ):
+        found = encode(line, anchor, variances=UNIT, degenerate="encode", **changes)
+        np.testing.assert_allclose(found, [expected], **close, err_msg=str(changes))
+    back = decode(found, anchor, variances=UNIT, form="difference")
+    assert back.tolist() == line.tolist()
+
+
+@pytest.mark.parametrize("degenerate", ["error", "drop"])
+def test_an_object_without_width_is_refused_otherwise(degenerate):
+    # `assign_targets` drops it beforehand; who encodes one by hand hears of it.
+    line = np.array([[0.5, 0.25, 0.5, 0.75]])
+    with pytest.raises(ValueError, match=r"^boxes\[0\]: expected xmin < xmax and ymin < ymax\."):
+        encode(line, np.array([ANCHOR]), degenerate=degenerate, size_epsilon=0.25)
+
+
+def test_an_object_inside_out_is_never_encoded():
+    with pytest.raises(ValueError, match=r"^boxes\[0\]: expected xmin <= xmax and ymin <= ymax\."):
+        encode(
+            np.array([[0.5, 0.25, 0.25, 0.75]]),
+            np.array([ANCHOR]),
+            degenerate="encode",
+            size_epsilon=0.25,
+        )
+
+
+@pytest.mark.parametrize("shape", [(3,), (2, 3), (2, 5, 3), (0, 3)])
+def test_background_comes_first(shape):
+    logits = np.arange(np.prod(shape), dtype=np.float32).reshape(shape)
+    assert background_first(logits) is logits
+    found = background_first(logits, background="last")
+    assert (found.dtype, found.shape) == (logits.dtype, shape)
+    # Classes 1, 2, background.
+    np.testing.assert_array_equal(found, logits[..., [2, 0, 1]])
+
+
 # --- laws ----------------------------------------------------------------------------------------
 
 
@@ -108,6 +249,60 @@ def test_decoding_undoes_encoding(data, dtype, variances):
     budget = 1.01 * np.finfo(dtype).eps / 2 * (np.tile(middle, 2) + np.abs(exact))
     error = np.abs(found.astype(np.float64) - exact)
     assert (error <= budget).all(), f"worst {np.max(error / budget):.2f} of the budget"
+
+
+@given(st.data(), dtypes, variances)
+def test_differences_are_undone_too(data, dtype, variances):
+    # u = eps / 2: the centre and its difference meet a rounding each, and the variance and its
+    # reciprocal two times two of what is below 4 there; the corner one more.
+    boxes = data.draw(anywhere_boxes(dtype, least=1, most=3))
+    anchors = corners_to_centers(
+        data.draw(anywhere_boxes(dtype, least=len(boxes), most=len(boxes)))
+    )
+    options = {"variances": variances, "form": "difference"}
+    found = decode(encode(boxes, anchors, **options), anchors, **options)
+    np.testing.assert_allclose(found, boxes, rtol=0, atol=32 * np.finfo(dtype).eps)
+
+
+@given(st.data(), dtypes, st.sampled_from(["log", "difference"]))
+def test_the_order_of_codes_is_all_that_differs(data, dtype, form):
+    boxes = data.draw(anywhere_boxes(dtype, least=1, most=2))
+    anchors = corners_to_centers(boxes)[::-1]
+    codes = encode(boxes, anchors, form=form)
+    swapped = encode(boxes, anchors, form=form, code_order="yxhw")
+    np.testing.assert_array_equal(swapped, codes[:, [1, 0, 3, 2]])
+    np.testing.assert_array_equal(
+        decode(swapped, anchors, form=form, code_order="yxhw"), decode(codes, anchors, form=form)
+    )
+
+
+@given(st.data(), st.sampled_from([1e-8, 1e-3, 0.5]), st.sampled_from([0.0, 1e-8, 0.25]))
+def test_how_far_epsilons_miss(data, size_epsilon, ratio_epsilon):
+    # A shift d becomes d w_a / (w_a + e). A size w becomes w_a (w + e) / (w_a + e) + r w_a.
+    boxes = data.draw(anywhere_boxes(np.float64, least=1, most=3))
+    anchors = corners_to_centers(
+        data.draw(anywhere_boxes(np.float64, least=len(boxes), most=len(boxes)))
+    )
+    options = {"size_epsilon": size_epsilon, "ratio_epsilon": ratio_epsilon}
+    found = corners_to_centers(decode(encode(boxes, anchors, **options), anchors, **options))
+
+    centers, own, unit = corners_to_centers(boxes), anchors[:, :2], anchors[:, 2:]
+    shift = (centers[:, :2] - own) * unit / (unit + size_epsilon)
+    size = unit * ((centers[:, 2:] + size_epsilon) / (unit + size_epsilon) + ratio_epsilon)
+    np.testing.assert_allclose(found[:, :2], own + shift, rtol=0, atol=1e-13)
+    np.testing.assert_allclose(found[:, 2:], size, rtol=0, atol=1e-13)
+
+
+@given(st.data(), dtypes, st.sampled_from([-1.0, 0.0, 2.0]))
+def test_below_the_largest_exponent_nothing_changes(data, dtype, limit):
+    deltas = data.draw(numbers((3, 4), dtype, 30.0))
+    anchors = np.array([ANCHOR] * 3, dtype)
+    free, cut = decode(deltas, anchors), decode(deltas, anchors, largest_exponent=limit)
+    below = (deltas[:, 2:] * dtype(0.2) <= dtype(limit)).all(axis=1)
+    np.testing.assert_array_equal(cut[below], free[below])
+    assert np.isfinite(cut).all()
+    most = np.array(ANCHOR[2:], dtype) * np.exp(dtype(limit)) * dtype(1.001)
+    assert (cut[:, 2:] - cut[:, :2] <= most + 32 * np.finfo(dtype).eps).all()
 
 
 @given(st.data(), dtypes, st.sampled_from([0.25, 0.5, 4.0]))
@@ -213,6 +408,28 @@ def test_encode_refuses(arguments, message):
 def test_decode_refuses(deltas, message):
     with pytest.raises(ValueError, match="^" + re.escape(message) + "$"):
         decode(deltas, ANCHORS)
+
+
+@pytest.mark.parametrize("value", [INF, -INF, NAN])
+def test_a_difference_has_to_be_finite(value):
+    deltas = with_row(BOXES, [0.0, 0.0, value, 0.0])
+    message = "deltas[1]: expected four finite numbers. Received: "
+    with pytest.raises(ValueError, match="^" + re.escape(message)):
+        decode(deltas, ANCHORS, form="difference")
+
+
+def test_which_numbers_may_be_infinite_goes_with_their_order():
+    anchor = np.array([ANCHOR])
+    for place, refused in ((0, True), (1, True), (2, False), (3, False)):
+        deltas = np.zeros((1, 4))
+        deltas[0, place] = INF
+        if refused:
+            with pytest.raises(ValueError, match="tx and ty finite"):
+                decode(deltas, anchor, code_order="yxhw")
+        else:
+            low, high = np.split(decode(deltas, anchor, code_order="yxhw")[0], 2)
+            # th comes first: the height is infinite where the third number is.
+            assert (low == -INF).tolist() == (high == INF).tolist() == [place == 3, place == 2]
 
 
 @pytest.mark.parametrize("function", [encode, decode])

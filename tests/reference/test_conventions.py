@@ -173,7 +173,7 @@ def test_but_gives_other_answers_to_questions_of_any_part():
         Matching(force="last", threshold=0.4),
         detection=Detection(clip="none"),
     )
-    assert CANONICAL == Convention("canonical"), "the original is left alone"
+    assert Convention("canonical") == CANONICAL, "the original is left alone"
     assert found.but(threshold=0.5, force="bipartite").matching == Matching()
 
 
@@ -344,6 +344,16 @@ MINING_NMS = (
             ({name: -1}, f"{name}: expected 0 or more. Received: -1")
             for name in ("candidates_per_class", "max_per_class", "max_detections")
         ],
+        (
+            {"suppress_in": "anchor", "max_per_class": 1},
+            "max_per_class: expected None where anchors of all classes suppress each other. "
+            "Received: 1",
+        ),
+        (
+            {"suppress_in": "anchor", "ties": "lowest label"},
+            "ties: expected 'lowest anchor' or 'highest anchor' where anchors of all classes are "
+            "visited together. Received: 'lowest label'",
+        ),
         (
             {"eta": 0.9, "soft_sigma": 0.5},
             "eta: expected 1 with a soft_sigma, which leaves no threshold to lower. Received: 0.9",

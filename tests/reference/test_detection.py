@@ -12,10 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reference_numpy import detection
-from reference_numpy.boxes import clip, corners_to_centers, pairwise_iou
+from reference_numpy.boxes import area, clip, corners_to_centers, pairwise_iou
 from reference_numpy.coding import decode, encode
+from reference_numpy.conventions import CANONICAL
 from reference_numpy.detection import Detections, detect, select, top_k
 from reference_numpy.losses import softmax
+from reference_numpy.nms import soft_nms
 from tests.strategies import FLOATS, dtypes, grid_boxes, numbers, tied_scores
 
 NAN, INF = np.nan, np.inf
@@ -211,6 +213,229 @@ def test_selection_by_hand(case, dtype):
     np.testing.assert_array_equal(found.scores, [scores[i, label - 1] for i, label in expected])
 
 
+# HALF has IoU 1/2 with a. Boxes, scores, changes; then (anchor, label, score) in order.
+HALF = [0, 0, 0.5, 0.5]
+OTHERWISE = {
+    "a score at the threshold": (
+        [a, c],
+        [[0.5], [0.75]],
+        {"score_threshold": 0.5, "score_at": ">="},
+        [(1, 1, 0.75), (0, 1, 0.5)],
+    ),
+    "IoU at the threshold": (
+        [a, HALF],
+        [[0.9], [0.8]],
+        {"iou_threshold": 0.5, "suppress_at": ">="},
+        [(0, 1, 0.9)],
+    ),
+    # IoU 1/3 of areas of 1/2 each becomes (1/4) / (3/4 + 1/4).
+    "an epsilon": (
+        [a, b],
+        [[0.9], [0.8]],
+        {"iou_threshold": 0.3, "iou_epsilon": 0.25},
+        [(0, 1, 0.9), (1, 1, 0.8)],
+    ),
+    # Anchor 1 says class 2, and falls to anchor 0, which says class 1. Anchor 2 says both alike.
+    "each anchor with its best class": (
+        [a, a, c],
+        [[0.9, 0.8], [0.1, 0.7], [0.3, 0.3]],
+        {"suppress_in": "anchor"},
+        [(0, 1, 0.9), (2, 1, 0.3)],
+    ),
+    "... if that is enough": (
+        [a, c],
+        [[0.3, 0.4], [0.2, 0.1]],
+        {"suppress_in": "anchor", "score_threshold": 0.2},
+        [(0, 2, 0.4)],
+    ),
+    "... candidates are counted over all": (
+        [a, a, c],
+        [[0.9, 0.0], [0.0, 0.8], [0.7, 0.0]],
+        {"suppress_in": "anchor", "candidates_per_class": 2},
+        [(0, 1, 0.9)],
+    ),
+    "so many of each class": (
+        [a, a, c],
+        [[0.9, 0.3], [0.8, 0.2], [0.7, 0.4]],
+        {"max_per_class": 1},
+        [(0, 1, 0.9), (2, 2, 0.4)],
+    ),
+    "... after suppression": (
+        [a, a, c],
+        [[0.9], [0.8], [0.7]],
+        {"max_per_class": 2},
+        [(0, 1, 0.9), (2, 1, 0.7)],
+    ),
+    "none of each class": ([a], [[0.9]], {"max_per_class": 0}, []),
+    "the anchor before the label": (
+        [a, c],
+        [[0.5, 0.5], [0.5, 0.5]],
+        {"ties": "lowest anchor"},
+        [(0, 1, 0.5), (0, 2, 0.5), (1, 1, 0.5), (1, 2, 0.5)],
+    ),
+    "the label before the anchor": (
+        [a, c],
+        [[0.5, 0.5], [0.5, 0.5]],
+        {"ties": "lowest label"},
+        [(0, 1, 0.5), (1, 1, 0.5), (0, 2, 0.5), (1, 2, 0.5)],
+    ),
+    "the highest anchor": (
+        [a, c],
+        [[0.5, 0.5], [0.5, 0.5]],
+        {"ties": "highest anchor"},
+        [(1, 1, 0.5), (1, 2, 0.5), (0, 1, 0.5), (0, 2, 0.5)],
+    ),
+    "... suppresses the lowest": (
+        [a, a],
+        [[0.5], [0.5]],
+        {"ties": "highest anchor"},
+        [(1, 1, 0.5)],
+    ),
+    "... enters suppression": (
+        [a, c, a],
+        [[0.5], [0.5], [0.5]],
+        {"ties": "highest anchor", "candidates_per_class": 2, "iou_threshold": 1.0},
+        [(2, 1, 0.5), (1, 1, 0.5)],
+    ),
+    "... among all anchors": (
+        [a, c, a],
+        [[0.5, 0.5]] * 3,
+        {"ties": "highest anchor", "suppress_in": "anchor"},
+        [(2, 1, 0.5), (1, 1, 0.5)],
+    ),
+    "ties at the edge of the detections": (
+        [a, c],
+        [[0.5, 0.5], [0.5, 0.5]],
+        {"ties": "lowest label", "max_detections": 2},
+        [(0, 1, 0.5), (1, 1, 0.5)],
+    ),
+    # The first brings .6 to .48, which IoU 1/2 is above.
+    "a falling threshold": (
+        [a, HALF],
+        [[0.9], [0.8]],
+        {"iou_threshold": 0.6, "eta": 0.8},
+        [(0, 1, 0.9)],
+    ),
+    "... begins anew for each class": (
+        [a, HALF, c, c],
+        [[0.9, 0.0], [0.0, 0.8], [0.7, 0.0], [0.0, 0.6]],
+        {"iou_threshold": 0.6, "eta": 0.8},
+        [(0, 1, 0.9), (1, 2, 0.8), (2, 1, 0.7), (3, 2, 0.6)],
+    ),
+    # exp(-(1/2)² / (2 × 1/2)); then class 2 is surer.
+    "soft": (
+        [a, HALF, c],
+        [[0.9, 0.0], [0.8, 0.0], [0.0, 0.7]],
+        {"soft_sigma": 0.5, "iou_threshold": 1.0},
+        [(0, 1, 0.9), (2, 2, 0.7), (1, 1, 0.8 * exp(-1 / 4))],
+    ),
+    "soft, and still dropped at .45": (
+        [a, HALF],
+        [[0.9], [0.8]],
+        {"soft_sigma": 0.5},
+        [(0, 1, 0.9)],
+    ),
+    "soft, below the threshold": (
+        [a, HALF],
+        [[0.9], [0.8]],
+        {"soft_sigma": 0.5, "iou_threshold": 1.0, "score_threshold": 0.63},
+        [(0, 1, 0.9)],
+    ),
+    "soft, the best of each class": (
+        [a, HALF, c],
+        [[0.9], [0.8], [0.7]],
+        {"soft_sigma": 0.5, "iou_threshold": 1.0, "max_per_class": 2},
+        [(0, 1, 0.9), (2, 1, 0.7)],
+    ),
+    "soft, among all anchors": (
+        [a, HALF],
+        [[0.9, 0.0], [0.0, 0.8]],
+        {"soft_sigma": 0.5, "iou_threshold": 1.0, "suppress_in": "anchor"},
+        [(0, 1, 0.9), (1, 2, 0.8 * exp(-1 / 4))],
+    ),
+}
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("case", OTHERWISE)
+def test_other_answers_by_hand(case, dtype):
+    boxes, scores, changes, expected = OTHERWISE[case]
+    boxes, scores = np.array(boxes, dtype), np.array(scores, dtype)
+    found = select(boxes, scores, **changes)
+    pairs = list(zip(found.anchors.tolist(), found.labels.tolist(), strict=True))
+    assert pairs == [row[:2] for row in expected], case
+    np.testing.assert_allclose(
+        found.scores, [row[2] for row in expected], rtol=4 * np.finfo(dtype).eps
+    )
+    np.testing.assert_array_equal(found.boxes, boxes[found.anchors])
+    assert (found.boxes.dtype, found.scores.dtype) == (dtype, dtype)
+
+
+def test_candidates_without_a_limit():
+    # 500 boxes side by side, the surest last.
+    left = np.arange(500) / 500
+    boxes = np.stack([left, np.zeros(500), left + 1 / 500, np.ones(500)], axis=1)
+    scores = np.linspace(0.5, 1, 500)[:, None]
+    for limit, count in ((None, 500), (400, 400), (500, 500), (501, 500)):
+        found = select(boxes, scores, candidates_per_class=limit, max_detections=1000)
+        assert found.anchors.tolist() == list(range(499, 499 - count, -1))
+
+
+# Boxes with one class and falling scores; then the anchors and the boxes that are shown. BEYOND
+# is a when it is clipped, and has IoU 1/2 with it before. OUTSIDE becomes a line on the border.
+BEYOND, OUTSIDE, LINE = [-0.5, 0, 0.5, 1], [1.5, 0, 2, 1], [0.25, 0, 0.25, 1]
+CLIPPED = {
+    "before": ([a, BEYOND], {"clip": "before"}, [0], [a]),
+    "after": ([a, BEYOND], {"clip": "after"}, [0, 1], [a, a]),
+    "not at all": ([a, BEYOND], {"clip": "none"}, [0, 1], [a, BEYOND]),
+    "... suppressed as they are": ([BEYOND, BEYOND], {"clip": "after"}, [0], [a]),
+    "a line on the border": ([OUTSIDE, c], {}, [0, 1], [[1, 0, 1, 1], c]),
+    "... is dropped": ([OUTSIDE, c], {"drop_empty": True}, [1], [c]),
+    "... after it is clipped": ([OUTSIDE, c], {"drop_empty": True, "clip": "after"}, [1], [c]),
+    "... unless it is not": (
+        [OUTSIDE, c],
+        {"drop_empty": True, "clip": "none"},
+        [0, 1],
+        [OUTSIDE, c],
+    ),
+    "a line anywhere": ([LINE, c], {"drop_empty": True, "clip": "none"}, [1], [c]),
+    "what is dropped is not counted": (
+        [LINE, c],
+        {"drop_empty": True, "max_detections": 1},
+        [1],
+        [c],
+    ),
+    "... but was a candidate": ([LINE, c], {"drop_empty": True, "candidates_per_class": 1}, [], []),
+    "... and one of its class": ([LINE, c], {"drop_empty": True, "max_per_class": 1}, [], []),
+    # Both are dropped at last; OUTSIDE and its copy have IoU 1 before they are clipped.
+    "... and suppressed": (
+        [OUTSIDE, [1.5, 0, 2, 0.9], c],
+        {"drop_empty": True, "clip": "after"},
+        [2],
+        [c],
+    ),
+}
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("case", CLIPPED)
+def test_clipping_and_what_is_left_of_it_by_hand(case, dtype):
+    boxes, changes, anchors, shown = CLIPPED[case]
+    boxes = np.array(boxes, dtype)
+    scores = np.linspace(1, 0.5, len(boxes), dtype=dtype)[:, None]
+    found = select(boxes, scores, iou_threshold=0.6, **changes)
+    assert found.anchors.tolist() == anchors, case
+    assert found.boxes.tolist() == np.reshape(shown, (-1, 4)).tolist()
+
+
+@pytest.mark.parametrize("clip", ["after", "none"])
+def test_a_box_that_reaches_infinity_is_refused_unless_it_is_clipped_first(clip):
+    boxes, scores = np.array([a, [-INF, 0, INF, 1]]), np.array([[0.5], [0.9]])
+    assert select(boxes, scores).boxes.tolist() == [[0, 0, 1, 1]]
+    with pytest.raises(ValueError, match=r"^boxes\[1, 0\]: expected a number\. Received: -inf$"):
+        select(boxes, scores, clip=clip)
+
+
 @pytest.mark.parametrize("threshold", [0.01, 0.1, np.float64(0.01), np.float64(0.1)])
 @pytest.mark.parametrize("dtype", FLOATS)
 def test_the_score_threshold_is_compared_in_the_dtype_of_the_scores(dtype, threshold):
@@ -262,6 +487,88 @@ def test_selection_equals_the_brute_force(data, dtype, score_threshold, iou_thre
     assert list(zip(found.anchors.tolist(), found.labels.tolist(), strict=True)) == brute_force(
         boxes, scores, score_threshold, iou_threshold, candidates, most
     )
+
+
+def literal_select(boxes, scores, convention):
+    """(anchor, label) pairs of any convention without soft suppression, pair by pair."""
+    rules, last_first = convention.detection, convention.detection.ties == "highest anchor"
+    if rules.clip == "before":
+        boxes = clip(boxes)
+    iou = pairwise_iou(boxes, boxes, convention)
+    groups = [[] for _ in range(scores.shape[1])]
+    for anchor, row in enumerate(scores.tolist()):
+        for column, score in enumerate(row):
+            least = rules.score_threshold
+            passes = score >= least if rules.score_at == ">=" else score > least
+            if passes and (rules.suppress_in == "class" or column == row.index(max(row))):
+                group = groups[column if rules.suppress_in == "class" else 0]
+                group.append((-score, -anchor if last_first else anchor, anchor, column + 1))
+    found = []
+    for group in groups:
+        threshold, kept = boxes.dtype.type(rules.iou_threshold), []
+        for one in sorted(group)[: rules.candidates_per_class]:
+            near = [iou[one[2], other[2]] for other in kept]
+            if any(n >= threshold if rules.suppress_at == ">=" else n > threshold for n in near):
+                continue
+            kept.append(one)
+            if rules.eta < 1 and threshold > 0.5:
+                threshold *= boxes.dtype.type(rules.eta)
+        found += kept[: rules.max_per_class]
+    if rules.ties == "lowest label":
+        found = [(score, label, anchor, label) for score, _, anchor, label in found]
+    shown = boxes if rules.clip == "none" else clip(boxes)
+    ordered = [(anchor, label) for *_, anchor, label in sorted(found)]
+    if rules.drop_empty:
+        ordered = [pair for pair in ordered if area(shown[pair[0]]) > 0]
+    return ordered[: rules.max_detections]
+
+
+@given(
+    st.data(),
+    dtypes,
+    st.fixed_dictionaries(
+        {
+            "score_threshold": st.sampled_from([-1.0, 0.0, 0.25, 0.5]),
+            "score_at": st.sampled_from([">", ">="]),
+            "suppress_in": st.sampled_from(["class", "anchor"]),
+            "candidates_per_class": st.sampled_from([None, 0, 2, 4]),
+            "iou_threshold": st.sampled_from([0.0, 0.25, 0.5, 0.75, 1.0]),
+            "suppress_at": st.sampled_from([">", ">="]),
+            "ties": st.sampled_from(["lowest anchor", "lowest label", "highest anchor"]),
+            "eta": st.sampled_from([1.0, 0.75]),
+            "max_per_class": st.sampled_from([None, 0, 1, 3]),
+            "max_detections": st.sampled_from([0, 3, 200]),
+            "clip": st.sampled_from(["before", "after", "none"]),
+            "drop_empty": st.booleans(),
+            "iou_epsilon": st.sampled_from([0.0, 0.125]),
+        }
+    ),
+)
+def test_every_convention_equals_the_literal_one(data, dtype, changes):
+    if changes["suppress_in"] == "anchor":
+        changes["max_per_class"] = None
+        changes["ties"] = changes["ties"].replace("label", "anchor")
+    boxes, scores = data.draw(scored(dtype))
+    convention = CANONICAL.but(**changes)
+    found = select(boxes, scores, convention)
+    pairs = list(zip(found.anchors.tolist(), found.labels.tolist(), strict=True))
+    assert pairs == literal_select(boxes, scores, convention)
+    shown = boxes if changes["clip"] == "none" else clip(boxes)
+    np.testing.assert_array_equal(found.boxes, shown[found.anchors])
+    np.testing.assert_array_equal(found.scores, scores[found.anchors, found.labels - 1])
+
+
+@given(st.data(), dtypes, st.sampled_from([">", ">="]), st.sampled_from([0.5, 1.0]))
+def test_soft_selection_is_soft_suppression_of_each_class(data, dtype, score_at, iou_threshold):
+    boxes, scores = data.draw(scored(dtype))
+    changes = {"soft_sigma": 0.5, "score_at": score_at, "iou_threshold": iou_threshold}
+    found = select(boxes, scores, clip="none", **changes)
+    expected = []
+    for column in range(scores.shape[1]):
+        kept, lowered = soft_nms(boxes, scores[:, column], **changes)
+        expected += zip((-lowered).tolist(), kept.tolist(), [column + 1] * len(kept), strict=True)
+    rows = zip((-found.scores).tolist(), found.anchors.tolist(), found.labels.tolist(), strict=True)
+    assert list(rows) == sorted(expected)
 
 
 @given(st.data(), dtypes)
@@ -328,6 +635,57 @@ def test_the_variances_are_passed_on():
     anchors, logits = np.array([[0.5, 0.5, 0.25, 0.25]]), np.array([[0.0, 1.0]])
     found = detect(np.array([[1.0, 0, 0, 0]]), logits, anchors, variances=(0.5, 1, 1, 1))
     assert found.boxes.tolist() == [[0.5, 0.375, 0.75, 0.625]]
+
+
+@pytest.mark.parametrize("class_loss", ["sigmoid", "focal"])
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_scores_are_sigmoids_where_the_loss_has_them(dtype, class_loss):
+    # Sigmoids of log(9, 1, 4) are 9/10, 1/2, 4/5: the first, background, takes nothing from the
+    # others.
+    logits = np.log(np.array([[9.0, 1.0, 4.0]])).astype(dtype)
+    anchors = np.array([[0.5, 0.5, 0.25, 0.25]], dtype)
+    found = detect(np.zeros((1, 4), dtype), logits, anchors, class_loss=class_loss)
+    assert found.labels.tolist() == [2, 1]
+    np.testing.assert_allclose(found.scores, [4 / 5, 1 / 2], rtol=4 * np.finfo(dtype).eps)
+    # With softmax 4/14 and 1/14.
+    found = detect(np.zeros((1, 4), dtype), logits, anchors)
+    np.testing.assert_allclose(found.scores, [4 / 14, 1 / 14], rtol=4 * np.finfo(dtype).eps)
+
+
+@pytest.mark.parametrize("class_loss", ["softmax", "sigmoid"])
+def test_background_may_be_the_last_column(class_loss):
+    # Columns of class 1, class 2, background.
+    logits = np.array([[1.0, 3.0, 2.0]])
+    anchors = np.array([[0.5, 0.5, 0.25, 0.25]])
+    found = detect(np.zeros((1, 4)), logits, anchors, background="last", class_loss=class_loss)
+    first = detect(np.zeros((1, 4)), logits[:, [2, 0, 1]], anchors, class_loss=class_loss)
+    assert found.labels.tolist() == first.labels.tolist() == [2, 1]
+    assert found.scores.tolist() == first.scores.tolist()
+
+
+def test_the_coding_is_passed_on():
+    # 5 × .2 is 1, cut to log(2): twice as wide as a quarter. In the other order the first number
+    # moves it down, and the third makes it high.
+    anchors, logits = np.array([[0.5, 0.5, 0.25, 0.25]]), np.array([[0.0, 1.0]])
+    deltas = np.array([[2.5, 0.0, 5.0, 0.0]])
+    for changes, expected in (
+        ({"largest_exponent": log(2)}, [0.3125, 0.375, 0.8125, 0.625]),
+        ({"largest_exponent": log(2), "code_order": "yxhw"}, [0.375, 0.3125, 0.625, 0.8125]),
+        # A quarter to the right, and 1 wider.
+        ({"form": "difference", "clip": "none"}, [0.125, 0.375, 1.375, 0.625]),
+    ):
+        found = detect(deltas, logits, anchors, **changes)
+        np.testing.assert_allclose(found.boxes, [expected], rtol=1e-14, err_msg=str(changes))
+
+
+def test_a_huge_size_needs_a_clip_or_a_limit():
+    anchors, logits = np.array([[0.5, 0.5, 0.5, 0.5]]), np.array([[0.0, 1.0]])
+    deltas = np.array([[0.0, 0.0, 1e5, 0.0]])
+    with pytest.raises(ValueError, match=r"^boxes\[0, 0\]: expected a number\. Received: -inf$"):
+        detect(deltas, logits, anchors, clip="none")
+    # 62.5 × .5 wide, around the middle.
+    found = detect(deltas, logits, anchors, clip="none", largest_exponent=log(62.5))
+    np.testing.assert_allclose(found.boxes, [[-15.125, 0.25, 16.125, 0.75]], rtol=1e-14)
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
@@ -409,6 +767,11 @@ LIMITS = [
     ({"iou_threshold": NAN}, "iou_threshold: expected a number in [0, 1]. Received: nan"),
     ({"candidates_per_class": -1}, "candidates_per_class: expected 0 or more. Received: -1"),
     ({"max_detections": -2}, "max_detections: expected 0 or more. Received: -2"),
+    ({"max_per_class": -1}, "max_per_class: expected 0 or more. Received: -1"),
+    (
+        {"ties": "any"},
+        "ties: expected one of 'lowest anchor', 'lowest label', 'highest anchor'. Received: 'any'",
+    ),
 ]
 
 

@@ -10,7 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from reference_numpy.conventions import CANONICAL
 from reference_numpy.gradients import (
+    class_losses_gradient,
     focal_gradient,
     multibox_gradient,
     sigmoid_cross_entropy_gradient,
@@ -23,7 +25,7 @@ from reference_numpy.losses import (
     smooth_l1,
     softmax_cross_entropy,
 )
-from reference_numpy.multibox import multibox
+from reference_numpy.multibox import class_losses, multibox
 from tests.strategies import FLOATS, dtypes, numbers
 
 STEP = 2.0**-17
@@ -108,6 +110,68 @@ def test_multibox_gradient_is_its_slope(labels, options):
     }
     agrees(by_deltas, total["deltas"], deltas)
     agrees(by_logits, total["logits"], logits)
+
+
+LABELS = np.array([[2, 0, 0, -1, 1], [0, 0, -1, 1, 0]])
+FAR = np.arange(40.0).reshape(2, 5, 4) / 8  # boxes that overlap nothing but themselves
+FAR[..., 2:] = FAR[..., :2] + 1 / 16
+FAR[0, 1] = FAR[0, 0]  # ... but for two
+
+
+@pytest.mark.parametrize("background", ["first", "last"])
+@pytest.mark.parametrize("normaliser", ["positives", "picture", "mean", "anchors"])
+@pytest.mark.parametrize("class_loss", ["softmax", "sigmoid", "focal"])
+@pytest.mark.parametrize(
+    "others",
+    [
+        {},
+        {"mining": "batch", "negative_ratio": 0.5, "rounding": "up", "max_negatives": 2},
+        {"mining": "none", "box_over": "all", "box_weight": 0.25},
+        {"mining_nms": 0.9, "min_negatives": 3},
+    ],
+    ids=lambda options: str(options),
+)
+def test_multibox_gradient_is_its_slope_in_every_convention(
+    others, class_loss, normaliser, background
+):
+    convention = CANONICAL.but(
+        class_loss=class_loss, normaliser=normaliser, background=background, **others
+    )
+    generator = np.random.default_rng(11)
+    deltas, targets = 2 * generator.standard_normal((2, 2, 5, 4))
+    logits = generator.standard_normal((2, 5, 3))
+    # The chosen anchors stay the same: losses that count differ by more than STEP.
+    losses = class_losses(logits, LABELS, convention)[LABELS >= 0]
+    assert np.diff(np.sort(losses, axis=None)).min() > 4 * STEP
+
+    arguments = targets, LABELS, convention
+    chosen = multibox(deltas, logits, *arguments, boxes=FAR)
+    if "mining_nms" in others:
+        assert not (chosen.counted | chosen.negatives)[0, :2].all(), "something is suppressed"
+    by_deltas, by_logits = multibox_gradient(deltas, logits, *arguments, boxes=FAR)
+    total = {
+        "deltas": lambda point: multibox(point, logits, *arguments, boxes=FAR).total,
+        "logits": lambda point: multibox(deltas, point, *arguments, boxes=FAR).total,
+    }
+    agrees(by_deltas, total["deltas"], deltas)
+    agrees(by_logits, total["logits"], logits)
+
+    counts = chosen.counted | chosen.negatives
+    assert by_logits.any(axis=-1).tolist() == counts.tolist()
+    in_box_loss = LABELS >= 0 if convention.loss.box_over == "all" else chosen.counted
+    assert by_deltas.any(axis=-1).tolist() == in_box_loss.tolist()
+
+
+@pytest.mark.parametrize("background", ["first", "last"])
+@pytest.mark.parametrize("class_loss", ["softmax", "sigmoid", "focal"])
+@given(st.data())
+def test_class_losses_gradient_is_its_slope(class_loss, background, data):
+    logits = data.draw(numbers((4, 3), np.float64, 8.0))
+    labels = np.array([0, 1, 2, -1])
+    convention = CANONICAL.but(class_loss=class_loss, background=background)
+    gradient = class_losses_gradient(logits, labels, convention)
+    agrees(gradient, lambda point: class_losses(point, labels, convention), logits)
+    assert not gradient[3].any()
 
 
 # --- by hand -------------------------------------------------------------------------------------
@@ -209,6 +273,56 @@ def test_multibox_gradient(dtype):
         np.testing.assert_allclose(found, expected, rtol=2 * np.finfo(dtype).eps)
 
 
+# Undecided columns of three classes: softmax 1/3, sigmoid 1/2. Label 1.
+CLASSES = {
+    "softmax": ({}, [1 / 3, -2 / 3, 1 / 3]),
+    "sigmoid": ({"class_loss": "sigmoid"}, [1 / 2, -1 / 2, 1 / 2]),
+    # As in BINARY, with gamma 2.
+    "focal": (
+        {"class_loss": "focal"},
+        [3 * (2 * HALF + 1 / 2) / 16, -(2 * HALF + 1 / 2) / 16, 3 * (2 * HALF + 1 / 2) / 16],
+    ),
+    "focal with other numbers": (
+        {"class_loss": "focal", "focal_alpha": 0.5, "focal_gamma": 0},
+        [1 / 4, -1 / 4, 1 / 4],
+    ),
+    # Label 1 is in column 0 then.
+    "background last": ({"background": "last"}, [-2 / 3, 1 / 3, 1 / 3]),
+}
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("case", CLASSES)
+def test_class_losses_gradient(case, dtype):
+    changes, expected = CLASSES[case]
+    found = class_losses_gradient(np.zeros((2, 3), dtype), np.array([1, -1]), **changes)
+    assert found.dtype == dtype
+    np.testing.assert_allclose(found, [expected, [0, 0, 0]], rtol=4 * np.finfo(dtype).eps)
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_multibox_gradient_of_all_boxes(dtype):
+    # Three anchors by hand: a positive 1/2 off, a negative 3 off from 0, one that counts nowhere.
+    # Divided by the number of anchors, 3, and weighed by 1/4.
+    deltas = np.array([[[0.5, 0, 0, 0], [0, -3, 0, 0], [9, 9, 9, 9]]], dtype)
+    zeros, logits, labels = np.zeros_like(deltas), np.zeros((1, 3, 2), dtype), [[1, 0, -1]]
+    by_deltas, by_logits = multibox_gradient(
+        deltas,
+        logits,
+        zeros,
+        np.array(labels),
+        box_over="all",
+        normaliser="anchors",
+        mining="none",
+        box_weight=0.25,
+    )
+    expected = np.array([[[0.5, 0, 0, 0], [0, -1, 0, 0], [0, 0, 0, 0]]]) / 12
+    np.testing.assert_allclose(by_deltas, expected, rtol=2 * np.finfo(dtype).eps)
+    expected = np.array([[[1 / 2, -1 / 2], [-1 / 2, 1 / 2], [0, 0]]]) / 3
+    np.testing.assert_allclose(by_logits, expected, rtol=2 * np.finfo(dtype).eps)
+    assert (by_deltas.dtype, by_logits.dtype) == (dtype, dtype)
+
+
 @pytest.mark.parametrize("minimum", [0, 1])
 def test_without_positives_only_a_minimum_of_negatives_has_a_gradient(minimum):
     zeros = np.zeros((2, 3, 4))
@@ -266,3 +380,11 @@ def test_finite_logits_never_give_nan(data, dtype, gamma):
 def test_labels_out_of_range_are_refused(labels, message):
     with pytest.raises(ValueError, match="^" + re.escape(message) + "$"):
         softmax_cross_entropy_gradient(np.zeros((2, 3)), np.array(labels))
+
+
+@pytest.mark.parametrize("class_loss", ["softmax", "sigmoid", "focal"])
+@pytest.mark.parametrize("label", [-2, 3])
+def test_class_losses_gradient_refuses(label, class_loss):
+    message = f"labels[1]: expected -1 to 2. Received: {label}"
+    with pytest.raises(ValueError, match="^" + re.escape(message) + "$"):
+        class_losses_gradient(np.zeros((2, 3)), np.array([0, label]), class_loss=class_loss)

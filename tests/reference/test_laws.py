@@ -54,6 +54,9 @@ WITHOUT_MIRROR = {
     "targets.PADDING": "one number, which both sides' documents name",
 }
 
+# Types that are held to the reference by what is compared of the function that returns them.
+HELD_BY = {"Chosen": "choose_anchors"}
+
 # Modules that may be longer than two screens, with the reason; none of them computes an anchor,
 # a loss or a box.
 LONGER = {
@@ -253,7 +256,7 @@ def test_every_mirrored_name_is_held_to_the_reference(module):
     public = {
         name for name in public_names(REFERENCE / f"{module}.py") if not exception(module, name)
     }
-    assert public - compared == set()
+    assert {HELD_BY.get(name, name) for name in public} - compared == set()
 
 
 # --- style that three readers rely on ------------------------------------------------------------

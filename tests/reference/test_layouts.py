@@ -103,3 +103,91 @@ def test_a_layout_refuses_parts_that_do_not_fit(change, message):
     AnchorLayout(**GOOD)
     with pytest.raises(ValueError, match="^" + re.escape(message) + "$"):
         AnchorLayout(**{**GOOD, **change})
+
+
+LISTED = {"aspect_ratios": ((1.0,), (1.0,)), "square": "listed", "extra_square": "last"}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"steps": (8.0,)},
+            "steps: expected 2 numbers, one a feature map, or none. Received: (8.0,)",
+        ),
+        ({"steps": (8.0, 0.0)}, "steps: expected positive numbers. Received: (8.0, 0.0)"),
+        ({"extra_ratio": 0.0}, "extra_ratio: expected positive numbers. Received: [0.0]"),
+        *[
+            ({"offset": wrong}, f"offset: expected a number from 0 to 1. Received: {wrong}")
+            for wrong in (-0.1, 1.5, float("nan"))
+        ],
+        (
+            {**LISTED, "aspect_ratios": ((1.0,), ())},
+            "aspect_ratios: expected at least one ratio a feature map where the square is "
+            "'listed'. Received: ((1.0,), ())",
+        ),
+        (
+            {**LISTED, "extra_square": "second"},
+            "extra_square: expected 'last' or 'none' where the square is 'listed', since there is "
+            "no first shape to follow. Received: 'second'",
+        ),
+        *[
+            (
+                {"whole_pixels": True, "unit": unit},
+                "whole_pixels: expected unit 'pixels', as other scales are all fraction. "
+                f"Received: unit {unit!r}",
+            )
+            for unit in ("picture", "shorter side")
+        ],
+        (
+            {"whole_pixels": True, "unit": "pixels"},
+            "scales: expected 1 pixel or more with whole_pixels, which would make it 0. "
+            "Received: (0.2, 0.5, 0.9)",
+        ),
+    ],
+)
+def test_a_layout_refuses_answers_that_do_not_fit(change, message):
+    with pytest.raises(ValueError, match="^" + re.escape(message) + "$"):
+        AnchorLayout(**{**GOOD, **change})
+
+
+CHOICES = {
+    "unit": ["picture", "shorter side", "pixels"],
+    "square": ["first", "listed"],
+    "extra_square": ["second", "last", "none"],
+    "order": ["cell", "shape"],
+    "clip": ["none", "corners", "centers", "sizes"],
+}
+
+
+@pytest.mark.parametrize("field", CHOICES)
+def test_a_word_is_one_of_its_choices(field):
+    for word in CHOICES[field]:
+        AnchorLayout(**{**GOOD, **(LISTED if field == "square" else {}), field: word})
+    with pytest.raises(
+        ValueError, match=f"^{field}: expected one of .* Received: 'other'$"
+    ) as info:
+        AnchorLayout(**{**GOOD, field: "other"})
+    assert sorted(re.findall("'([^']*)'", str(info.value))) == sorted([*CHOICES[field], "other"])
+
+
+def test_every_word_is_in_the_table():
+    words = {
+        field.name for field in dataclasses.fields(AnchorLayout) if isinstance(field.default, str)
+    }
+    assert words == set(CHOICES)
+
+
+def test_the_further_answers_of_the_named_layouts_are_the_papers():
+    for layout in LAYOUTS.values():
+        plain = AnchorLayout(*(getattr(layout, name) for name in GOOD))
+        assert layout == plain
+
+
+def test_one_of():
+    one_of("order", "row", "cell", "row")
+    message = "order: expected one of 'cell', 'row'. Received: 'column'"
+    with pytest.raises(ValueError, match="^" + re.escape(message) + "$"):
+        one_of("order", "column", "cell", "row")
+    with pytest.raises(ValueError, match=r"Received: None$"):
+        one_of("order", None, "cell", "row")

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from reference_numpy.losses import (
     check_labels,
     focal,
+    one_hot,
     sigmoid,
     sigmoid_cross_entropy,
     smooth_l1,
@@ -28,6 +29,28 @@ def close(found, expected, dtype, ulps=4):
     assert (found.dtype, found.shape) == (dtype, expected.shape)
     scale = max(1.0, np.abs(expected).max(initial=0))
     np.testing.assert_allclose(found, expected, rtol=0, atol=ulps * np.finfo(dtype).eps * scale)
+
+
+# --- labels as columns ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_one_hot(dtype):
+    found = one_hot(np.array([[2, 0], [1, 2]]), 3, dtype)
+    assert found.dtype == dtype
+    assert found.tolist() == [[[0, 0, 1], [1, 0, 0]], [[0, 1, 0], [0, 0, 1]]]
+    assert one_hot(np.zeros((0, 5), int), 3, dtype).shape == (0, 5, 3)
+
+
+def test_one_hot_is_float64_unless_asked_otherwise():
+    assert one_hot(np.array([1]), 2).dtype == np.float64
+
+
+def test_labels_may_begin_below_background():
+    check_labels(np.array([-1, 0, 2]), 3, least=-1)
+    message = "labels[1]: expected -1 to 2. Received: -2"
+    with pytest.raises(ValueError, match="^" + re.escape(message) + "$"):
+        check_labels(np.array([-1, -2]), 3, least=-1)
 
 
 # --- smooth L1 -----------------------------------------------------------------------------------

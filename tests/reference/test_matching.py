@@ -11,10 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reference_numpy.boxes import centers_to_corners, pairwise_iou
-from reference_numpy.matching import UNMATCHED, bipartite, match
+from reference_numpy.conventions import CANONICAL
+from reference_numpy.matching import IGNORED, UNMATCHED, bipartite, match
 from tests.strategies import FLOATS, dtypes, grid_boxes, iou_matrices
 
-_ = UNMATCHED
+_, X = UNMATCHED, IGNORED
 NAN = np.nan
 
 thresholds = st.sampled_from([0.25, 0.5, 0.75, 1.0])
@@ -117,6 +118,126 @@ def test_the_threshold_is_compared_in_the_dtype_of_the_iou(threshold, dtype):
     iou = np.array([[0.9, met, np.nextafter(met, dtype(0))]], dtype)
     assert match(iou, threshold=threshold).tolist() == [0, 0, _]
     assert match(iou, threshold=np.float64(threshold)).tolist() == [0, 0, _]
+
+
+# --- other answers, by hand ----------------------------------------------------------------------
+
+MATRICES = {
+    "A": [[0.4, 0.35, 0.0], [0.6, 0.1, 0.0]],
+    "B": [[0.6, 0.1, 0.0], [0.4, 0.35, 0.0]],
+    "C": [[0.0, 0.7, 0.6], [0.0, 0.0, 0.0]],
+    "D": [[0.7, 0.6, 0.2], [0.7, 0.6, 0.2]],
+}
+# Rule, least overlap; then the object of each anchor in A, B, C and D. Canonical answers are in
+# WORKED.
+FORCED = {
+    # Both objects like anchor 0 best, in A, B and D, and the last one has it. Anchor 1 is free:
+    # .35 is too little, and of two times .6 the lowest object's counts.
+    ("last", 0.0): ([1, _, _], [1, _, _], [_, 0, 0], [1, 0, _]),
+    ("first", 0.0): ([0, _, _], [0, _, _], [_, 0, 0], [0, 0, _]),
+    # In C object 1 overlaps nothing: all anchors are its best, and it has the lowest.
+    ("last", -1.0): ([1, _, _], [1, _, _], [1, 0, 0], [1, 0, _]),
+    ("first", -1.0): ([0, _, _], [0, _, _], [1, 0, 0], [0, 0, _]),
+    # By the threshold alone.
+    ("none", 0.0): ([1, _, _], [0, _, _], [_, 0, 0], [0, 0, _]),
+    # Of .4 and .6 only the second is forced. In C and D both thresholds are passed.
+    ("last", 0.4): ([1, _, _], [0, _, _], [_, 0, 0], [1, 0, _]),
+    # .4 is not more than .4, so object 0 does not go to anchor 1 (.35) either.
+    ("bipartite", 0.4): ([1, _, _], [0, _, _], [_, 0, 0], [0, 1, _]),
+    # In D nobody is forced on anchor 0 or 1: object 0 has both.
+    ("bipartite", 0.7): ([1, _, _], [0, _, _], [_, 0, 0], [0, 0, _]),
+    ("last", 0.7): ([1, _, _], [0, _, _], [_, 0, 0], [0, 0, _]),
+}
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize(("force", "above"), FORCED)
+def test_who_is_forced_by_hand(force, above, dtype):
+    for name, expected in zip(MATRICES, FORCED[force, above], strict=True):
+        found = match(np.array(MATRICES[name], dtype), force=force, force_above=above)
+        assert found.dtype == np.int64
+        assert found.tolist() == expected, name
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize(
+    ("above", "forced"),
+    [
+        # Objects that overlap their anchor by 0, 1e-7, 1e-6 and 2e-6.
+        (-1.0, [0, 1, 2, 3]),
+        (0.0, [1, 2, 3]),
+        (1e-7, [2, 3]),
+        (1e-6, [3]),  # Caffe's
+        (1.0, []),
+    ],
+)
+@pytest.mark.parametrize("force", ["bipartite", "last", "first"])
+def test_the_least_overlap_that_is_forced_is_compared_in_the_dtype(force, above, forced, dtype):
+    if force == "bipartite" and above < 0:
+        above = 0.0  # it pairs only what overlaps
+        forced = forced[1:]
+    iou = np.diag([0.0, 1e-7, 1e-6, 2e-6]).astype(dtype)
+    found = match(iou, force=force, force_above=above)
+    assert found.tolist() == [index if index in forced else _ for index in range(4)]
+    if force == "bipartite":
+        assert bipartite(iou, above).tolist() == found.tolist()
+
+
+def test_at_any_overlap_whoever_has_none_takes_the_first_anchor():
+    # Three objects: 1 and 2 overlap nothing, and take anchor 0 from its own object.
+    iou = np.array([[0.9, 0.8], [0.0, 0.0], [0.0, 0.0]])
+    for force, expected in (("last", [2, 0]), ("first", [0, 0])):
+        assert match(iou, force=force, force_above=-1).tolist() == expected
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_at_the_threshold_or_above_it(dtype):
+    # Anchor 0 is forced; 1 is at the threshold of .3, 2 just above, 3 just below.
+    at = dtype(0.3)
+    iou = [[0.9, at, np.nextafter(at, dtype(1)), np.nextafter(at, dtype(0))]]
+    iou = np.array(iou, dtype)
+    assert match(iou, threshold=0.3).tolist() == [0, 0, 0, _]
+    assert match(iou, threshold=0.3, positive_at=">").tolist() == [0, _, 0, _]
+    # Not even a perfect overlap is above 1, but it is forced.
+    assert match(np.ones((1, 2), dtype), threshold=1.0, positive_at=">").tolist() == [0, _]
+
+
+# One object; anchor 0 is forced. Changes, then the object of each anchor.
+BAND = [0.9, 0.5, 0.4999, 0.3, 0.2999, 0.0]
+IGNORING = {
+    "nothing is ignored": ({}, [0, 0, _, _, _, _]),
+    "both ends": ({"ignore_from": 0.3}, [0, 0, X, X, _, _]),
+    "the threshold itself is no positive": (
+        {"ignore_from": 0.3, "positive_at": ">"},
+        [0, X, X, X, _, _],
+    ),
+    "a higher threshold": ({"ignore_from": 0.3, "threshold": 0.6}, [0, X, X, X, _, _]),
+    "a forced anchor is not ignored": ({"ignore_from": 0.3, "threshold": 1.0}, [0, X, X, X, _, _]),
+    "... but one that is not forced is": (
+        {"ignore_from": 0.3, "threshold": 1.0, "force": "none"},
+        [X, X, X, X, _, _],
+    ),
+    "from 0, where nothing is background": ({"ignore_from": 0.0}, [0, 0, X, X, X, X]),
+}
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("case", IGNORING)
+def test_what_is_ignored_by_hand(case, dtype):
+    changes, expected = IGNORING[case]
+    assert match(np.array([BAND], dtype), **changes).tolist() == expected, case
+
+
+def test_an_anchor_is_ignored_for_its_best_object():
+    # Anchor 1 is near object 1 alone, anchor 2 positive for one and near the other.
+    iou = np.array([[0.9, 0.1, 0.7], [0.0, 0.4, 0.4], [0.0, 0.9, 0.0]])
+    assert match(iou, force="none", ignore_from=0.4).tolist() == [0, 2, 0]
+    assert match(iou[:2], force="none", ignore_from=0.4).tolist() == [0, X, 0]
+    assert match(iou[:2], force="none", ignore_from=0.41).tolist() == [0, _, 0]
+
+
+def test_without_objects_nothing_is_near_one():
+    assert match(np.zeros((0, 2)), ignore_from=0.0).tolist() == [_, _]
 
 
 # --- laws ----------------------------------------------------------------------------------------
@@ -260,6 +381,53 @@ def test_equals_the_brute_force_on_every_small_matrix_of_three_values(shape):
     for cells in product([0.0, 0.25, 0.5], repeat=6):
         iou = np.reshape(cells, shape)
         assert match(iou, threshold=0.5).tolist() == brute_force_match(iou, 0.5), iou
+
+
+def literal_match(iou, rules) -> list[int]:
+    """Any matching, anchor by anchor and object by object."""
+    objects, anchors = iou.shape
+    found = []
+    for column in iou.T.tolist():
+        best = max(column, default=-1.0)
+        positive = best >= rules.threshold if rules.positive_at == ">=" else best > rules.threshold
+        near = rules.ignore_from is not None and best >= rules.ignore_from
+        found.append(column.index(best) if positive else IGNORED if near else UNMATCHED)
+    taken = {}
+    if rules.force == "bipartite":
+        pairs = sorted((-iou[i, j], i, j) for i in range(objects) for j in range(anchors))
+        for minus, i, j in pairs:
+            if -minus > rules.force_above and i not in taken.values() and j not in taken:
+                taken[j] = i
+    elif rules.force != "none" and anchors:
+        for i, row in enumerate(iou.tolist()):
+            if max(row) > rules.force_above:
+                j = row.index(max(row))
+                taken[j] = i if rules.force == "last" else taken.get(j, i)
+    return [taken.get(j, free) for j, free in enumerate(found)]
+
+
+@given(
+    st.data(),
+    dtypes,
+    st.fixed_dictionaries(
+        {
+            "threshold": st.sampled_from([0.5, 0.75, 1.0]),
+            "positive_at": st.sampled_from([">=", ">"]),
+            "force": st.sampled_from(["bipartite", "last", "first", "none"]),
+            "force_above": st.sampled_from([0.0, 0.25, 0.5]),
+            "ignore_from": st.sampled_from([None, 0.0, 0.25]),
+        }
+    ),
+    st.booleans(),
+)
+def test_every_convention_equals_the_literal_one(data, dtype, changes, anything):
+    if anything and changes["force"] != "bipartite":
+        changes["force_above"] = -1.0
+    convention = CANONICAL.but(**changes)
+    iou = data.draw(iou_matrices(dtype))
+    expected = literal_match(iou, convention.matching)
+    assert match(iou, convention).tolist() == expected
+    assert match(iou, **changes).tolist() == expected
 
 
 # --- what is refused -----------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reference_numpy.boxes import pairwise_iou
+from reference_numpy.conventions import CANONICAL
 from reference_numpy.mining import Chosen, choose_anchors, mine_hard_negatives
 from tests.strategies import FLOATS, dtypes, grid_boxes, tied_scores
 
@@ -66,6 +67,50 @@ MINING = {
     "infinite losses": ([0.1, INF, 0.2, INF], [0, 0, 1, 0], {"negative_ratio": 2}, [1, 3]),
     "negative losses": ([-3.0, -1.0, -2.0, 0.0], [0, 0, 0, 1], {"negative_ratio": 2}, [1, 2]),
     "no anchors": ([], [], {"min_negatives": 3}, []),
+    "what counts nowhere is neither": ([0.1, 9.0, 0.2, 9.0], [0, -1, 1, -1], {}, [0]),
+    "... and asks for nothing": ([0.1, 0.2, 0.3], [0, -1, 0], {"negative_ratio": 1}, []),
+    "one and a half is two": (
+        [0.1, 0.2, 0.3, 9],
+        [0, 0, 0, 1],
+        {"negative_ratio": 1.5, "rounding": "up"},
+        [1, 2],
+    ),
+    "twice one and a half is still three": (
+        [0.1, 0.2, 0.3, 0.4, 9, 9],
+        [0, 0, 0, 0, 1, 1],
+        {"negative_ratio": 1.5, "rounding": "up"},
+        [1, 2, 3],
+    ),
+    "a little is one": ([0.1, 0.2, 9], [0, 0, 1], {"negative_ratio": 0.1, "rounding": "up"}, [1]),
+    "... or nothing": ([0.1, 0.2, 9], [0, 0, 1], {"negative_ratio": 0.9}, []),
+    "nothing up is nothing": ([0.1, 0.2], [0, 0], {"rounding": "up"}, []),
+    "a maximum below the ratio": (
+        [0.1, 0.2, 0.3, 0.4, 9],
+        [0, 0, 0, 0, 1],
+        {"max_negatives": 2},
+        [2, 3],
+    ),
+    "a maximum above the ratio": (
+        [0.1, 0.2, 0.3, 0.4, 9],
+        [0, 0, 0, 0, 1],
+        {"max_negatives": 4},
+        [1, 2, 3],
+    ),
+    "a maximum of none": ([0.1, 9], [0, 1], {"max_negatives": 0}, []),
+    "a minimum that is the maximum": (
+        [0.1, 0.2, 0.3],
+        [0, 0, 0],
+        {"min_negatives": 2, "max_negatives": 2},
+        [1, 2],
+    ),
+    "no mining": ([0.1, 0.2, 0.3], [0, 0, 0], {"mining": "none"}, [0, 1, 2]),
+    "no mining, whatever the ratio": (
+        [0.1, 0.2, 0.3, 0.4],
+        [0, -1, 2, 0],
+        {"mining": "none", "negative_ratio": 0},
+        [0, 3],
+    ),
+    "one picture is a batch": ([0.1, 0.2, 9], [0, 0, 1], {"mining": "batch"}, [0, 1]),
 }
 
 
@@ -78,18 +123,37 @@ def test_mining_by_hand(case, dtype):
     assert np.flatnonzero(found).tolist() == expected, case
 
 
-@given(st.data(), dtypes, ratios, st.integers(0, 4))
-def test_mining_equals_the_brute_force(data, dtype, ratio, minimum):
+def literal_mining(losses, labels, rules) -> list[int]:
+    """The hardest negatives of a list of anchors, in order."""
+    hardest = sorted((-loss, index) for index, loss in enumerate(losses) if labels[index] == 0)
+    wanted = rules.negative_ratio * sum(label > 0 for label in labels)
+    count = max(ceil(wanted) if rules.rounding == "up" else floor(wanted), rules.min_negatives)
+    if rules.max_negatives is not None:
+        count = min(count, rules.max_negatives)
+    if rules.mining == "none":
+        count = len(hardest)
+    return sorted(index for _, index in hardest[:count])
+
+
+# Rules of mining, batch or not.
+mining_rules = st.fixed_dictionaries(
+    {
+        "negative_ratio": ratios,
+        "min_negatives": st.integers(0, 3),
+        "max_negatives": st.sampled_from([None, 3, 5]),
+        "rounding": st.sampled_from(["down", "up"]),
+    }
+)
+
+
+@given(st.data(), dtypes, mining_rules)
+def test_mining_equals_the_brute_force(data, dtype, changes):
     size = data.draw(st.integers(0, 12))
     losses = data.draw(tied_scores(size, dtype))
-    labels = data.draw(st.lists(st.sampled_from([0, 0, 0, 1, 2]), min_size=size, max_size=size))
-    found = mine_hard_negatives(
-        losses, np.array(labels, int), negative_ratio=ratio, min_negatives=minimum
-    )
-
-    hardest = sorted((-losses[i], i) for i in range(size) if labels[i] == 0)
-    count = max(floor(ratio * sum(label > 0 for label in labels)), minimum)
-    assert np.flatnonzero(found).tolist() == sorted(i for _, i in hardest[:count])
+    labels = data.draw(st.lists(st.sampled_from([0, 0, 0, 1, 2, -1]), min_size=size, max_size=size))
+    found = mine_hard_negatives(losses, np.array(labels, int), **changes)
+    rules = CANONICAL.but(**changes).loss
+    assert np.flatnonzero(found).tolist() == literal_mining(losses.tolist(), labels, rules)
 
 
 LIMITS = (
@@ -129,3 +193,225 @@ def test_mining_refuses(change, message):
     mine_hard_negatives(**FINE)
     with pytest.raises(ValueError, match="^" + re.escape(message) + "$"):
         mine_hard_negatives(**{**FINE, **change})
+
+
+# --- a batch by hand -----------------------------------------------------------------------------
+
+# Losses and labels of two pictures, and the negatives of each.
+BATCHES = {
+    "per picture": (
+        [[9, 1, 2, 3], [8, 7, 6, 5]],
+        [[1, 0, 0, 0], [0, 0, 0, 0]],
+        {},
+        [[1, 2, 3], []],
+    ),
+    "the hardest of the batch": (
+        [[9, 1, 2, 3], [8, 7, 6, 5]],
+        [[1, 0, 0, 0], [0, 0, 0, 0]],
+        {"mining": "batch"},
+        [[], [0, 1, 2]],
+    ),
+    "ties go to the first picture": (
+        [[5, 5, 5], [5, 5, 5]],
+        [[0, 0, 0], [0, 1, 0]],
+        {"mining": "batch"},
+        [[0, 1, 2], []],
+    ),
+    "a minimum of the batch": (
+        [[1, 2], [3, 4]],
+        [[0, 0], [0, 0]],
+        {"mining": "batch", "min_negatives": 3},
+        [[1], [0, 1]],
+    ),
+    "... is one of each picture elsewhere": (
+        [[1, 2], [3, 4]],
+        [[0, 0], [0, 0]],
+        {"min_negatives": 1},
+        [[1], [1]],
+    ),
+    "a maximum of the batch": (
+        [[9, 1, 2], [9, 3, 4]],
+        [[1, 0, 0], [1, 0, 0]],
+        {"mining": "batch", "max_negatives": 3},
+        [[2], [1, 2]],
+    ),
+    "a maximum of each picture": (
+        [[9, 1, 2], [9, 3, 4]],
+        [[1, 0, 0], [1, 0, 0]],
+        {"max_negatives": 1},
+        [[2], [2]],
+    ),
+    # .5 × 2 is 1 for both together, and up once for each of them.
+    "a share is rounded once": (
+        [[9, 1, 2], [9, 3, 4]],
+        [[1, 0, 0], [1, 0, 0]],
+        {"mining": "batch", "negative_ratio": 0.5, "rounding": "up"},
+        [[], [2]],
+    ),
+    "... or once a picture": (
+        [[9, 1, 2], [9, 3, 4]],
+        [[1, 0, 0], [1, 0, 0]],
+        {"negative_ratio": 0.5, "rounding": "up"},
+        [[2], [2]],
+    ),
+    "no mining": (
+        [[9, 1, 2], [9, 3, 4]],
+        [[1, 0, -1], [0, 0, 0]],
+        {"mining": "none"},
+        [[1], [0, 1, 2]],
+    ),
+    "no pictures": (np.zeros((0, 3)), np.zeros((0, 3)), {"mining": "batch"}, []),
+    "no anchors": (np.zeros((2, 0)), np.zeros((2, 0)), {"mining": "batch"}, [[], []]),
+}
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("case", BATCHES)
+def test_a_batch_by_hand(case, dtype):
+    losses, labels, changes, expected = BATCHES[case]
+    losses, labels = np.array(losses, dtype), np.array(labels, int)
+    found = choose_anchors(losses, labels, **changes)
+    assert isinstance(found, Chosen)
+    for mask in found:
+        assert (mask.dtype, mask.shape) == (np.bool_, labels.shape)
+    assert [np.flatnonzero(row).tolist() for row in found.negatives] == expected, case
+    np.testing.assert_array_equal(found.positives, labels > 0)
+
+
+# Anchors 0 and 1 say the same box, anchor 2 a half of it (IoU 1/2), anchor 3 one beside it.
+SAME = [0.0, 0.0, 0.5, 0.5]
+PREDICTED = np.array([[SAME, SAME, [0.0, 0.0, 0.5, 0.25], [0.5, 0.5, 1.0, 1.0]]])
+
+# Losses, labels, changes; then the positives and the negatives that count.
+SUPPRESSED = {
+    # Anchor 1 has the largest loss, so anchor 0, a positive, falls; without positives 3 : 1 is 0.
+    "a positive falls, and asks for nothing": ([1, 5, 4, 2], [1, 0, 0, 0], {}, [], []),
+    "... but for a minimum": ([1, 5, 4, 2], [1, 0, 0, 0], {"min_negatives": 2}, [], [1, 2]),
+    "the half is at the threshold, and stays": ([6, 5, 4, 2], [1, 0, 0, 0], {}, [0], [2, 3]),
+    "the half is above the threshold": (
+        [6, 5, 4, 2],
+        [1, 0, 0, 0],
+        {"mining_nms": 0.49},
+        [0],
+        [3],
+    ),
+    "at 1 nothing falls": ([6, 5, 4, 2], [1, 0, 0, 0], {"mining_nms": 1.0}, [0], [1, 2, 3]),
+    "a tie: the lowest anchor stays": ([5, 5, 4, 2], [1, 0, 0, 0], {}, [0], [2, 3]),
+    "what counts nowhere suppresses, if it is hard": ([6, 5, 4, 2], [-1, 1, 0, 0], {}, [], []),
+    "... and not, if it is easy": ([0, 5, 4, 2], [-1, 1, 0, 0], {}, [1], [2, 3]),
+    # How detections are suppressed is another question.
+    "the rules of detection do not count": (
+        [5, 5, 4, 2],
+        [1, 0, 0, 0],
+        {"suppress_at": ">=", "ties": "highest anchor", "iou_threshold": 0.1, "iou_epsilon": 1.0},
+        [0],
+        [2, 3],
+    ),
+}
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("case", SUPPRESSED)
+def test_suppression_before_mining_by_hand(case, dtype):
+    losses, labels, changes, positives, negatives = SUPPRESSED[case]
+    found = choose_anchors(
+        np.array([losses], dtype),
+        np.array([labels]),
+        boxes=PREDICTED.astype(dtype),
+        **{"mining_nms": 0.5, **changes},
+    )
+    assert np.flatnonzero(found.positives).tolist() == positives, case
+    assert np.flatnonzero(found.negatives).tolist() == negatives, case
+
+
+def test_suppression_is_within_each_picture():
+    losses, labels = np.array([[6.0, 5, 4, 2], [1, 5, 4, 2]]), np.array([[1, 0, 0, 0]] * 2)
+    found = choose_anchors(losses, labels, boxes=np.repeat(PREDICTED, 2, axis=0), mining_nms=0.5)
+    assert [np.flatnonzero(row).tolist() for row in found.positives] == [[0], []]
+    assert [np.flatnonzero(row).tolist() for row in found.negatives] == [[2, 3], []]
+
+
+def test_without_a_mining_nms_boxes_are_not_looked_at():
+    losses, labels = np.array([[6.0, 5, 4, 2]]), np.array([[1, 0, 0, 0]])
+    found = choose_anchors(losses, labels, boxes=np.full((7, 7), NAN))
+    assert np.flatnonzero(found.negatives).tolist() == [1, 2, 3]
+
+
+# --- a batch by law ------------------------------------------------------------------------------
+
+
+def literal_choice(losses, labels, rules, boxes):
+    """Positives and negatives that count, as lists of (picture, anchor)."""
+    labels = labels.copy()
+    for picture, own in enumerate(labels):
+        if rules.mining_nms is None:
+            continue
+        iou, kept = pairwise_iou(boxes[picture], boxes[picture]), []
+        for anchor in sorted(range(own.size), key=lambda a: (-losses[picture, a], a)):
+            if all(iou[anchor, other] <= rules.mining_nms for other in kept):
+                kept.append(anchor)
+        own[[anchor for anchor in range(own.size) if anchor not in kept]] = -1
+    places = list(np.ndindex(labels.shape))
+    pictures = range(len(labels))
+    groups = [[place for place in places if place[0] == picture] for picture in pictures]
+    negatives = []
+    for group in [places] if rules.mining == "batch" else groups:
+        mined = literal_mining([losses[p] for p in group], [labels[p] for p in group], rules)
+        negatives += [group[index] for index in mined]
+    return [place for place in places if labels[place] > 0], sorted(negatives)
+
+
+@given(st.data(), dtypes, mining_rules, st.sampled_from(["picture", "batch", "none", 0.25, 0.5]))
+def test_the_choice_equals_the_literal_one(data, dtype, changes, how):
+    if how == "none":
+        changes = {"mining": "none"}
+    elif how == "batch":
+        changes["mining"] = "batch"
+    elif how != "picture":
+        changes["mining_nms"] = how
+    shape = data.draw(st.tuples(st.integers(0, 3), st.integers(0, 5)))
+    size = shape[0] * shape[1]
+    losses = data.draw(tied_scores(shape, dtype))
+    labels = data.draw(st.lists(st.sampled_from([0, 0, 1, -1]), min_size=size, max_size=size))
+    labels = np.reshape(labels, shape).astype(int)
+    boxes = data.draw(grid_boxes(dtype, least=size, most=size)).reshape(*shape, 4)
+    for array in (losses, labels, boxes):
+        array.setflags(write=False)
+
+    found = choose_anchors(losses, labels, boxes=boxes, **changes)
+    expected = literal_choice(losses, labels, CANONICAL.but(**changes).loss, boxes)
+    for mask, places in zip(found, expected, strict=True):
+        assert [tuple(place) for place in np.argwhere(mask).tolist()] == places
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"losses": np.zeros((3, 2))},
+            "losses, labels: expected one shape (B, A). Received: (3, 2), (2, 3)",
+        ),
+        (
+            {"losses": np.zeros(3), "labels": np.zeros(3, int)},
+            "losses, labels: expected one shape (B, A). Received: (3,), (3,)",
+        ),
+        ({"losses": np.full((2, 3), NAN)}, "losses[0]: expected a number. Received: nan"),
+        (
+            {"mining_nms": 0.9},
+            "boxes: expected shape (2, 3, 4), as a mining_nms is set. Received: None",
+        ),
+        (
+            {"mining_nms": 0.9, "boxes": np.zeros((2, 4))},
+            "boxes: expected shape (2, 3, 4), as a mining_nms is set. Received: (2, 4)",
+        ),
+        (
+            {"mining_nms": 0.9, "boxes": np.full((2, 3, 4), INF)},
+            "boxes[0]: expected numbers. Received: [inf, inf, inf, inf]",
+        ),
+    ],
+)
+def test_choosing_refuses(change, message):
+    arguments = {"losses": np.zeros((2, 3)), "labels": np.zeros((2, 3), int)}
+    choose_anchors(**arguments)
+    with pytest.raises(ValueError, match="^" + re.escape(message) + "$"):
+        choose_anchors(**{**arguments, **change})

@@ -10,12 +10,128 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from reference_numpy.conventions import CANONICAL
 from reference_numpy.losses import softmax_cross_entropy
-from reference_numpy.multibox import MultiBox, multibox
-from tests.strategies import FLOATS, dtypes, numbers
+from reference_numpy.mining import choose_anchors
+from reference_numpy.multibox import MultiBox, class_losses, multibox, normalisers
+from tests.strategies import FLOATS, dtypes, grid_boxes, integers, numbers
 
 NAN, INF = np.nan, np.inf
 ratios = st.sampled_from([0.0, 0.5, 1.0, 3.0, 100.0])
+
+# --- the class loss of an anchor by hand ----------------------------------------------------------
+
+# Logits log(1, 2, 5): a softmax of 1/8, 2/8, 5/8, sigmoids of 1/2, 2/3, 5/6.
+COLUMNS = np.log([1.0, 2.0, 5.0])
+
+# Label, changes; then the loss.
+CLASSES = {
+    "softmax": (1, {}, log(8 / 2)),
+    "softmax of background": (0, {}, log(8 / 1)),
+    # -log(1 - 1/2) - log(2/3) - log(1 - 5/6).
+    "sigmoid": (1, {"class_loss": "sigmoid"}, log(2 * 3 / 2 * 6)),
+    # The column of background is the true one: -log(1/2) - log(1 - 2/3) - log(1 - 5/6).
+    "sigmoid of background": (0, {"class_loss": "sigmoid"}, log(2 * 3 * 6)),
+    # 1/4 (1/3)² log(3/2), and 3/4 of (1/2)² log 2 and of (5/6)² log 6.
+    "focal": (
+        1,
+        {"class_loss": "focal"},
+        log(3 / 2) / 36 + 3 / 4 * (log(2) / 4 + 25 / 36 * log(6)),
+    ),
+    "focal of background": (
+        0,
+        {"class_loss": "focal"},
+        log(2) / 16 + 3 / 4 * (4 / 9 * log(3) + 25 / 36 * log(6)),
+    ),
+    "focal with gamma 1": (
+        1,
+        {"class_loss": "focal", "focal_gamma": 1.0},
+        log(3 / 2) / 12 + 3 / 4 * (log(2) / 2 + 5 / 6 * log(6)),
+    ),
+    "focal, all weights alike, is half a sigmoid": (
+        1,
+        {"class_loss": "focal", "focal_gamma": 0, "focal_alpha": 0.5},
+        log(2 * 3 / 2 * 6) / 2,
+    ),
+    "focal, the truth alone": (
+        1,
+        {"class_loss": "focal", "focal_gamma": 0, "focal_alpha": 1.0},
+        log(3 / 2),
+    ),
+    "what counts nowhere": (-1, {}, 0),
+    "... with sigmoids": (-1, {"class_loss": "sigmoid"}, 0),
+}
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("case", CLASSES)
+def test_class_losses_by_hand(case, dtype):
+    label, changes, expected = CLASSES[case]
+    close = {"rtol": 8 * np.finfo(dtype).eps, "atol": 0, "err_msg": case}
+    found = class_losses(COLUMNS.astype(dtype)[None], np.array([label]), **changes)
+    assert (found.dtype, found.shape) == (dtype, (1,))
+    np.testing.assert_allclose(found, [expected], **close)
+    # The same with background, the column of 1, behind the others.
+    last = class_losses(
+        COLUMNS.astype(dtype)[None, [1, 2, 0]], np.array([label]), background="last", **changes
+    )
+    np.testing.assert_array_equal(last, found)
+
+
+def test_class_losses_keep_leading_axes():
+    logits = np.broadcast_to(COLUMNS, (2, 5, 3))
+    labels = np.array([[0, 1, 2, -1, 0]] * 2)
+    for class_loss in ("softmax", "sigmoid", "focal"):
+        found = class_losses(logits, labels, class_loss=class_loss)
+        for place in np.ndindex(labels.shape):
+            one = class_losses(logits[place][None], labels[place][None], class_loss=class_loss)
+            assert found[place] == one[0]
+
+
+@pytest.mark.parametrize("class_loss", ["softmax", "sigmoid", "focal"])
+def test_what_counts_nowhere_may_be_anything(class_loss):
+    logits = np.array([[NAN, 0.0], [1e30, -1e30]])
+    assert class_losses(logits, np.array([-1, -1]), class_loss=class_loss).tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("class_loss", ["softmax", "sigmoid", "focal"])
+@pytest.mark.parametrize("label", [-2, 3])
+def test_class_losses_refuse(label, class_loss):
+    message = f"labels[1]: expected -1 to 2. Received: {label}"
+    with pytest.raises(ValueError, match="^" + re.escape(message) + "$"):
+        class_losses(np.zeros((2, 3)), np.array([0, label]), class_loss=class_loss)
+
+
+# --- what a batch is divided by -------------------------------------------------------------------
+
+# Labels; then by positives, by picture, by their mean, by anchors.
+DIVISORS = {
+    # 3 and 0 positives; 3 × 2 and max(1, 0) × 2; 3 / 2; 8.
+    "one picture has all": (
+        [[1, 2, 1, 0], [0, 0, 0, 0]],
+        ([3, 3], [6, 2], [1.5, 1.5], [8, 8]),
+    ),
+    "what counts nowhere is no positive": (
+        [[1, -1], [-1, 1]],
+        ([2] * 2, [2] * 2, [1] * 2, [4] * 2),
+    ),
+    "one picture": ([[1, 1, 0]], ([2], [2], [2], [3])),
+    # max(1, 0), and for the mean over 2 pictures.
+    "no positives": ([[0, 0], [0, 0]], ([1] * 2, [2] * 2, [0.5] * 2, [4] * 2)),
+    "no anchors": (np.zeros((2, 0)), ([1] * 2, [2] * 2, [0.5] * 2, [1] * 2)),
+    "no pictures": (np.zeros((0, 3)), ([], [], [], [])),
+}
+
+
+@pytest.mark.parametrize("case", DIVISORS)
+def test_divisors_by_hand(case):
+    labels, expected = DIVISORS[case]
+    labels = np.array(labels, int)
+    for rule, divisors in zip(("positives", "picture", "mean", "anchors"), expected, strict=True):
+        found = normalisers(labels, normaliser=rule)
+        assert found.dtype == np.float64
+        assert found.tolist() == divisors, (case, rule)
+
 
 # --- the loss of a batch by hand -----------------------------------------------------------------
 
@@ -67,6 +183,49 @@ NORMALISED = {
     "positives only": ([[1, 1], [1, 1]], {}, 4, [[], []], 4 / 4),
     "no pictures": (np.zeros((0, 3)), {}, 0, [], 0),
     "no anchors": (np.zeros((2, 0)), {}, 0, [[], []], 0),
+    "what counts nowhere counts nowhere": ([[1, -1, 0, -1, 0]], {}, 1, [[2, 4]], 3 / 1),
+    # 4 of one picture over 1 × 2, 5 of the other over 2 × 2.
+    "each picture by its own": (
+        [[1, 0, 0, 0, 0], [1, 1, 0, 0, 0]],
+        {"normaliser": "picture"},
+        3,
+        [[1, 2, 3], [2, 3, 4]],
+        4 / 2 + 5 / 4,
+    ),
+    "by the mean of pictures": (
+        [[1, 0, 0, 0, 0], [1, 1, 0, 0, 0]],
+        {"normaliser": "mean"},
+        3,
+        [[1, 2, 3], [2, 3, 4]],
+        9 / 1.5,
+    ),
+    "by all anchors": (
+        [[1, 0, 0, 0, 0], [1, 1, 0, 0, -1]],
+        {"normaliser": "anchors"},
+        3,
+        [[1, 2, 3], [2, 3]],
+        8 / 10,
+    ),
+    "by no anchors": (np.zeros((2, 0)), {"normaliser": "anchors"}, 0, [[], []], 0),
+    "no mining": (
+        [[1, 0, 0, 0, 0, 0], [0, 0, 0, 0, 0, -1]],
+        {"mining": "none"},
+        1,
+        [[1, 2, 3, 4, 5], [0, 1, 2, 3, 4]],
+        11 / 1,
+    ),
+    # Three negatives for one positive, and all losses are alike: the first three.
+    "mining is over the batch": (
+        [[0, 0], [1, 0]],
+        {"mining": "batch"},
+        1,
+        [[0, 1], [1]],
+        4 / 1,
+    ),
+    "a sigmoid for each column": ([[1, 0, 0]], {"class_loss": "sigmoid"}, 1, [[1, 2]], 3 * 2),
+    # Of log 2, the true column has 1/4 × 1/4, the other 3/4 × 1/4.
+    "focal": ([[1, 0, 0]], {"class_loss": "focal"}, 1, [[1, 2]], 3 / 4),
+    "background last": ([[1, 0, 0]], {"background": "last"}, 1, [[1, 2]], 3),
 }
 
 
@@ -132,6 +291,53 @@ def test_the_box_weight_touches_the_box_loss_alone():
         assert found.total == pytest.approx(2 * log(2) + 6 * weight)
 
 
+def test_the_box_loss_of_all_anchors_by_hand():
+    # A positive 1 off, a negative that is mined, one that is not, and one that counts nowhere,
+    # each 2 off from 0 in one number: 1/2 and two times 3/2.
+    deltas, logits, targets, labels = undecided([[1, 0, 0, -1]])
+    targets[0, 0], deltas[0, 0] = [3, 0, 0, 0], [4, 0, 0, 0]
+    deltas[0, 1:, 2] = -2
+    for changes, expected in (
+        ({}, 1 / 2),
+        ({"box_over": "all"}, 7 / 2),
+        ({"box_over": "all", "normaliser": "anchors"}, 7 / 2 / 4),
+        ({"box_over": "all", "mining": "none", "box_weight": 2.0}, 7 / 2),
+    ):
+        found = multibox(deltas, logits, targets, labels, negative_ratio=1, **changes)
+        assert found.box_loss == expected
+        weight = changes.get("box_weight", 1)
+        assert found.total == pytest.approx(found.class_loss + weight * expected)
+
+
+def test_suppression_before_mining_by_hand():
+    # Anchors 0 and 1 say the same box, 2 another. Losses are log 2, but log 4 for anchor 1
+    # (softmax 1/4), so that the positive, anchor 0, is suppressed, and with it the need for
+    # negatives. The divisor is still 1.
+    boxes = np.array([[[0.0, 0.0, 0.5, 0.5], [0.0, 0.0, 0.5, 0.5], [0.5, 0.5, 1.0, 1.0]]])
+    deltas, logits, targets, labels = undecided([[1, 0, 0]])
+    logits[0, 1] = [0, log(3)]
+    deltas += 2  # 4 × 3/2 where it counts
+    plain = multibox(deltas, logits, targets, labels, boxes=boxes)
+    assert plain.counted.tolist() == [[True, False, False]]
+    assert plain.class_loss == pytest.approx(log(2) + log(4) + log(2))
+    assert plain.box_loss == 6
+    for minimum, negatives, expected in ((0, [], 0), (1, [1], log(4)), (3, [1, 2], log(8))):
+        found = multibox(
+            deltas, logits, targets, labels, mining_nms=0.9, min_negatives=minimum, boxes=boxes
+        )
+        assert found.positives == 1
+        assert not found.counted.any()
+        assert np.flatnonzero(found.negatives).tolist() == negatives
+        assert (found.class_loss, found.box_loss) == (pytest.approx(expected), 0)
+
+    logits[0, 0] = [log(7), 0]  # log 8, more than log 4: now anchor 1 falls
+    found = multibox(deltas, logits, targets, labels, mining_nms=0.9, boxes=boxes)
+    assert found.counted.tolist() == [[True, False, False]]
+    assert found.negatives.tolist() == [[False, False, True]]
+    assert found.class_loss == pytest.approx(log(8) + log(2))
+    assert found.box_loss == 6
+
+
 # --- laws ----------------------------------------------------------------------------------------
 
 
@@ -187,6 +393,84 @@ def test_multibox_equals_the_brute_force(data, dtype, ratio, minimum, weight):
     np.testing.assert_allclose(found.total, total, **close)
 
 
+def literal_class_loss(scores, label, rules) -> float:
+    """The class loss of one anchor, background first, number by number."""
+    if rules.class_loss == "softmax":
+        return log(sum(map(exp, scores))) - scores[label]
+    total = 0.0
+    for column, score in enumerate(scores):
+        truth = column == label
+        right = 1 / (1 + exp(-score if truth else score))
+        if rules.class_loss == "focal":
+            weight = rules.focal_alpha if truth else 1 - rules.focal_alpha
+            total -= weight * (1 - right) ** rules.focal_gamma * log(right)
+        else:
+            total -= log(right)
+    return total
+
+
+@given(
+    st.data(),
+    dtypes,
+    st.fixed_dictionaries(
+        {
+            "class_loss": st.sampled_from(["softmax", "sigmoid", "focal"]),
+            "focal_alpha": st.sampled_from([0.25, 1.0]),
+            "focal_gamma": st.sampled_from([0.0, 1.0, 2.0]),
+            "background": st.sampled_from(["first", "last"]),
+            "normaliser": st.sampled_from(["positives", "picture", "mean", "anchors"]),
+            "box_over": st.sampled_from(["positives", "all"]),
+            "mining": st.sampled_from(["picture", "batch", "none"]),
+        }
+    ),
+    st.sampled_from([None, 0.5]),
+)
+def test_every_convention_equals_the_literal_one(data, dtype, changes, mining_nms):
+    if changes["mining"] == "picture":
+        changes["mining_nms"] = mining_nms
+    convention = CANONICAL.but(box_weight=0.5, **changes)
+    rules = convention.loss
+    deltas, logits, target_deltas, labels = data.draw(batches(dtype))
+    nowhere = data.draw(integers(labels.shape, 3)) == 0
+    labels = np.where(nowhere, -1, labels)
+    boxes = data.draw(grid_boxes(dtype, least=labels.size, most=labels.size))
+    boxes = boxes.reshape(*labels.shape, 4)
+    found = multibox(deltas, logits, target_deltas, labels, convention, boxes=boxes)
+
+    # Which anchors count is exact given the same losses, and has its own tests.
+    losses = class_losses(logits, labels, convention)
+    positives, negatives = choose_anchors(losses, labels, convention, boxes=boxes)
+    np.testing.assert_array_equal(found.counted, positives)
+    np.testing.assert_array_equal(found.negatives, negatives)
+    assert found.positives == np.count_nonzero(labels > 0)
+
+    pictures = len(labels)
+    per_picture = [max(1, np.count_nonzero(row > 0)) * pictures for row in labels]
+    divisors = {
+        "positives": [max(1, found.positives)] * pictures,
+        "picture": per_picture,
+        "mean": [max(1, found.positives) / max(1, pictures)] * pictures,
+        "anchors": [labels.size] * pictures,
+    }[rules.normaliser]
+    class_loss = box_loss = 0.0
+    for picture, anchor in np.ndindex(labels.shape):
+        label, divisor = int(labels[picture, anchor]), float(divisors[picture])
+        scores = logits[picture, anchor].tolist()
+        columns = [scores[-1], *scores[:-1]] if changes["background"] == "last" else scores
+        if positives[picture, anchor] or negatives[picture, anchor]:
+            class_loss += literal_class_loss(columns, label, rules) / divisor
+        if label >= 0 and (positives[picture, anchor] or rules.box_over == "all"):
+            pairs = zip(deltas[picture, anchor], target_deltas[picture, anchor], strict=True)
+            for distance in (abs(float(a) - float(b)) for a, b in pairs):
+                box_loss += (distance**2 / 2 if distance < 1 else distance - 0.5) / divisor
+
+    close = {"rtol": 0, "atol": 2000 * np.finfo(dtype).eps}  # as above, over 1/3 at the least
+    np.testing.assert_allclose(found.class_loss, class_loss, **close)
+    np.testing.assert_allclose(found.box_loss, box_loss, **close)
+    np.testing.assert_allclose(found.total, class_loss + box_loss / 2, **close)
+    assert [value.dtype for value in found[:3]] == [dtype] * 3
+
+
 @given(st.data(), dtypes)
 def test_a_picture_of_background_changes_nothing(data, dtype):
     batch = data.draw(batches(dtype))
@@ -239,3 +523,13 @@ def test_shapes_that_differ_are_refused(name):
     arrays[name] = arrays[name][:, :2]
     with pytest.raises(ValueError, match=rf"^{name}: expected shape \(2, 3, \d\)"):
         multibox(**arrays)
+
+
+@pytest.mark.parametrize(
+    ("boxes", "received"),
+    [(None, "None"), (np.zeros((1, 3)), "(1, 3)"), (np.zeros((3, 4)), "(3, 4)")],
+)
+def test_a_mining_nms_needs_boxes(boxes, received):
+    message = f"boxes: expected shape (1, 3, 4), as a mining_nms is set. Received: {received}"
+    with pytest.raises(ValueError, match="^" + re.escape(message) + "$"):
+        multibox(*undecided([[1, 0, 0]]), mining_nms=0.9, boxes=boxes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from math import exp
 
 import numpy as np
 import pytest
@@ -10,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reference_numpy.boxes import pairwise_iou
-from reference_numpy.nms import nms
+from reference_numpy.conventions import CANONICAL
+from reference_numpy.nms import nms, soft_nms
 from tests.strategies import FLOATS, dtypes, grid_boxes, tied_scores
 
 NAN = np.nan
@@ -76,6 +78,175 @@ def test_the_threshold_is_compared_in_the_dtype_of_the_boxes(dtype):
     assert nms(boxes, scores, iou_threshold=np.nextafter(dtype(THIRD), dtype(0))).tolist() == [0]
 
 
+# Changes to a threshold of .3; then what is kept.
+OTHERWISE = {
+    "at the threshold": ([a, b], [0.9, 0.8], {"iou_threshold": THIRD, "suppress_at": ">="}, [0]),
+    "a chain at the threshold": (
+        [a, b, c],
+        [0.9, 0.8, 0.7],
+        {"iou_threshold": THIRD, "suppress_at": ">="},
+        [0, 2],
+    ),
+    "duplicates at 1": ([a, a], [0.5, 0.9], {"iou_threshold": 1.0, "suppress_at": ">="}, [1]),
+    # No overlap at all is 0, and 0 is at 0.
+    "everything at 0": ([a, c, d], [0.5, 0.9, 0.7], {"iou_threshold": 0, "suppress_at": ">="}, [1]),
+    "equal scores: the highest index": ([a, c], [0.5, 0.5], {"ties": "highest anchor"}, [1, 0]),
+    "... and it suppresses": ([a, b, c], [0.5, 0.5, 0.5], {"ties": "highest anchor"}, [2, 0]),
+    "... only among equals": ([a, a, c], [0.9, 0.5, 0.5], {"ties": "highest anchor"}, [0, 2]),
+    "one class has one label": ([b, a, c], [0.5] * 3, {"ties": "lowest label"}, [0]),
+    # IoU 1/3 of areas of 1/2 becomes (1/4) / (3/4 + 1/4).
+    "an epsilon": ([a, b], [0.9, 0.8], {"iou_epsilon": 0.25}, [0, 1]),
+    # Sides of 3/2 and 2 for the strips, which then share one of 1 and 2: 2 / (3 + 3 - 2).
+    "an offset joins what touches": ([a, c], [0.9, 0.8], {"iou_offset": 1.0}, [0]),
+}
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("case", OTHERWISE)
+def test_other_answers_by_hand(case, dtype):
+    boxes, scores, changes, expected = OTHERWISE[case]
+    boxes, scores = np.array(boxes, dtype), np.array(scores, dtype)
+    found = nms(boxes, scores, **{"iou_threshold": 0.3, **changes})
+    assert found.tolist() == expected, case
+
+
+# A picture of 20 by 20: all of it, its left 14, its left 11, its right 10, its upper 9. IoU with
+# all of it is .7, .55, .5, .45. Else, the left 14 and 11 have 11/14; no other pair has more than
+# 99 / (220 + 180 - 99), about .33, of the left 11 and the upper 9.
+WHOLE, LEFT14, LEFT11 = [0, 0, 1, 1], [0, 0, 0.7, 1], [0, 0, 0.55, 1]
+RIGHT, UPPER = [0.5, 0, 1, 1], [0, 0, 1, 0.45]
+FALLING = {
+    "fixed": ([WHOLE, LEFT14, LEFT11, RIGHT, UPPER], 0.8, 1.0, [0, 1, 2, 3, 4]),
+    # The first brings .8 to .64, which .7 is above. What is dropped lowers nothing: .55 is below
+    # .64. The third brings it to .512, which .5 is below, and the fourth to .41, which .45 is not.
+    "falling": ([WHOLE, LEFT14, LEFT11, RIGHT, UPPER], 0.8, 0.8, [0, 2, 3]),
+    "not yet below .45": ([WHOLE, LEFT14, RIGHT, UPPER], 0.8, 0.8, [0, 2, 3]),
+    # .8 to .72 to .648: .7 is not above the first.
+    "slowly": ([WHOLE, LEFT14, RIGHT], 0.8, 0.9, [0, 1, 2]),
+    "... the kept one counts": ([WHOLE, RIGHT, LEFT14], 0.8, 0.9, [0, 1]),
+    "from one half it does not fall": ([WHOLE, UPPER], 0.5, 0.1, [0, 1]),
+    "from above one half it falls at once": ([WHOLE, UPPER], 0.51, 0.1, [0]),
+    # .51 to .051, and no further: 0 would drop what overlaps by .05.
+    "below one half it stays": (
+        [[0, 0, 0.5, 1], [0.5, 0, 1, 1], [0, 0, 0.025, 1]],
+        0.51,
+        0.1,
+        [0, 1, 2],
+    ),
+}
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("case", FALLING)
+def test_a_falling_threshold_by_hand(case, dtype):
+    boxes, threshold, eta, expected = FALLING[case]
+    boxes, scores = np.array(boxes, dtype), np.linspace(1, 0.5, len(boxes), dtype=dtype)
+    assert nms(boxes, scores, iou_threshold=threshold, eta=eta).tolist() == expected, case
+
+
+# --- soft suppression by hand ---------------------------------------------------------------------
+
+# a and b have IoU 1/3, b and c too, a and HALF_OF_A 1/2. A sigma of 1/2 multiplies by exp(-IoU²).
+THIRDS, HALVES = exp(-1 / 9), exp(-1 / 4)
+SOFT = {
+    "one": ([a], [0.5], {}, [0], [0.5]),
+    "two": ([a, HALF_OF_A], [0.9, 0.8], {}, [0, 1], [0.9, 0.8 * HALVES]),
+    # After a is kept, b has .8 × .89 = .716, less than c.
+    "the order changes": (
+        [a, b, c],
+        [0.9, 0.8, 0.75],
+        {},
+        [0, 2, 1],
+        [0.9, 0.75, 0.8 * THIRDS**2],
+    ),
+    # After b, both ends are lowered once; they only touch each other.
+    "both ends": ([a, b, c], [0.8, 0.9, 0.7], {}, [1, 0, 2], [0.9, 0.8 * THIRDS, 0.7 * THIRDS]),
+    "duplicates": ([a, a], [0.5, 0.9], {}, [1, 0], [0.9, 0.5 * exp(-1)]),
+    # exp(-IoU² / (2 × 2)) of IoU 1/2.
+    "another sigma": (
+        [a, HALF_OF_A],
+        [0.9, 0.8],
+        {"soft_sigma": 2.0},
+        [0, 1],
+        [0.9, 0.8 * exp(-1 / 16)],
+    ),
+    "an infinite sigma lowers nothing": (
+        [a, b, c],
+        [0.7, 0.9, 0.8],
+        {"soft_sigma": np.inf},
+        [1, 2, 0],
+        [0.9, 0.8, 0.7],
+    ),
+    "a threshold drops": (
+        [a, b, HALF_OF_A],
+        [0.9, 0.8, 0.7],
+        {"iou_threshold": 0.4},
+        [0, 1],
+        [0.9, 0.8 * THIRDS],
+    ),
+    "IoU at the threshold stays": (
+        [a, HALF_OF_A],
+        [0.9, 0.8],
+        {"iou_threshold": 0.5},
+        [0, 1],
+        [0.9, 0.8 * HALVES],
+    ),
+    "... or falls": (
+        [a, HALF_OF_A],
+        [0.9, 0.8],
+        {"iou_threshold": 0.5, "suppress_at": ">="},
+        [0],
+        [0.9],
+    ),
+    # .8 × .7788 = .623.
+    "a score falls below the threshold": (
+        [a, HALF_OF_A],
+        [0.9, 0.8],
+        {"score_threshold": 0.63},
+        [0],
+        [0.9],
+    ),
+    "... and at it": ([a, c, c], [0.5, 0.75, 0.5], {"score_threshold": 0.5}, [1], [0.75]),
+    "... unless that is enough": (
+        [a, c],
+        [0.5, 0.75],
+        {"score_threshold": 0.5, "score_at": ">="},
+        [1, 0],
+        [0.75, 0.5],
+    ),
+    "0 is not above 0": ([a, c], [0.0, 0.5], {"score_threshold": 0.0}, [1], [0.5]),
+    "equal scores: the lowest index": ([a, c], [0.5, 0.5], {}, [0, 1], [0.5, 0.5]),
+    "equal scores: the highest index": (
+        [a, c],
+        [0.5, 0.5],
+        {"ties": "highest anchor"},
+        [1, 0],
+        [0.5, 0.5],
+    ),
+    "boxes without area": ([POINT, POINT], [0.5, 0.5], {}, [0, 1], [0.5, 0.5]),
+    # IoU (1/4) / (1/2 + 1/2).
+    "an epsilon": (
+        [a, HALF_OF_A],
+        [0.9, 0.8],
+        {"iou_epsilon": 0.5},
+        [0, 1],
+        [0.9, 0.8 * exp(-1 / 16)],
+    ),
+    "no boxes": (np.zeros((0, 4)), [], {}, [], []),
+}
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("case", SOFT)
+def test_soft_suppression_by_hand(case, dtype):
+    boxes, scores, changes, expected, lowered = SOFT[case]
+    changes = {"soft_sigma": 0.5, "iou_threshold": 1.0, **changes}
+    kept, found = soft_nms(np.array(boxes, dtype), np.array(scores, dtype), **changes)
+    assert (kept.dtype, found.dtype) == (np.int64, dtype)
+    assert kept.tolist() == expected, case
+    np.testing.assert_allclose(found, lowered, rtol=8 * np.finfo(dtype).eps)
+
+
 # --- laws and a literal brute force --------------------------------------------------------------
 
 
@@ -126,6 +297,94 @@ def test_a_threshold_of_1_only_sorts(data, dtype):
     )
 
 
+def one_by_one(boxes, scores, rules, iou) -> list[int]:
+    """Caffe's way: each box is asked when its turn comes, by the threshold of that time."""
+    number = boxes.dtype.type
+    threshold, eta, kept = number(rules.iou_threshold), number(rules.eta), []
+    last_first = rules.ties == "highest anchor"
+    for index in sorted(range(len(boxes)), key=lambda i: (-scores[i], -i if last_first else i)):
+        near = (iou[other, index] for other in kept)
+        if any(one >= threshold if rules.suppress_at == ">=" else one > threshold for one in near):
+            continue
+        kept.append(index)
+        if eta < 1 and threshold > 0.5:
+            threshold *= eta
+    return kept
+
+
+rules_of_suppression = st.fixed_dictionaries(
+    {
+        "iou_threshold": st.sampled_from([0.0, 0.25, THIRD, 0.5, 0.75, 0.9, 1.0]),
+        "suppress_at": st.sampled_from([">", ">="]),
+        "ties": st.sampled_from(["lowest anchor", "lowest label", "highest anchor"]),
+        "iou_epsilon": st.sampled_from([0.0, 0.125]),
+        "iou_offset": st.sampled_from([0.0, 0.125]),
+    }
+)
+
+
+@given(st.data(), dtypes, rules_of_suppression, st.sampled_from([1.0, 0.95, 0.75, 0.5]))
+def test_every_convention_equals_the_literal_one(data, dtype, changes, eta):
+    boxes, scores = data.draw(scored(dtype))
+    convention = CANONICAL.but(eta=eta, **changes)
+    iou = pairwise_iou(boxes, boxes, convention)
+    expected = one_by_one(boxes, scores, convention.detection, iou)
+    assert nms(boxes, scores, convention).tolist() == expected
+    assert nms(boxes, scores, eta=eta, **changes).tolist() == expected
+
+
+def literal_soft(boxes, scores, rules, iou) -> tuple[list[int], list[float]]:
+    """Of what is left, the surest is kept, and lowers the others or drops them."""
+    number = scores.dtype.type
+    least, most = number(rules.score_threshold), boxes.dtype.type(rules.iou_threshold)
+    factors = np.exp(number(-0.5 / rules.soft_sigma) * (iou * iou))
+    left, kept, lowered = dict(enumerate(scores)), [], []
+    while left := {
+        i: score
+        for i, score in left.items()
+        if (score >= least if rules.score_at == ">=" else score > least)
+    }:
+        last_first = rules.ties == "highest anchor"
+        best = min(left, key=lambda i: (-left[i], -i if last_first else i))
+        kept.append(best)
+        lowered.append(left.pop(best))
+        left = {
+            i: score * factors[best, i]
+            for i, score in left.items()
+            if not (iou[best, i] >= most if rules.suppress_at == ">=" else iou[best, i] > most)
+        }
+    return kept, lowered
+
+
+@given(
+    st.data(),
+    dtypes,
+    rules_of_suppression,
+    st.sampled_from([0.1, 0.5, 2.0]),
+    st.sampled_from([-1.0, 0.0, 0.25]),
+    st.sampled_from([">", ">="]),
+)
+def test_soft_suppression_equals_the_brute_force(data, dtype, changes, sigma, least, score_at):
+    boxes, scores = data.draw(scored(dtype))
+    convention = CANONICAL.but(
+        soft_sigma=sigma, score_threshold=least, score_at=score_at, **changes
+    )
+    iou = pairwise_iou(boxes, boxes, convention)
+    kept, lowered = soft_nms(boxes, scores, convention)
+    expected = literal_soft(boxes, scores, convention.detection, iou)
+    assert (kept.tolist(), lowered.tolist()) == expected
+    assert (np.diff(lowered) <= 0).all()
+    assert (lowered <= scores[kept]).all()
+
+
+@given(st.data(), dtypes)
+def test_an_infinite_sigma_is_hard_suppression(data, dtype):
+    boxes, scores = data.draw(scored(dtype))
+    kept, lowered = soft_nms(boxes, scores, soft_sigma=np.inf, score_threshold=-1)
+    assert kept.tolist() == nms(boxes, scores).tolist()
+    np.testing.assert_array_equal(lowered, scores[kept])
+
+
 @settings(max_examples=20)
 @given(st.data(), dtypes)
 def test_the_arguments_are_left_alone(data, dtype):
@@ -133,6 +392,7 @@ def test_the_arguments_are_left_alone(data, dtype):
     boxes.setflags(write=False)
     scores.setflags(write=False)
     nms(boxes, scores)
+    soft_nms(boxes, scores, soft_sigma=0.5)
 
 
 # --- what is refused -----------------------------------------------------------------------------
@@ -166,6 +426,23 @@ def test_nms_refuses(change, message):
     nms(**arguments)
     with pytest.raises(ValueError, match="^" + re.escape(message) + "$"):
         nms(**{**arguments, **change})
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"boxes": BOXES[0]}, "boxes: expected shape (N, 4). Received: (4,)"),
+        ({"scores": SCORES[:1]}, "scores: expected shape (2,), one a box. Received: (1,)"),
+        ({"scores": np.array([0.5, NAN])}, "scores[1]: expected numbers. Received: nan"),
+        ({"soft_sigma": None}, "soft_sigma: expected a number above 0. Received: None"),
+        ({"soft_sigma": 0.0}, "soft_sigma: expected a number in (0, inf]. Received: 0.0"),
+    ],
+)
+def test_soft_nms_refuses(change, message):
+    arguments = {"boxes": BOXES, "scores": SCORES, "soft_sigma": 0.5}
+    soft_nms(**arguments)
+    with pytest.raises(ValueError, match="^" + re.escape(message) + "$"):
+        soft_nms(**{**arguments, **change})
 
 
 def test_an_infinite_corner_is_refused():

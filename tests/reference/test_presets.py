@@ -717,7 +717,7 @@ def paz_loss(codes, logits, targets, labels, boxes):
     return total / max(1, matches)
 
 
-def tensorflow_loss(codes, logits, targets, labels, boxes):
+def tensorflow_loss(codes, logits, targets, labels, boxes, ratio=3.0):
     """core/losses.py, HardExampleMiner; ssd_meta_arch.py: N is that of before suppression."""
     total, matches = 0.0, 0
     pictures = losses_of(codes, logits, targets, labels, sigmoid_loss)
@@ -725,7 +725,7 @@ def tensorflow_loss(codes, logits, targets, labels, boxes):
         matches += len(positives)
         order = sorted(range(len(cls)), key=lambda anchor: -cls[anchor])
         order = greedy(place, order, lambda overlap: overlap > 0.99)
-        allowed = max(3, int(3.0 * len([one for one in order if one in positives])))
+        allowed = max(3, int(ratio * len([one for one in order if one in positives])))
         negatives = 0
         for anchor in order:
             negatives += anchor not in positives
@@ -775,9 +775,9 @@ def greedy(boxes, order, suppressed):
     return kept
 
 
-def some_boxes(rng, count, largest=0.6):
+def some_boxes(rng, count, largest=0.6, smallest=0.01):
     low = rng.uniform(-0.2, 1, (count, 2))
-    return np.concatenate([low, low + rng.uniform(0.01, largest, (count, 2))], axis=1)
+    return np.concatenate([low, low + rng.uniform(smallest, largest, (count, 2))], axis=1)
 
 
 def a_batch(rng, anchors, positives):
@@ -791,7 +791,10 @@ def a_batch(rng, anchors, positives):
         labels[picture, chosen] = rng.integers(1, 4, count)
     targets[labels == 0] = 0
     boxes = np.stack([some_boxes(rng, anchors) for _picture in positives])
-    boxes[:, 1::2] = boxes[:, : 2 * (anchors // 2) : 2]  # twins, for suppression before mining
+    # For suppression before mining: a quarter are twins, and a quarter overlap another by .95.
+    boxes[:, 1::4] = boxes[:, 0::4]
+    boxes[:, 3::4] = boxes[:, 2::4]
+    boxes[:, 3::4, 2] -= 0.05 * (boxes[:, 3::4, 2] - boxes[:, 3::4, 0])
     return codes, logits, targets, labels, boxes
 
 
@@ -817,7 +820,14 @@ def test_loss(name, positives):
 
 @EVERY
 def test_loss_of_so_many_positives_that_paz_stops_at_300(name):
-    check_loss(name, a_batch(np.random.default_rng(4), 600, (120, 20)))
+    check_loss(name, a_batch(np.random.default_rng(4), 600, (150, 20)))
+
+
+@pytest.mark.parametrize("name", TENSORFLOW)
+def test_a_fraction_of_a_negative_after_suppression(name):
+    rng = np.random.default_rng(12)
+    for positives in ((3, 5), (7, 9)):
+        check_loss(name, a_batch(rng, 40, positives), ratio=1.5)
 
 
 @pytest.mark.parametrize("name", ["canonical", "caffe", *TORCHVISION])
@@ -1030,18 +1040,18 @@ def test_an_overlap_of_exactly_the_threshold(name):
 
 
 @pytest.mark.parametrize(
-    ("classes", "largest"),
+    ("classes", "smallest", "largest"),
     [
-        (3, 0.1),  # most survive: the limit of all detections
-        (1, 0.1),  # the limit of all, or of a class, with one class
-        (3, 0.4),  # most are suppressed: the limit of what enters suppression
+        (3, 0.01, 0.1),  # most survive: the limit of all detections
+        (1, 0.01, 0.1),  # the limit of all, or of a class, with one class
+        (1, 0.3, 0.6),  # most are suppressed: the limit of what enters suppression
     ],
 )
 @EVERY
-def test_detection_where_the_limits_are_reached(name, classes, largest):
+def test_detection_where_the_limits_are_reached(name, classes, smallest, largest):
     # 700 scores of a class from 0 to 1, no two alike.
     rng = np.random.default_rng(8)
-    boxes, scores = some_boxes(rng, 700, largest), rng.random((700, classes))
+    boxes, scores = some_boxes(rng, 700, largest, smallest), rng.random((700, classes))
     expected = DETECTIONS[name](boxes.tolist(), scores.tolist())
     check_detections(select(boxes, scores, PRESETS[name]), expected)
 
@@ -1075,27 +1085,23 @@ def test_limits_of_a_class_that_a_limit_of_all_hides():
 
 
 @pytest.mark.parametrize(
-    ("least", "iou", "total"),
+    "changes",
     [
-        (0.6, 0.4, 3),  # MediaPipe's SSDLite on a phone
-        (0.6, 0.4, 5),  # the same on a desktop
-        (1e-8, 0.6, 10),  # TensorFlow Lite with the exporter's numbers
+        {"max_detections": 3},  # MediaPipe's SSDLite on a phone
+        {"max_detections": 5},  # the same on a desktop
+        {"score_threshold": 1e-8, "iou_threshold": 0.6, "max_detections": 10},  # TensorFlow Lite
     ],
+    ids=["phone", "desktop", "TensorFlow Lite"],
 )
-def test_detections_of_best_classes_with_other_numbers(least, iou, total):
+def test_detection_of_mediapipe_with_other_numbers(changes):
     rng = np.random.default_rng(10)
-    for _round in range(40):
-        boxes, scores = grid_picture(rng, 50)
-        expected = best_class_detections(boxes.tolist(), scores.tolist(), least, iou, total)
-        found = select(
-            boxes,
-            scores,
-            PRESETS["mediapipe"],
-            score_threshold=least,
-            iou_threshold=iou,
-            max_detections=total,
-        )
-        check_detections(found, expected)
+    numbers = [0.6, 0.4, 1]
+    for place, one in enumerate(("score_threshold", "iou_threshold", "max_detections")):
+        numbers[place] = changes.get(one, numbers[place])
+    for anchors in [5, 50] * 40:  # with few, fewer are sure than may be kept
+        boxes, scores = grid_picture(rng, anchors)
+        expected = best_class_detections(boxes.tolist(), scores.tolist(), *numbers)
+        check_detections(select(boxes, scores, PRESETS["mediapipe"], **changes), expected)
 
 
 CLIPPED = ["canonical", *TORCHVISION]

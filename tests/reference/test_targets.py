@@ -11,14 +11,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reference_numpy.anchors import make_anchors
-from reference_numpy.boxes import centers_to_corners, corners_to_centers, pairwise_iou
+from reference_numpy.boxes import (
+    centers_to_corners,
+    corners_to_centers,
+    pairwise_coverage,
+    pairwise_iou,
+)
 from reference_numpy.coding import decode, encode
 from reference_numpy.conventions import DIGITS224
 from reference_numpy.matching import UNMATCHED, match
-from reference_numpy.targets import PADDING, Targets, assign_targets
+from reference_numpy.targets import NOTHING, PADDING, Targets, assign_targets
 from tests.strategies import FLOATS, dtypes, grid_boxes
 
 NAN, INF = np.nan, np.inf
+_ = UNMATCHED
 UNIT = (1.0, 1.0, 1.0, 1.0)
 
 # Four anchors of a quarter of the picture each, and one over all of it.
@@ -135,6 +141,177 @@ def test_the_threshold_and_the_variances_are_passed_on():
         np.testing.assert_allclose(found.deltas[2], expected, rtol=1e-15)
 
 
+# --- other answers, by hand ----------------------------------------------------------------------
+
+X = NOTHING
+# An object that is anchor 1 exactly (IoU 1/4 with anchor 4), and beside it a second one, which may
+# be a crowd; changes of the convention; then the labels of the five anchors.
+OBJECT = [0.5, 0.0, 1.0, 0.5]
+LEFT, ALL, SMALL = [0.0, 0.0, 0.5, 1.0], [0.0, 0.0, 1.0, 1.0], [0.0, 0.5, 0.25, 0.75]
+CROWDS = {
+    # It covers all of anchors 0 and 2 and half of anchor 4.
+    "a crowd over the left half": (LEFT, {}, [X, 3, X, 0, X]),
+    "half of an anchor is too little": (LEFT, {"crowd_overlap": 0.51}, [X, 3, X, 0, 0]),
+    "a crowd over everything spares the object": (ALL, {}, [X, 3, X, X, X]),
+    "a crowd does not count": (ALL, {"crowd_by": "none"}, [0, 3, 0, 0, 0]),
+    # 1/16 of the picture: a quarter of anchor 2, 1/16 of anchor 4.
+    "a small crowd": (SMALL, {}, [0, 3, 0, 0, 0]),
+    "a small crowd, a small share": (SMALL, {"crowd_overlap": 0.25}, [0, 3, X, 0, 0]),
+    # IoU 1/2 with anchors 0, 2 and 4.
+    "by IoU": (LEFT, {"crowd_by": "iou"}, [X, 3, X, 0, X]),
+    "by more IoU": (LEFT, {"crowd_by": "iou", "crowd_overlap": 0.51}, [0, 3, 0, 0, 0]),
+    # IoU 1/4 with each quarter, 1 with anchor 4.
+    "a crowd over everything, by IoU": (ALL, {"crowd_by": "iou"}, [0, 3, 0, 0, X]),
+    # With an epsilon of 1/2, IoU with anchor 4 is 1 / (1 + 1/2), with a quarter 1/4 / (3/2).
+    "the IoU of crowds is that of objects": (
+        ALL,
+        {"crowd_by": "iou", "crowd_overlap": 0.6, "iou_epsilon": 0.5},
+        [0, 3, 0, 0, X],
+    ),
+    "... and has an epsilon": (
+        ALL,
+        {"crowd_by": "iou", "crowd_overlap": 0.7, "iou_epsilon": 0.5},
+        [0, 3, 0, 0, 0],
+    ),
+    "outside": ([1.5, 0.0, 2.0, 0.5], {}, [0, 3, 0, 0, 0]),
+}
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("case", CROWDS)
+def test_crowds_by_hand(case, dtype):
+    box, changes, expected = CROWDS[case]
+    boxes, labels = np.array([box, OBJECT], dtype), np.array([4, 3])
+    found = assign_targets(
+        boxes, labels, QUARTERS.astype(dtype), crowds=np.array([True, False]), **changes
+    )
+    assert found.labels.tolist() == expected, case
+    assert found.objects.tolist() == [_, 1, _, _, _]
+    assert not found.deltas.any()
+
+
+def test_a_crowd_is_no_object_and_takes_no_anchor():
+    # Both are anchor 3 exactly. As an object, the first would take it, and the second anchor 4.
+    boxes, labels = np.array([[0.5, 0.5, 1.0, 1.0]] * 2), np.array([1, 2])
+    plain = assign_targets(boxes, labels, QUARTERS)
+    assert (plain.labels.tolist(), plain.objects.tolist()) == ([0, 0, 0, 1, 2], [_, _, _, 0, 1])
+    crowd = assign_targets(boxes, labels, QUARTERS, crowds=np.array([True, False]))
+    assert (crowd.labels.tolist(), crowd.objects.tolist()) == ([0, 0, 0, 2, 0], [_, _, _, 1, _])
+
+
+def test_a_crowd_that_is_padding_is_not_looked_at():
+    boxes, labels = np.array([OBJECT, [NAN] * 4]), np.array([3, PADDING])
+    found = assign_targets(boxes, labels, QUARTERS, crowds=np.array([False, True]))
+    assert found.labels.tolist() == [0, 3, 0, 0, 0]
+
+
+def test_crowds_alone_leave_the_rest_to_background():
+    found = assign_targets(np.array([LEFT]), np.array([1]), QUARTERS, crowds=np.array([True]))
+    assert found.labels.tolist() == [X, 0, X, 0, X]
+    assert found.objects.tolist() == [_] * 5
+
+
+@pytest.mark.parametrize("crowds", [np.zeros(1, bool), np.zeros((2, 1), bool), True])
+def test_crowds_are_one_a_box(crowds):
+    message = f"crowds: expected shape (2,), one a box. Received: {np.shape(crowds)}"
+    with pytest.raises(ValueError, match="^" + re.escape(message) + "$"):
+        assign_targets(np.array([LEFT, OBJECT]), np.array([1, 2]), QUARTERS, crowds=crowds)
+
+
+def test_what_is_ignored_is_neither_object_nor_background():
+    # IoU 1 with anchor 1 and 1/4 with anchor 4, at the lower end of the band; 0 with the others.
+    boxes, labels = np.array([OBJECT]), np.array([3])
+    for ignore_from, expected in ((0.25, X), (0.26, 0)):
+        found = assign_targets(boxes, labels, QUARTERS, ignore_from=ignore_from)
+        assert found.labels.tolist() == [0, 3, 0, 0, expected]
+        assert found.objects.tolist() == [_, 0, _, _, _]
+        assert not found.deltas.any()
+
+
+def test_what_iou_is_goes_into_matching():
+    # The lower half has IoU 1/2 with anchors 2, 3 and 4; with an epsilon of 1/2 that is 1/4 of 1
+    # and 1/2 of 3/2. It is forced on anchor 4 then.
+    lower_half, labels = np.array([[0.0, 0.5, 1.0, 1.0]]), np.array([1])
+    found = assign_targets(lower_half, labels, QUARTERS, iou_epsilon=0.5)
+    assert found.labels.tolist() == [0, 0, 0, 0, 1]
+    # With an offset of 1, its sides are 2 and 3/2, those of a quarter 3/2, of anchor 4 2: IoU with
+    # a quarter above the seam is 3/2 (width) × 1 (touching) / (3 + 9/4 - 3/2) = .4, below the
+    # seam 9/4 / 3, with anchor 4 3/4.
+    found = assign_targets(lower_half, labels, QUARTERS, iou_offset=1.0, threshold=0.75)
+    assert found.labels.tolist() == [0, 0, 1, 1, 1]
+    found = assign_targets(lower_half, labels, QUARTERS, iou_offset=1.0, threshold=0.4)
+    assert found.labels.tolist() == [1, 1, 1, 1, 1]
+
+
+def test_the_coding_is_passed_on():
+    # From anchor 2, half a width to the right and twice as wide.
+    lower_half, labels = np.array([[0.0, 0.5, 1.0, 1.0]]), np.array([1])
+    for changes, expected in (
+        ({"code_order": "yxhw"}, [0, 0.5, 0, log(2)]),
+        ({"form": "difference"}, [0.25, 0, 0.5, 0]),
+        ({"size_epsilon": 0.5}, [0.25, 0, log(1.5), 0]),
+        ({"ratio_epsilon": 1.0}, [0.5, 0, log(3), log(2)]),
+    ):
+        found = assign_targets(lower_half, labels, QUARTERS, variances=UNIT, **changes)
+        np.testing.assert_allclose(found.deltas[2], expected, atol=1e-15, err_msg=str(changes))
+
+
+def test_forcing_is_passed_on():
+    # Both are anchor 3 exactly; a third overlaps nothing.
+    boxes = np.array([[0.5, 0.5, 1.0, 1.0], [0.5, 0.5, 1.0, 1.0], [1.5, 1.5, 2.0, 2.0]])
+    labels = np.array([1, 2, 3])
+    for changes, expected in (
+        ({}, [0, 0, 0, 1, 2]),
+        ({"force": "last"}, [0, 0, 0, 2, 0]),
+        ({"force": "first"}, [0, 0, 0, 1, 0]),
+        ({"force": "none", "threshold": 1.0, "positive_at": ">"}, [0, 0, 0, 0, 0]),
+        ({"force": "last", "force_above": -1}, [3, 0, 0, 2, 0]),
+    ):
+        found = assign_targets(boxes, labels, QUARTERS, **changes)
+        assert found.labels.tolist() == expected, changes
+
+
+@pytest.mark.parametrize("flat", [[0.0, 0.5, 0.0, 1.0], [0.0, 0.5, 1.0, 0.5], [0.5, 0.5, 0.5, 0.5]])
+def test_an_object_without_area_by_hand(flat):
+    boxes, labels = np.array([flat, OBJECT]), np.array([1, 3])
+    with pytest.raises(ValueError, match=r"^boxes\[0\]: expected xmin < xmax and ymin < ymax\."):
+        assign_targets(boxes, labels, QUARTERS)
+
+    expected = assign_targets(boxes[1:], labels[1:], QUARTERS)
+    found = assign_targets(boxes, labels, QUARTERS, degenerate="drop")
+    assert found.labels.tolist() == expected.labels.tolist() == [0, 3, 0, 0, 0]
+    assert found.objects.tolist() == [_, 1, _, _, _]
+
+    # Encoded, it overlaps nothing, and is found only if it is forced at any overlap.
+    encoded = {"degenerate": "encode", "size_epsilon": 0.5, "variances": UNIT}
+    assert assign_targets(boxes, labels, QUARTERS, **encoded).labels.tolist() == [0, 3, 0, 0, 0]
+    found = assign_targets(boxes, labels, QUARTERS, force="last", force_above=-1, **encoded)
+    assert found.labels.tolist() == [1, 3, 0, 0, 0]
+    # Against anchor 0, .5 × .5 around (.25, .25): units of 1, and sizes half a unit longer.
+    width, height = flat[2] - flat[0], flat[3] - flat[1]
+    center = (flat[0] + flat[2]) / 2 - 0.25, (flat[1] + flat[3]) / 2 - 0.25
+    np.testing.assert_allclose(
+        found.deltas[0], [*center, log(width + 0.5), log(height + 0.5)], rtol=1e-15
+    )
+
+
+def test_an_object_inside_out_is_dropped_like_a_flat_one():
+    boxes, labels = np.array([[0.5, 0.0, 0.25, 1.0], OBJECT]), np.array([1, 3])
+    assert assign_targets(boxes, labels, QUARTERS, degenerate="drop").labels.tolist() == (
+        [0, 3, 0, 0, 0]
+    )
+    with pytest.raises(ValueError, match=r"^boxes\[0\]: expected xmin <= xmax and ymin <= ymax\."):
+        assign_targets(boxes, labels, QUARTERS, degenerate="encode", size_epsilon=0.5)
+
+
+@pytest.mark.parametrize("wrong", [NAN, INF, -INF])
+@pytest.mark.parametrize("degenerate", ["error", "drop", "encode"])
+def test_what_is_no_number_is_an_error_whatever_becomes_of_flat_objects(degenerate, wrong):
+    boxes, labels = np.array([OBJECT, [0.0, 0.0, wrong, 1.0]]), np.array([3, 1])
+    with pytest.raises(ValueError, match=r"^boxes\[1\]: expected four finite numbers\."):
+        assign_targets(boxes, labels, QUARTERS, degenerate=degenerate, size_epsilon=0.5)
+
+
 # --- laws ----------------------------------------------------------------------------------------
 
 
@@ -184,6 +361,32 @@ def test_padding_changes_nothing(data, dtype):
     assert found.objects[positive].tolist() == (
         np.flatnonzero(real)[expected.objects[positive]].tolist()
     )
+
+
+@given(
+    st.data(),
+    dtypes,
+    st.sampled_from(["share", "iou", "none"]),
+    st.sampled_from([0.25, 0.5, 1.0]),
+    st.sampled_from([None, 0.25]),
+)
+def test_crowds_change_nothing_but_background(data, dtype, crowd_by, overlap, ignore_from):
+    anchors = corners_to_centers(data.draw(grid_boxes(dtype, least=1, most=6)))
+    boxes, labels = data.draw(objects(dtype))
+    crowd = data.draw(st.lists(st.booleans(), min_size=len(boxes), max_size=len(boxes)))
+    crowd = np.array(crowd, bool)
+    changes = {"ignore_from": ignore_from, "crowd_by": crowd_by, "crowd_overlap": overlap}
+    found = assign_targets(boxes, labels, anchors, crowds=crowd, **changes)
+
+    without = assign_targets(boxes, np.where(crowd, PADDING, labels), anchors, **changes)
+    assert found.objects.tolist() == without.objects.tolist()
+    np.testing.assert_array_equal(found.deltas, without.deltas)
+    corners = centers_to_corners(anchors)
+    crowds = boxes[crowd & (labels != PADDING)]
+    near = {"share": pairwise_coverage, "iou": pairwise_iou}.get(crowd_by)
+    for anchor, (label, before) in enumerate(zip(found.labels, without.labels, strict=True)):
+        reach = near and near(corners[anchor][None], crowds).max(initial=-1) >= dtype(overlap)
+        assert label == (NOTHING if before <= 0 and reach else before)
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
