@@ -99,7 +99,11 @@ def test_operation(implementation, label, mode, dtype, request, record_property)
         found = check(implementation, label, mode, dtype, cases=cases)
     record_property("conformance", {"label": label, "cases": found.cases, "excused": found.excused})
     assert found.cases > 0, f"{label}, {mode}: nothing was compared"
-    assert found.passed, f"{label}, {mode}, {dtype}: {found}"
+    assert found.passed, (
+        f"{label}, {mode}, {dtype}: {found.mismatches} of {found.cases} answers are not the "
+        f"reference's ({implementation.claimed(label).name}); worst error {found.max_error_eps} "
+        f"eps, budget {found.budget_eps}"
+    )
     if mode not in implementation.may_fuse and operation_of(label) not in NEAR_TIES:
         assert found.excused == 0, f"{label}, {mode}: an excuse where there is none: {found}"
 

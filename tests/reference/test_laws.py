@@ -259,6 +259,33 @@ def test_every_mirrored_name_is_held_to_the_reference(module):
     assert {HELD_BY.get(name, name) for name in public} - compared == set()
 
 
+# --- the faults of the peers are written down -----------------------------------------------------
+
+
+def known_faults() -> Iterator[tuple[str, str]]:
+    """Every deviation of an adapter and every expected failure of an oracle, by its name."""
+    for path in sorted((TESTS / "implementations").glob("*.py")):
+        for node in ast.walk(parse(path)):
+            match node:
+                case ast.Call(func=ast.Name(id="Deviation"), args=arguments, keywords=keywords):
+                    named = [word.value for word in keywords if word.arg in {"name", "conflict"}]
+                    for value in [*arguments[:1], *named]:
+                        if isinstance(value, ast.Constant) and isinstance(value.value, str):
+                            yield path.stem, value.value
+    for path in sorted((TESTS / "oracles").glob("test_*.py")):
+        for node in parse(path).body:
+            if isinstance(node, ast.FunctionDef):
+                marks = " ".join(ast.unparse(one) for one in node.decorator_list)
+                if "xfail" in marks:
+                    yield path.stem, node.name
+
+
+@pytest.mark.parametrize("fault", sorted({name for _, name in known_faults()}))
+def test_every_known_fault_is_on_the_page(fault):
+    page = (REPOSITORY / "docs/peer-bugs.md").read_text(encoding="utf-8")
+    assert f"`{fault}`" in page or f'"{fault}"' in page
+
+
 # --- style that three readers rely on ------------------------------------------------------------
 
 
