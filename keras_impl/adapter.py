@@ -23,7 +23,7 @@ from keras_impl import (
     targets,
 )
 from keras_impl.backend_tensorflow import gradients, in_mode
-from keras_impl.conformance import Implementation
+from keras_impl.conformance import Implementation, Offer
 from reference_numpy.conventions import CANONICAL, Convention
 
 __all__ = ["KERAS", "MODES", "NO_FUSING", "keras_as"]
@@ -123,7 +123,7 @@ KERAS = Implementation(
         "multibox": _multibox,
         "multibox_gradient": _multibox_gradient,
         "nms": _by_convention(nms.nms),
-        "soft_nms": _soft_nms,
+        "soft_nms": Offer(_soft_nms, changes={"soft_sigma": 0.5}),
         "select": _select,
         "detect": _detect,
     },

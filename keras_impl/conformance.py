@@ -355,7 +355,7 @@ def merged(old: Any, new: Any) -> Any:
 
 
 def to_markdown(report: Any) -> str:
-    """The report as a table, operation by implementation.
+    """The report as a table, operation by implementation: cases (known deviations).
 
     Example:
         >>> mine = Implementation("mine", {"area": lambda box, convention: box})
@@ -382,7 +382,7 @@ def _cell(row: Any) -> str:
         return "–"
     cases = f"{row['cases']:,}" if row["verdict"] != "failed" else "**failed**"
     known = len(row["known_deviations"])
-    return f"{cases}, {known} known deviation{'s' * (known > 1)}" if known else cases
+    return f"{cases} ({known})" if known else cases
 
 
 def in_pictures(operation: str, function: Callable[..., Any]) -> Callable[..., Any]:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from keras_impl import parity
-from keras_impl.adapter import KERAS, keras_as
+from keras_impl.adapter import KERAS
 from keras_impl.comparisons import OPERATIONS
 from keras_impl.conformance import ask, settled
 from keras_impl.judges import Verdict
@@ -16,14 +16,13 @@ from reference_numpy.boxes import centers_to_corners
 from reference_numpy.cases import GRID
 from reference_numpy.conventions import CANONICAL
 
-SOFT = CANONICAL.but(soft_sigma=0.5)  # the one convention that has a place for soft_nms
+SOFT = CANONICAL.but(soft_sigma=0.5)  # which has no place for nms
 COMPARED = [op for op, operation in OPERATIONS.items() if operation.compiled]
 
 
 def convention_of(op: str):
     """What an operation is judged by: canonical, with the numbers of its comparison."""
-    implementation = keras_as(SOFT) if op == "soft_nms" else KERAS
-    return settled(implementation, op, OPERATIONS[op].settings)
+    return settled(KERAS, op, OPERATIONS[op].settings)
 
 
 @pytest.fixture(scope="module", params=COMPARED)
@@ -31,8 +30,7 @@ def answered(request):
     """An operation, its last batch of cases, and the right answer to it."""
     op = request.param
     *_, inputs = OPERATIONS[op].workloads(np.random.default_rng(2), "float32", 8)
-    implementation = keras_as(SOFT) if op == "soft_nms" else KERAS
-    return op, inputs, ask(implementation, op, inputs, "graph", OPERATIONS[op].settings)
+    return op, inputs, ask(KERAS, op, inputs, "graph", OPERATIONS[op].settings)
 
 
 def judged(op: str, inputs, outputs, excuses: bool = False) -> Verdict:
@@ -171,7 +169,10 @@ def test_a_mirror_that_breaks_ties_to_the_last_fails(monkeypatch):
         ({"cases": 0}, "cases: expected 1 or more. Received: 0"),
         ({"seed": -1}, "seed: expected 0 or more. Received: -1"),
         ({"ops": ["iuo"]}, r"ops: expected some of .* Received: \['iuo'\]"),
-        ({"ops": ["soft_nms"]}, r"ops: .* 'canonical' has a place for. Received: \['soft_nms'\]"),
+        (
+            {"ops": ["nms"], "convention": SOFT.but(name="soft")},
+            r"ops: .* 'soft' has a place for. Received: \['nms'\]",
+        ),
         ({"convention": SOFT.but(name="soft")}, "convention: expected one of the presets .*'soft'"),
         ({"modes": ["jit"]}, r"modes: expected some of .* Received: \['jit'\]"),
         ({"dtypes": []}, "dtypes: expected some of"),

@@ -184,5 +184,4 @@ def test_conflict_case(case, mode):
 
 def test_a_soft_convention_is_no_plain_nms():
     assert "nms" not in keras_as(CANONICAL.but(soft_sigma=0.5)).asked()
-    assert "soft_nms" not in keras_as(CANONICAL).asked()
     assert Detection().soft_sigma is None
