@@ -10,6 +10,8 @@ out and programs differ in them. Here each answer is a field of a frozen datacla
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields, replace
+from difflib import get_close_matches
+from numbers import Real
 from typing import Any
 
 from reference_numpy.layouts import (
@@ -300,6 +302,9 @@ class Detection:
                 )
 
 
+_PARTS = ("overlap", "matching", "coding", "loss", "detection")
+
+
 @dataclass(frozen=True)
 class Convention:
     """One answer to every question.
@@ -329,19 +334,26 @@ class Convention:
         parts: dict[str, Any] = {
             name: changes.pop(name) for name in ("name", "layout") if name in changes
         }
-        for part in ("overlap", "matching", "coding", "loss", "detection"):
+        for part in _PARTS:
             group = getattr(self, part)
             mine = {one.name: changes.pop(one.name) for one in fields(group) if one.name in changes}
             if mine:
                 parts[part] = replace(group, **mine)
         if changes:
-            raise TypeError(f"{next(iter(changes))!r} is no field of a convention")
+            wrong = next(iter(changes))
+            known = [one.name for part in _PARTS for one in fields(getattr(self, part))]
+            near = "".join(
+                f"; did you mean {name!r}?" for name in get_close_matches(wrong, known, 1)
+            )
+            raise TypeError(f"{wrong!r} is no field of a convention{near}")
         return replace(self, **parts)
 
 
 def _within(
     name: str, value: float, least: float, most: float, *, open_below: bool = False
 ) -> None:
+    if not isinstance(value, Real):
+        raise TypeError(f"{name}: expected a number. Received: {value!r}")
     above = least < value if open_below else least <= value
     if not (above and value <= most):
         interval = f"{'(' if open_below else '['}{least}, {most}]"

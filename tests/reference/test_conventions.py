@@ -197,12 +197,12 @@ def test_each_field_of_each_part_has_a_name_of_its_own(part):
 )
 def test_but_refuses_a_name_that_no_field_has(changes):
     unknown = next(name for name in changes if name != "threshold")
-    with pytest.raises(TypeError, match=rf"^'{unknown}' is no field of a convention$"):
+    with pytest.raises(TypeError, match=rf"^'{unknown}' is no field of a convention"):
         CANONICAL.but(**changes)
 
 
 def test_a_function_refuses_a_name_that_no_field_has():
-    with pytest.raises(TypeError, match=r"^'iou' is no field of a convention$"):
+    with pytest.raises(TypeError, match=r"^'iou' is no field of a convention"):
         coding.background_first(None, iou=0.5)
 
 
@@ -385,3 +385,13 @@ def test_what_cannot_be_is_refused(changes, message):
 )
 def test_what_is_close_to_that_is_not_refused(changes):
     assert CANONICAL.but(**changes) != CANONICAL
+
+
+def test_a_slip_of_the_pen_is_told():
+    with pytest.raises(TypeError, match=r"^'treshold' is no field .*; did you mean 'threshold'\?$"):
+        CANONICAL.but(treshold=0.4)
+
+
+def test_a_word_is_no_number():
+    with pytest.raises(TypeError, match=r"^threshold: expected a number. Received: 'half'$"):
+        CANONICAL.but(threshold="half")
