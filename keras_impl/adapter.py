@@ -123,7 +123,7 @@ KERAS = Implementation(
         "multibox": _multibox,
         "multibox_gradient": _multibox_gradient,
         "nms": _by_convention(nms.nms),
-        "soft_nms": Offer(_soft_nms, changes={"soft_sigma": 0.5}),
+        "soft_nms": Offer(_soft_nms, changes={"soft_sigma": 0.5, "eta": 1.0}),
         "select": _select,
         "detect": _detect,
     },
