@@ -7,7 +7,8 @@ Reading order, each module on about two screens:
 2. `boxes`, `anchors`: the two forms of a box, IoU, the default boxes of a layout.
 3. `matching`, `coding`, `targets`: from the objects of a picture to what to learn.
 4. `losses`, `mining`, `multibox`, `gradients`: what training minimises.
-5. `nms`, `detection`: from the outputs of the heads to boxes, scores and labels.
+5. `layers`, `mobilenet_v2`, `ssd`: from a picture to the outputs of the heads; `nms`, `detection`:
+   from these to boxes, scores and labels.
 6. `evaluation`: average precision. `cases`, `workloads`: what all of it is tried and timed on;
    `conflicts`: inputs on which known systems disagree.
 

@@ -14,9 +14,12 @@ import numpy as np
 import pytest
 
 from keras_impl import ssd
+from keras_impl.data import digits
 from keras_impl.ssd import SSD, map_steps, multiply_adds
+from keras_impl.weights import DIGITS, load_model, read_weights
 from reference_numpy import anchors as reference_anchors
 from reference_numpy import detection, multibox, targets
+from reference_numpy import ssd as reference_ssd
 from reference_numpy.conventions import (
     CANONICAL,
     LAYOUTS,
@@ -623,3 +626,47 @@ def test_command_refuses_with_2(arguments: list[str], capsys: pytest.CaptureFixt
 
 def test_canonical_is_the_default() -> None:
     assert SSD(TINY, 1, alpha=0.1).convention == CANONICAL.but(layout=TINY)
+
+
+# The reference's forward pass
+
+
+@pytest.mark.parametrize("head", ssd.HEADS)
+@pytest.mark.parametrize("layout", ["ssd300", "ssdlite320", "digits224"])
+def test_the_reference_computes_the_same_network(layout: str, head: str) -> None:
+    """Taps at strides 8 and 16, extra maps that halve and that lose their border, both heads."""
+    model = lively(SSD(layout, 3, alpha=0.35, head=head))
+    weights = {weight.path: np.asarray(weight) for weight in model.weights}
+    images = np.random.default_rng(6).uniform(-1, 1, (1, *model.layout.image_size, 3)).astype("f4")
+
+    deltas, logits = reference_ssd.forward(images, weights, model.layout)
+
+    found = outputs_of(model, images)
+    for mine, theirs in ((deltas, found["deltas"]), (logits, found["logits"])):
+        assert mine.dtype == np.float32
+        scale = np.abs(theirs).max()
+        assert scale > 0.01
+        # Some sixty layers of sums in another order; an error is one of the largest output.
+        np.testing.assert_allclose(mine, theirs, atol=1e-5 * scale)
+
+
+def test_the_reference_reads_the_shipped_detector() -> None:
+    """From a canvas to named boxes with NumPy alone, as Keras has it."""
+    model = load_model()
+    _, weights = read_weights(DIGITS)
+    made = [digits.canvas(digits.load_digits("test"), "1-10", 3, index) for index in range(2)]
+    images = digits.batch_images(np.stack([one.image for one in made]))
+
+    deltas, logits = reference_ssd.forward(images, weights, model.layout)
+
+    found = model.detect(images, score_threshold=0.5)
+    for picture in range(2):
+        wanted = detection.detect(
+            deltas[picture], logits[picture], model.anchors, model.convention, score_threshold=0.5
+        )
+        used = found.labels[picture] > 0
+        assert len(wanted.labels) > 0
+        assert found.anchors[picture][used].tolist() == wanted.anchors.tolist()
+        assert found.labels[picture][used].tolist() == wanted.labels.tolist()
+        np.testing.assert_allclose(found.boxes[picture][used], wanted.boxes, atol=1e-4)
+        np.testing.assert_allclose(found.scores[picture][used], wanted.scores, atol=1e-4)

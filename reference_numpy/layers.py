@@ -1,0 +1,194 @@
+"""The layers of the network's forward pass: convolutions, batch normalisation, ReLU6.
+
+A map is (B, H, W, C): pictures, rows, columns, channels. Everything is computed in the dtype of
+the map, kernels are taken in it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["batch_norm", "convolution", "depthwise_convolution", "fold_batch_norm", "relu6"]
+
+Floats = NDArray[np.floating[Any]]
+
+
+def convolution(
+    x: Floats,
+    kernel: Floats,
+    bias: Floats | None = None,
+    *,
+    stride: int = 1,
+    padding: str = "same",
+) -> Floats:
+    """Slide a kernel over a map; every output channel looks at every input channel.
+
+    Padding "same" puts zeros around the map so that ceil(H / stride) rows come out, as
+    TensorFlow does: where an odd number is needed, the extra row goes below and the extra column
+    to the right. A picture of 300 rows under a 3 × 3 kernel at stride 2 so gets none above and
+    one below, and the first window lies at rows 0 to 2; PyTorch's padding of 1 would put it at
+    rows -1 to 1, and the same weights give another map.
+
+    Args:
+        x: (B, H, W, C) map.
+        kernel: (rows, columns, C, F).
+        bias: (F,) added to every place, or None.
+        stride: Step of the window in rows and columns.
+        padding: "same" or "valid", where the window stays within the map.
+
+    Returns:
+        (B, H', W', F) map.
+
+    Raises:
+        ValueError: Shapes that do not fit, an unknown padding, a window larger than the map.
+
+    Example:
+        Sums of neighbours in a row, zeros beyond its end:
+
+        >>> row = np.array([1.0, 2.0, 3.0]).reshape(1, 1, 3, 1)
+        >>> convolution(row, np.ones((1, 2, 1, 1)))[0, 0, :, 0]
+        array([3., 5., 3.])
+    """
+    _check(x, kernel, bias, kernel.shape[-1])
+    if kernel.shape[2] != x.shape[-1]:
+        raise ValueError(
+            f"kernel: expected shape (rows, columns, {x.shape[-1]}, F). Received: {kernel.shape}"
+        )
+    kernel = kernel.astype(x.dtype)
+    result: Any = 0
+    for row, column, window in _windows(x, kernel.shape[:2], stride, padding):
+        result = result + window @ kernel[row, column]
+    return np.asarray(result if bias is None else result + bias.astype(x.dtype))
+
+
+def depthwise_convolution(
+    x: Floats,
+    kernel: Floats,
+    bias: Floats | None = None,
+    *,
+    stride: int = 1,
+    padding: str = "same",
+) -> Floats:
+    """Slide a kernel over each channel by itself (arXiv:1704.04861, section 3.1).
+
+    Args:
+        x: (B, H, W, C) map.
+        kernel: (rows, columns, C, 1).
+        bias: (C,) added to every place, or None.
+        stride: Of `convolution`.
+        padding: Of `convolution`.
+
+    Returns:
+        (B, H', W', C) map.
+
+    Raises:
+        ValueError: Shapes that do not fit, an unknown padding, a window larger than the map.
+
+    Example:
+        >>> pixel = np.array([1.0, 2.0]).reshape(1, 1, 1, 2)
+        >>> depthwise_convolution(pixel, np.array([10.0, 100.0]).reshape(1, 1, 2, 1)).ravel()
+        array([ 10., 200.])
+    """
+    _check(x, kernel, bias, x.shape[-1])
+    if kernel.shape[2:] != (x.shape[-1], 1):
+        raise ValueError(
+            f"kernel: expected shape (rows, columns, {x.shape[-1]}, 1). Received: {kernel.shape}"
+        )
+    kernel = kernel.astype(x.dtype)
+    result: Any = 0
+    for row, column, window in _windows(x, kernel.shape[:2], stride, padding):
+        result = result + window * kernel[row, column, :, 0]
+    return np.asarray(result if bias is None else result + bias.astype(x.dtype))
+
+
+def batch_norm(
+    x: Floats,
+    gamma: Floats,
+    beta: Floats,
+    mean: Floats,
+    variance: Floats,
+    epsilon: float = 1e-3,
+) -> Floats:
+    """gamma (x - mean) / √(variance + epsilon) + beta, with the running statistics of training.
+
+    (..., C) map and (C,) parameters → (..., C) (arXiv:1502.03167, algorithm 2).
+
+    Example:
+        >>> ones = np.ones(1)
+        >>> batch_norm(np.array([[3.0]]), 2 * ones, ones, ones, 4 * ones, epsilon=0.0)
+        array([[3.]])
+    """
+    scale = gamma.astype(x.dtype) / np.sqrt(variance.astype(x.dtype) + x.dtype.type(epsilon))
+    return (x - mean.astype(x.dtype)) * scale + beta.astype(x.dtype)
+
+
+def fold_batch_norm(
+    kernel: Floats,
+    gamma: Floats,
+    beta: Floats,
+    mean: Floats,
+    variance: Floats,
+    epsilon: float = 1e-3,
+) -> tuple[Floats, Floats]:
+    """The kernel and bias of one convolution that does what a convolution and `batch_norm` do.
+
+    gamma (K x - mean) / σ + beta = (gamma / σ K) x + (beta - gamma mean / σ): each output channel
+    of the kernel is scaled, and the rest is a bias. A depthwise kernel (rows, columns, C, 1) has
+    its channels in the third place, any other in the last.
+
+    Example:
+        >>> one = np.ones(1)
+        >>> kernel, bias = fold_batch_norm(np.full((1, 1, 1, 1), 3.0), 2 * one, one, one, one, 0.0)
+        >>> kernel.item(), bias.item()
+        (6.0, -1.0)
+    """
+    scale = gamma / np.sqrt(variance + kernel.dtype.type(epsilon))
+    depthwise = kernel.shape[-1] == 1 and kernel.shape[-2] == scale.size
+    return kernel * (scale[:, None] if depthwise else scale), beta - mean * scale
+
+
+def relu6(x: Floats) -> Floats:
+    """min(max(x, 0), 6) (arXiv:1801.04381, section 3.4: robust at low precision).
+
+    Example:
+        >>> relu6(np.array([-1.0, 2.0, 7.0]))
+        array([0., 2., 6.])
+    """
+    return np.clip(x, 0, 6)
+
+
+def _check(x: Floats, kernel: Floats, bias: Floats | None, channels: int) -> None:
+    if x.ndim != 4:
+        raise ValueError(f"x: expected shape (B, H, W, C). Received: {x.shape}")
+    if kernel.ndim != 4:
+        raise ValueError(f"kernel: expected four axes. Received: shape {kernel.shape}")
+    if bias is not None and bias.shape != (channels,):
+        raise ValueError(f"bias: expected shape ({channels},). Received: {bias.shape}")
+
+
+def _windows(x: Floats, size: tuple[int, ...], stride: int, padding: str) -> Any:
+    """For each place of the kernel, all that it sees: (row, column, (B, H', W', C))."""
+    if padding not in ("same", "valid"):
+        raise ValueError(f"padding: expected 'same' or 'valid'. Received: {padding!r}")
+    if stride < 1:
+        raise ValueError(f"stride: expected 1 or more. Received: {stride}")
+    sides, around = [], [(0, 0)]
+    for side, window in zip(x.shape[1:3], size, strict=True):
+        if padding == "same":
+            places = -(-side // stride)
+            missing = max((places - 1) * stride + window - side, 0)
+            around.append((missing // 2, missing - missing // 2))
+        else:
+            places = (side - window) // stride + 1
+            around.append((0, 0))
+        if places < 1:
+            raise ValueError(f"kernel: expected a window within {x.shape[1:3]}. Received: {size}")
+        sides.append((places - 1) * stride + 1)
+    padded = np.pad(x, [*around, (0, 0)])
+    for row in range(size[0]):
+        for column in range(size[1]):
+            seen = padded[:, row : row + sides[0] : stride, column : column + sides[1] : stride]
+            yield row, column, seen

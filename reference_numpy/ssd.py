@@ -1,0 +1,106 @@
+"""The whole network's forward pass: backbone, extra maps, heads (arXiv:1512.02325, section 2.1).
+
+From prepared pictures to what the heads say of every anchor; `detection` reads that.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reference_numpy.anchors import level_shapes
+from reference_numpy.conventions import AnchorLayout
+from reference_numpy.layers import convolution
+from reference_numpy.mobilenet_v2 import Weights, conv_unit, mobilenet_v2
+
+__all__ = ["feature_maps", "forward"]
+
+Floats = NDArray[np.floating[Any]]
+
+
+def feature_maps(images: Floats, weights: Weights, layout: AnchorLayout) -> list[Floats]:
+    """The map of every level, the finest first.
+
+    First the backbone's, from the stride that has the finest map's size on; then extra maps,
+    each made of the one before by a 1 × 1 unit that narrows it and a 3 × 3 unit, at stride 2
+    where the layout has half as many cells, else without padding (SSD300's last ones). In SSDLite
+    the 3 × 3 is a depthwise unit and a 1 × 1 unit (arXiv:1801.04381, section 6.2).
+
+    Args:
+        images: (B, H, W, 3) pictures in [-1, 1], of the layout's size.
+        weights: Arrays by name, as `keras_impl.weights.read_weights` gives them.
+        layout: Where the anchors are.
+
+    Returns:
+        One (B, rows, columns, C) map a level.
+
+    Raises:
+        ValueError: Pictures of another size, or a map that nothing yields.
+        KeyError: A weight is missing.
+    """
+    if images.ndim != 4 or images.shape[1:3] != layout.image_size:
+        raise ValueError(
+            f"images: expected shape (B, {layout.image_size[0]}, {layout.image_size[1]}, 3), as "
+            f"{layout.name} has it. Received: {images.shape}"
+        )
+    taps = [x for _, x in sorted(mobilenet_v2(images, weights).items())]
+    while taps and taps[0].shape[1:3] != layout.feature_maps[0]:
+        taps.pop(0)
+    maps = taps[: len(layout.feature_maps)]
+    for level in range(len(maps), len(layout.feature_maps)):
+        name = f"extra_{level - len(taps) + 1}"
+        x = conv_unit(maps[-1], f"{name}_squeeze", weights) if maps else images
+        rows, columns = x.shape[1:3]
+        halves = layout.feature_maps[level] == (-(-rows // 2), -(-columns // 2))
+        window: dict[str, Any] = {"stride": 2} if halves else {"padding": "valid"}
+        if f"{name}_depthwise/kernel" in weights:
+            x = conv_unit(x, f"{name}_depthwise", weights, **window)
+            x = conv_unit(x, f"{name}_pointwise", weights)
+        else:
+            x = conv_unit(x, f"{name}_conv", weights, **window)
+        maps.append(x)
+    found = tuple(x.shape[1:3] for x in maps)
+    if found != layout.feature_maps:
+        raise ValueError(
+            f"layout: expected feature maps {found}, as the network has them. "
+            f"Received: {layout.feature_maps} in {layout.name}"
+        )
+    return maps
+
+
+def forward(images: Floats, weights: Weights, layout: AnchorLayout) -> tuple[Floats, Floats]:
+    """What the heads say of every anchor.
+
+    On each map one head for the boxes, four numbers a shape, and one for the classes: a 3 × 3
+    convolution with bias, or in SSDLite a depthwise unit and a 1 × 1 convolution with bias.
+
+    Args:
+        images: (B, H, W, 3) pictures in [-1, 1], of the layout's size.
+        weights: Of `feature_maps`.
+        layout: Of `feature_maps`.
+
+    Returns:
+        (B, A, 4) deltas and (B, A, C + 1) logits, in the order of the anchors.
+
+    Raises:
+        ValueError: Of `feature_maps`.
+        KeyError: A weight is missing.
+    """
+    maps = feature_maps(images, weights, layout)
+    outputs = []
+    for output in ("deltas", "logits"):
+        flat = []
+        for level, x in enumerate(maps):
+            name, shapes = f"head_{level}_{output}", len(level_shapes(layout, level))
+            if f"{name}_depthwise/kernel" in weights:
+                x = conv_unit(x, f"{name}_depthwise", weights)
+            x = convolution(x, weights[f"{name}/kernel"], weights[f"{name}/bias"])
+            # Channels are shape by shape: (B, rows, columns, shapes × numbers).
+            x = x.reshape(len(x), -1, shapes, x.shape[-1] // shapes)
+            if layout.order == "shape":
+                x = x.transpose(0, 2, 1, 3)
+            flat.append(x.reshape(len(x), -1, x.shape[-1]))
+        outputs.append(np.concatenate(flat, axis=1))
+    return outputs[0], outputs[1]

@@ -1,0 +1,136 @@
+"""The network's forward pass: shapes, order, and what is refused. Its numbers are parity's."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from reference_numpy.conventions import AnchorLayout
+from reference_numpy.mobilenet_v2 import TAPS, conv_unit, mobilenet_v2
+from reference_numpy.ssd import feature_maps, forward
+
+BLOCKS = [1, 2, 2, 3, 3, 3, 4, 4, 4, 4, 5, 5, 5, 6, 6, 6, 7]  # channels of each block's result
+LAYOUT = AnchorLayout(
+    "tiny", (64, 64), ((4, 4), (2, 2), (1, 1)), (0.2, 0.4, 0.6, 0.8), ((2.0,), (2.0,), ())
+)
+
+
+def unit(weights, name, rows, inputs, outputs, norm=None):
+    """A convolution and its normalisation, which changes nothing but by epsilon."""
+    depthwise = "depthwise" in name
+    shape = (rows, rows, inputs, 1 if depthwise else outputs)
+    weights[f"{name}/kernel"] = np.random.default_rng(len(weights)).normal(0, 0.4, shape)
+    channels = inputs if depthwise else outputs
+    for part, value in (("gamma", 1), ("beta", 0), ("moving_mean", 0), ("moving_variance", 1)):
+        weights[f"{norm or name + '_BN'}/{part}"] = np.full(channels, float(value))
+
+
+@pytest.fixture(scope="module")
+def weights():
+    """Of a network of a few channels, two classes, and one extra map."""
+    made = {}
+    unit(made, "Conv1", 3, 3, 2, "bn_Conv1")
+    inputs = 2
+    for block, outputs in enumerate(BLOCKS):
+        name = f"block_{block}" if block else "expanded_conv"
+        wide = 2 * inputs if block else inputs
+        if block:
+            unit(made, f"{name}_expand", 1, inputs, wide)
+        unit(made, f"{name}_depthwise", 3, wide, wide)
+        unit(made, f"{name}_project", 1, wide, outputs)
+        inputs = outputs
+    unit(made, "Conv_1", 1, inputs, 9, "Conv_1_bn")
+    unit(made, "extra_1_squeeze", 1, 9, 2)
+    unit(made, "extra_1_conv", 3, 2, 4)
+    channels = [made["block_13_expand/kernel"].shape[-1], 9, 4]
+    for level, shapes in enumerate((3, 3, 2)):
+        for output, numbers in (("deltas", 4), ("logits", 3)):
+            name = f"head_{level}_{output}"
+            made[f"{name}/kernel"] = np.random.default_rng(level).normal(
+                size=(3, 3, channels[level], shapes * numbers)
+            )
+            made[f"{name}/bias"] = np.arange(float(shapes * numbers))
+    return made
+
+
+@pytest.fixture(scope="module")
+def images():
+    return np.random.default_rng(5).uniform(-1, 1, (2, 64, 64, 3))
+
+
+def test_the_backbone_gives_three_maps(images, weights):
+    maps = mobilenet_v2(images, weights)
+    assert {stride: x.shape[1:3] for stride, x in maps.items()} == {
+        8: (8, 8),
+        16: (4, 4),
+        32: (2, 2),
+    }
+    assert set(maps) == set(TAPS)
+    for x in maps.values():
+        assert x.min() >= 0, "a tap lies after its activation"
+        assert x.max() <= 6
+
+
+def test_a_block_adds_its_input_where_shapes_agree(images, weights):
+    """Without what block 2 projects, its input alone goes on."""
+    silent = dict(weights)
+    silent["block_2_project/kernel"] = np.zeros_like(weights["block_2_project/kernel"])
+    through = mobilenet_v2(images, silent)
+    silent["block_2_expand/kernel"] = np.zeros_like(weights["block_2_expand/kernel"])
+    np.testing.assert_array_equal(mobilenet_v2(images, silent)[32], through[32])
+    assert not np.array_equal(through[32], mobilenet_v2(images, weights)[32])
+
+
+def test_a_unit_may_leave_its_activation_out(images, weights):
+    x = conv_unit(images, "Conv1", weights, stride=2, norm="bn_Conv1", relu=False)
+    assert x.min() < 0
+    np.testing.assert_array_equal(
+        conv_unit(images, "Conv1", weights, stride=2, norm="bn_Conv1"), np.clip(x, 0, 6)
+    )
+
+
+def test_maps_are_the_layouts(images, weights):
+    assert [x.shape[1:3] for x in feature_maps(images, weights, LAYOUT)] == list(
+        LAYOUT.feature_maps
+    )
+
+
+def test_outputs_are_in_the_order_of_the_anchors(images, weights):
+    """Biases alone: every cell says the same, shape by shape."""
+    silent = {
+        name: np.zeros_like(value) if name.startswith("head") and "kernel" in name else value
+        for name, value in weights.items()
+    }
+    deltas, logits = forward(images, silent, LAYOUT)
+
+    assert deltas.shape == (2, 16 * 3 + 4 * 3 + 2, 4)
+    assert logits.shape == (2, 16 * 3 + 4 * 3 + 2, 3)
+    assert logits[0, :6].tolist() == [[0, 1, 2], [3, 4, 5], [6, 7, 8]] * 2
+    assert deltas[1, -2:].tolist() == [[0, 1, 2, 3], [4, 5, 6, 7]]
+
+    by_shape = AnchorLayout(
+        "tiny", (64, 64), LAYOUT.feature_maps, LAYOUT.scales, LAYOUT.aspect_ratios, order="shape"
+    )
+    logits = forward(images, silent, by_shape)[1]
+    assert logits[0, :17].tolist() == [[0, 1, 2]] * 16 + [[3, 4, 5]]
+
+
+def test_pictures_do_not_look_at_each_other(images, weights):
+    both = forward(images, weights, LAYOUT)
+    one = forward(images[1:], weights, LAYOUT)
+    np.testing.assert_allclose(both[0][1:], one[0], atol=1e-12)
+    np.testing.assert_allclose(both[1][1:], one[1], atol=1e-12)
+
+
+def test_what_does_not_fit_is_refused(images, weights):
+    with pytest.raises(ValueError, match=r"images: expected shape \(B, 64, 64, 3\)"):
+        forward(images[:, :32], weights, LAYOUT)
+    with pytest.raises(
+        ValueError, match=r"images: expected pictures .* Received: \(1, 16, 16, 3\)"
+    ):
+        mobilenet_v2(images[:1, :16, :16], weights)
+    wrong = AnchorLayout("wrong", (64, 64), ((4, 4), (3, 3)), (0.2, 0.4, 0.6), ((2.0,), (2.0,)))
+    with pytest.raises(ValueError, match=r"layout: expected feature maps \(\(4, 4\), \(2, 2\)\)"):
+        forward(images, weights, wrong)
+    with pytest.raises(KeyError, match="Conv1/kernel"):
+        forward(images, {}, LAYOUT)
