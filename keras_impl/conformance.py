@@ -75,6 +75,8 @@ class Deviation(NamedTuple):
         inputs: Arrays for the operation; None where `conflict` names them.
         conflict: Name of a conflict case whose inputs show it.
         changes: Numbers of the convention in this case.
+        certain: Whether it shows on every machine. An order that an unstable sort leaves open
+            may be the right one on some processor.
     """
 
     name: str
@@ -83,6 +85,7 @@ class Deviation(NamedTuple):
     inputs: Arrays | None = None
     conflict: str | None = None
     changes: Mapping[str, Any] = {}
+    certain: bool = True
 
 
 def _as_it_is(function: Callable[..., Any], mode: str) -> Callable[..., Any]:

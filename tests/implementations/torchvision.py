@@ -322,12 +322,14 @@ DEVIATIONS = (
         "mine_hard_negatives",
         ANY_LOSS,
         (EQUAL, np.arange(40, dtype=np.int32)[None] // 39),
+        certain=False,
     ),
     Deviation(
         "more than three hundred negatives",
         "mine_hard_negatives",
         ANY_LOSS,
         conflict="more than three hundred negatives",
+        certain=False,
     ),
     Deviation(
         "equal scores",
@@ -338,6 +340,7 @@ DEVIATIONS = (
             np.tile(np.array([0, 5], np.float32), (1, 64, 1)),
             make_anchors(AnchorLayout("tiles", (64, 64), ((8, 8),), (0.125, 0.1), ((),)))[::2],
         ),
+        certain=False,
     ),
     Deviation(
         "digits lost to the coordinate trick",

@@ -39,6 +39,17 @@ def conflict_offers(implementation):
             yield label, case
 
 
+def expected_failure(deviation):
+    return pytest.mark.xfail(strict=deviation.certain, reason=deviation.reason)
+
+
+def is_uncertain(implementation, label, case):
+    return any(
+        (one.offer, one.conflict) == (label, case.name) and not one.certain
+        for one in implementation.deviations
+    )
+
+
 def pytest_generate_tests(metafunc):
     from_conftest = metafunc.config.pluginmanager.get_plugins()
     (conftest,) = [one for one in from_conftest if hasattr(one, "implementation_of")]
@@ -54,7 +65,7 @@ def pytest_generate_tests(metafunc):
             ],
         )
     elif metafunc.function is test_conflict_case:
-        known = {(one.offer, one.conflict): one.reason for one in implementation.deviations}
+        known = {(one.offer, one.conflict): one for one in implementation.deviations}
         metafunc.parametrize(
             ("label", "case", "mode"),
             [
@@ -64,9 +75,9 @@ def pytest_generate_tests(metafunc):
                     mode,
                     id=f"{label}-{case.name}-{mode}",
                     marks=[
-                        pytest.mark.xfail(strict=True, reason=known[label, case.name])
-                        for _ in [0]
-                        if (label, case.name) in known
+                        expected_failure(deviation)
+                        for deviation in [known.get((label, case.name))]
+                        if deviation
                     ],
                 )
                 for label, case in conflict_offers(implementation)
@@ -75,7 +86,7 @@ def pytest_generate_tests(metafunc):
         )
     elif metafunc.function is test_known_deviation:
         deviations = [
-            pytest.param(one, id=one.name, marks=pytest.mark.xfail(strict=True, reason=one.reason))
+            pytest.param(one, id=one.name, marks=expected_failure(one))
             for one in implementation.deviations
             if one.inputs is not None
         ]
@@ -109,7 +120,11 @@ def test_operation(implementation, label, mode, dtype, request, record_property)
 
 
 def test_conflict_case(implementation, label, case, mode, record_property):
-    record_property("conformance", {"label": label, "cases": 1, "deviation": case.name})
+    uncertain = is_uncertain(implementation, label, case)
+    record_property(
+        "conformance",
+        {"label": label, "cases": 1, "deviation": case.name, "uncertain": uncertain},
+    )
     dtype = implementation.dtypes_of(label)[0]
     wanted = conflicts.answer(case, settled(implementation, label, case.changes))
 
@@ -124,7 +139,13 @@ def test_known_deviation(implementation, deviation, record_property):
     if deviation is None:
         return
     record_property(
-        "conformance", {"label": deviation.offer, "cases": 1, "deviation": deviation.name}
+        "conformance",
+        {
+            "label": deviation.offer,
+            "cases": 1,
+            "deviation": deviation.name,
+            "uncertain": not deviation.certain,
+        },
     )
     verdict = judge(implementation, deviation.offer, deviation.inputs, changes=deviation.changes)
     assert verdict.mismatches == 0
