@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 import subprocess
 import sys
 from functools import cache, partial
@@ -20,8 +21,16 @@ from keras_impl.cli import main
 from keras_impl.data.digits import canvas, load_digits
 from keras_impl.prediction import mark_of
 from keras_impl.training import Recipe
+from reference_numpy.presets import PRESETS
 
-COMMANDS = (["demo"], ["train", "digits"], ["evaluate", "digits"], ["detect"], ["parity"])
+COMMANDS = (
+    ["demo"],
+    ["train", "digits"],
+    ["evaluate", "digits"],
+    ["detect"],
+    ["parity"],
+    ["conventions"],
+)
 PACKAGES = str(Path(keras_impl.__file__).parents[1])
 
 
@@ -83,7 +92,7 @@ def test_help_teaches_by_example(command, capsys):
 def test_help_names_every_command(capsys):
     main(["--help"])
     out = capsys.readouterr().out
-    assert all(f"\n    {command[0]} " in out for command in COMMANDS)
+    assert all(re.search(rf"^    {command[0]}\s", out, re.MULTILINE) for command in COMMANDS)
 
 
 def test_help_needs_nothing_but_the_standard_library():
@@ -145,6 +154,9 @@ def test_the_version_names_what_numbers_depend_on(capsys):
         ("demo --weights gone.npz", "--weights: expected a file"),
         ("parity --mode fast", "argument --mode: invalid choice: 'fast'"),
         ("parity --cases 0", "argument --cases: expected a whole number, 1 or more"),
+        ("parity --convention torchvison", "argument --convention: invalid choice: 'torchvison'"),
+        ("conventions coffee", "argument NAME: invalid choice: 'coffee'"),
+        ("conventions --differences", "--differences: expected the name of a convention"),
     ],
 )
 def test_a_mistake_is_one_line_before_anything_starts(
@@ -178,7 +190,15 @@ def test_what_cannot_be_written_to_is_named(tmp_path, monkeypatch, capsys, optio
 
 
 @pytest.mark.parametrize(
-    "arguments", ["demo", "train digits --out x", "evaluate digits", "detect x --out y", "parity"]
+    "arguments",
+    [
+        "demo",
+        "train digits --out x",
+        "evaluate digits",
+        "detect x --out y",
+        "parity",
+        "conventions caffe",
+    ],
 )
 def test_without_the_extra_a_command_says_how_to_get_it(arguments):
     result = run_python(
@@ -426,6 +446,40 @@ def test_an_unknown_operation_is_named(ssd):
     assert status == 2
     assert err.startswith("ssd: error: ops: expected some of ['corners_to_centers'")
     assert err.endswith("Received: ['guess']\n")
+
+
+def test_parity_by_another_convention(ssd):
+    words = ["parity", "--op", "match", "--mode", "graph", "--cases", 4]
+    status, text, err = ssd(*words, "--convention", "nvidia_ssd300")
+    assert (status, err) == (0, "")
+    assert "Keras agrees with the reference (nvidia_ssd300): 2 checks" in text
+
+
+# --- conventions --------------------------------------------------------------------------
+
+
+def test_conventions_are_listed(ssd):
+    status, text, err = ssd("conventions")
+    assert (status, err) == (0, "")
+    for name in PRESETS:
+        assert name in text
+    assert re.search(r"canonical +What this project does by default.* 0 *\n", text)
+
+
+def test_a_convention_shows_its_sources_and_all_its_answers(ssd, tmp_path):
+    status, text, err = ssd("conventions", "caffe", "--json", tmp_path / "caffe.json")
+    assert (status, err) == (0, "")
+    assert "src/caffe/util/bbox_util.cpp" in text
+    assert re.search(r"matching.force_above +1e-06 +0 *\n", text)
+    assert re.search(r"matching.threshold +0.5 +0.5 *\n", text)
+    assert json.loads((tmp_path / "caffe.json").read_text())["coding"]["degenerate"] == "drop"
+
+
+def test_the_differences_are_those_from_canonical(ssd):
+    status, text, _ = ssd("conventions", "torchvision_ssdlite320", "--differences")
+    assert status == 0
+    assert re.search(r"detection.iou_threshold +0.55 +0.45 *\n", text)
+    assert "matching.threshold" not in text
 
 
 # --- demo ---------------------------------------------------------------------------------
