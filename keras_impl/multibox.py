@@ -160,7 +160,7 @@ def multibox(
     heard = ops.logical_or(counted, negatives)
     losses = class_losses(_only(heard, logits), target_labels, convention)
     class_sums = ops.sum(_only(heard, losses), axis=1)
-    everywhere = ops.not_equal(ops.cast(target_labels, "int32"), NOTHING)
+    everywhere = ops.not_equal(target_labels, NOTHING)
     in_box_loss = counted if rules.box_over == "positives" else everywhere
     box_losses = smooth_l1(_only(in_box_loss, deltas), _only(in_box_loss, target_deltas))
     box_sums = ops.sum(ops.sum(box_losses, axis=-1), axis=1)
