@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import keras
 
-__all__ = ["MODES", "gradients", "in_mode", "make_deterministic"]
+__all__ = ["MODES", "gradients", "in_mode", "load_saved_model", "make_deterministic"]
 
 MODES = ("eager", "graph", "xla")
 
@@ -95,3 +96,26 @@ def gradients(function: Callable[..., Any]) -> Callable[..., tuple[Any, ...]]:
         return tuple(tape.gradient(value, arguments))
 
     return differentiate
+
+
+def load_saved_model(path: str | os.PathLike[str]) -> Callable[[Any], dict[str, Any]]:
+    """What Keras exported as a SavedModel, as a function of NumPy arrays.
+
+    A SavedModel holds a graph, which is run: load only what you or somebody you trust exported.
+    """
+    import tensorflow as tf
+
+    loaded = tf.saved_model.load(os.fspath(path))
+
+    def run(images: Any) -> dict[str, Any]:
+        (specs,) = loaded.serve.input_signature
+        step = specs.shape[0] or len(images)
+        parts = [
+            loaded.serve(tf.convert_to_tensor(images[at : at + step]))
+            for at in range(0, len(images), step)
+        ]
+        return {
+            name: tf.concat([part[name] for part in parts], axis=0).numpy() for name in parts[0]
+        }
+
+    return run

@@ -39,14 +39,16 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
-EXTRA = ("tensorflow", "keras", "PIL", "matplotlib", "rich")  # what mobilenetv2-ssd[keras] brings
+# What mobilenetv2-ssd[keras] brings, and what is needed of it where NumPy computes.
+EXTRA = ("tensorflow", "keras", "ai_edge_litert", "PIL", "matplotlib", "rich")
+READER = ("PIL", "rich")
 INSTALL = 'pip install "mobilenetv2-ssd[keras]"'
 
 OK, DISAGREES, MISTAKE, INTERRUPTED = 0, 1, 2, 130
 
 MODES = ("1", "1-10")
 # Of training.Recipe, which cannot be imported for a help text; a test compares the two.
-RECIPE = {
+RECIPE: dict[str, Any] = {
     "digits": "both",
     "alpha": 0.35,
     "epochs": 10,
@@ -56,7 +58,13 @@ RECIPE = {
     "box_weight": 4.0,
     "validation": 200,
     "seed": 0,
+    "init": "random",
 }
+INITS = ("random", "oidv4")
+# Of prediction, weights and runtimes, likewise.
+BACKENDS = ("keras", "numpy", "litert")
+MODELS = ("digits", "oidv4")
+FORMATS = ("saved_model", "litert", "onnx")
 BEAT = 15.0  # seconds between lines of progress where there is no terminal
 CHUNK = 16, 40_000_000  # pictures, and pixels, that `detect` holds at once
 
@@ -129,6 +137,8 @@ def _parser() -> argparse.ArgumentParser:
         epilog="""\
 begin with:
   ssd demo                        detect digits with both, compare, write demo-out/report.html
+  ssd weights oidv4               fetch a detector of 23 everyday things (10 MB), then
+  ssd detect photo.jpg --model oidv4 --out found
 
 exit status: 0 done; 1 done, but something disagrees or could not be read; 2 a mistake in the
 command; 130 interrupted. SSD_DEBUG=1 shows where an error comes from.""",
@@ -140,6 +150,8 @@ command; 130 interrupted. SSD_DEBUG=1 shows where an error comes from.""",
     _add_train(commands)
     _add_evaluate(commands)
     _add_detect(commands)
+    _add_weights_command(commands)
+    _add_export(commands)
     _add_parity(commands)
     _add_conventions(commands)
     return parser
@@ -206,6 +218,7 @@ the same recipe and seed give the same run on the same machine.""",
 examples:
   ssd train digits --out runs/first --epochs 2 --pictures 800      about a minute, poor
   ssd train digits --out runs/one --digits 1 --mnist DIR           all of MNIST, one digit each
+  ssd train digits --out runs/two --init oidv4                     from the Open Images backbone
   ssd evaluate digits --weights runs/one/weights.npz
 
 without --mnist the digits come from Keras' cache of MNIST, if there is one, or the package's own
@@ -230,7 +243,13 @@ sample.""",
         name = option[2:].replace("-", "_")
         parser.add_argument(option, metavar="N", type=kind, help=f"{text} ({RECIPE[name]})")
     parser.add_argument("--seed", metavar="N", type=_seed, help=f"of everything ({RECIPE['seed']})")
-    parser.set_defaults(**RECIPE)
+    parser.add_argument(
+        "--init",
+        choices=INITS,
+        help="weights to begin with: random, or backbone and extra maps of the Open Images "
+        "detector, which has --alpha 1 (random)",
+    )
+    parser.set_defaults(**{**RECIPE, "alpha": None})
     _add_mnist(parser)
 
 
@@ -274,12 +293,14 @@ def _add_detect(commands: Any) -> None:
         """\
 Each picture is written to the output folder as PNG, with boxes, classes and confidences; small
 pictures are drawn larger. Your own files are never overwritten. The shipped detector knows white
-digits on black. A picture that cannot be read is reported, and the others go on.""",
+digits on black; oidv4, which `ssd weights oidv4` fetches, people, cats, cups, cars and 19 other
+things. A picture that cannot be read is reported, and the others go on.""",
         """\
 examples:
-  ssd detect photo.jpg --out found
-  ssd detect scans/ more/7.png --out found --score 0.3 --json found.json
-  ssd detect demo-out --out found --backend numpy       decoded by the reference
+  ssd detect photo.jpg --model oidv4 --out found
+  ssd detect photos/ more/cat.png --model oidv4 --out found --score 0.3 --json found.json
+  ssd detect photo.jpg --model oidv4 --out found --backend numpy     without TensorFlow
+  ssd detect demo-out --out found                                    digits
 
 the JSON: [{"file", "width", "height", "detections": [{"label", "score",
 "box": [xmin, ymin, xmax, ymax] in pixels}]}]; exit status 1 if a picture could not be read.""",
@@ -295,12 +316,74 @@ the JSON: [{"file", "width", "height", "detections": [{"label", "score",
     )
     parser.add_argument(
         "--backend",
-        choices=("keras", "numpy"),
+        choices=BACKENDS,
         default="keras",
-        help="who reads the network's outputs: Keras or the reference (%(default)s)",
+        help="who computes: Keras; the NumPy reference, from first convolution to last box; "
+        "or LiteRT, which only oidv4 has, with the reference's decoding (%(default)s)",
     )
-    _add_weights(parser)
+    _add_model(parser)
     _add_json(parser)
+
+
+def _add_weights_command(commands: Any) -> None:
+    parser = _add(
+        commands,
+        "weights",
+        _weights,
+        "fetch the weights of a published detector",
+        """\
+oidv4 is MediaPipe's SSD MobileNetV2 (Apache-2.0): 300 x 300 pixels, 23 things of Open Images. The
+file is kept in Keras' cache (~/.keras/models, or below KERAS_HOME), as it is and as a weights file
+of this program. It is taken only if its SHA-256 is the known one.""",
+        """\
+examples:
+  ssd weights oidv4
+  ssd weights oidv4 --file object_detection_ssd_mobilenetv2_oidv4_fp16.tflite
+
+where only npm can be reached, the same file lies in one of its packages:
+  npm pack @mediapipe/objectron@0.4.1675468480
+  tar -xzf mediapipe-objectron-0.4.1675468480.tgz
+  tail -c +185 package/objectron_solution_packed_assets.data | head -c 9987728 > oidv4.tflite
+  ssd weights oidv4 --file oidv4.tflite""",
+    )
+    parser.add_argument("name", metavar="NAME", choices=("oidv4",), help="oidv4")
+    parser.add_argument("--file", metavar="FILE", help="a copy of the file, instead of a download")
+
+
+def _add_export(commands: Any) -> None:
+    parser = _add(
+        commands,
+        "export",
+        _export,
+        "write a detector for SavedModel, LiteRT or ONNX",
+        """\
+The network takes prepared pictures, RGB in [-1, 1], and gives what its heads say: deltas and
+logits. A JSON file beside it holds what decoding takes: the anchors, the convention, the names of
+the classes. With --detections decoding and suppression are part of the graph, of plain operations
+only. What was written is loaded by its own runtime and compared with Keras before it counts.""",
+        """\
+examples:
+  ssd export --model oidv4 --format litert --out oidv4.tflite
+  ssd export --model oidv4 --format onnx --out oidv4.onnx --detections --score 0.3
+  ssd export --weights runs/first/weights.npz --format saved_model --out saved
+
+ONNX needs pip install "mobilenetv2-ssd[keras,export]".""",
+    )
+    parser.add_argument("--format", choices=FORMATS, required=True, help="what to write")
+    parser.add_argument(
+        "--out", metavar="PATH", required=True, help="file (.tflite, .onnx) or folder to write"
+    )
+    parser.add_argument(
+        "--detections", action="store_true", help="boxes, scores and labels instead of raw heads"
+    )
+    parser.add_argument(
+        "--score",
+        metavar="S",
+        type=_share,
+        default=0.5,
+        help="least confidence with --detections, 0 to 1 (%(default)s)",
+    )
+    _add_model(parser)
 
 
 def _add_parity(commands: Any) -> None:
@@ -313,13 +396,19 @@ def _add_parity(commands: Any) -> None:
 Runs each operation eagerly, as a graph, and under XLA, as users run it and with fusing off. What
 is decided must be equal; what is computed must lie within a derived budget, in eps of the dtype
 times the largest intermediate. Near-ties that XLA decides otherwise are counted as excused, each
-with a proof, and none is allowed without fusing.""",
+with a proof, and none is allowed without fusing.
+
+With --photos the whole of oidv4 instead, from pixels to boxes, by Keras, NumPy and LiteRT. With
+--trace every layer of it by itself, and the first that departs by name.""",
         """\
 examples:
   ssd parity
   ssd parity --cases 400 --seed 1 --json parity.json
   ssd parity --convention torchvision_ssd300      Keras as torchvision does it; ssd conventions
   ssd parity --op match --op nms --mode xla
+  ssd parity --photos                     on the photographs of scikit-image and scikit-learn
+  ssd parity --photos holiday/            on yours
+  ssd parity --trace photo.jpg
 
 exit status 1 if a check failed.""",
     )
@@ -343,6 +432,14 @@ exit status 1 if a check failed.""",
         default="canonical",
         help=f"what both sides follow (%(default)s): one of {', '.join(PRESETS)}",
     )
+    pixels = parser.add_mutually_exclusive_group()
+    pixels.add_argument(
+        "--photos",
+        metavar="IMAGE",
+        nargs="*",
+        help="compare whole detectors on photographs, or folders of them",
+    )
+    pixels.add_argument("--trace", metavar="IMAGE", help="compare layer by layer on a photograph")
     _add_seed(parser)
     _add_json(parser)
 
@@ -385,6 +482,19 @@ def _add_json(parser: argparse.ArgumentParser) -> None:
 
 def _add_weights(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--weights", metavar="FILE", help="a run's weights.npz (the shipped ones)")
+
+
+def _add_model(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_mutually_exclusive_group()
+    group.add_argument(
+        "--model",
+        choices=MODELS,
+        default="digits",
+        help="the shipped detector of digits, or the one of 23 everyday things (%(default)s)",
+    )
+    group.add_argument(
+        "--weights", metavar="FILE", help="one that you trained: a run's weights.npz"
+    )
 
 
 def _add_mnist(parser: argparse.ArgumentParser) -> None:
@@ -483,6 +593,8 @@ def _train(arguments: argparse.Namespace) -> int:
     backend_tensorflow.make_deterministic()
     from keras_impl.training import Recipe, read_log, train_digits
 
+    if arguments.alpha is None:
+        arguments.alpha = RECIPE["alpha"] if arguments.init == "random" else 1.0
     recipe = Recipe(**{name: getattr(arguments, name) for name in RECIPE})
     with _Training(arguments.out) as watcher:
         weights = train_digits(
@@ -559,8 +671,9 @@ def _evaluate(arguments: argparse.Namespace) -> int:
 
 
 def _detect(arguments: argparse.Namespace) -> int:
-    _need_extra()
-    _check_weights(arguments.weights)
+    backend = arguments.backend
+    _need_extra(*({"numpy": READER, "litert": (*READER, "ai_edge_litert")}.get(backend, EXTRA)))
+    model = _check_model(arguments)
     _check_json(arguments.json)
     from keras_impl import prediction
 
@@ -576,12 +689,13 @@ def _detect(arguments: argparse.Namespace) -> int:
     taken: set[str] = set()
     failed = 0
     table = _table(("picture", None), ("drawn", None), ("detections", None))
-    with _Progress("starting TensorFlow", len(files)) as progress:
-        _start_keras()
-        from keras_impl.weights import load_model
-
-        model = load_model(_weights_file(arguments.weights))
-        names = prediction.class_names(model.classes)
+    with _Progress("starting", len(files)) as progress:
+        if backend == "keras":
+            progress.say("starting TensorFlow")
+            _start_keras()
+        with _quiet_litert(backend == "litert"):
+            detector = prediction.load_detector(model, backend)
+        names = detector.names
         progress.say("detecting")
 
         def unreadable(path: Path, error: Exception) -> None:
@@ -592,13 +706,11 @@ def _detect(arguments: argparse.Namespace) -> int:
 
         for chunk in _chunks(files, prediction.open_picture, unreadable):
             pictures = [picture for _, picture in chunk]
-            found = prediction.detect_pictures(
-                model, pictures, arguments.backend, score=arguments.score
-            )
+            found = detector.detect(pictures, score=arguments.score)
             for (path, picture), seen in zip(chunk, found, strict=True):
                 target = prediction.free_name(out, path, taken)
                 taken.add(target.name.lower())
-                prediction.save_drawn(target, prediction.draw(picture, seen, names), path)
+                prediction.save_drawn(target, detector.draw(picture, seen), path)
                 entries.append(prediction.entry(str(path), picture.size, seen, names))
                 words = [f"{names[one.label]} ({one.score:.2f})" for one in seen]
                 table.add_row(str(path), str(target), ", ".join(words) or "nothing")
@@ -612,7 +724,181 @@ def _detect(arguments: argparse.Namespace) -> int:
     return DISAGREES if failed else OK
 
 
+def _weights(arguments: argparse.Namespace) -> int:
+    _need_extra()
+    if arguments.file is not None and not Path(arguments.file).is_file():
+        raise UsageError(f"--file: expected a file. Received: {arguments.file}")
+    from keras_impl import weights
+
+    published = weights.OIDV4
+    with _Progress(f"bytes of {arguments.name}", published.size) as progress:
+        _start_keras()
+        with _quiet_litert():
+            written = weights.install(published, arguments.file, progress.advance)
+    print(f"{arguments.name}: {published.size:,} bytes, SHA-256 {published.sha256}")
+    print(f"licence: {published.licence}; from {published.url}")
+    print(f"weights: {written}")
+    print(f"labels: {', '.join(published.classes)}")
+    return OK
+
+
+def _export(arguments: argparse.Namespace) -> int:
+    _need_extra()
+    path = _check_model(arguments)
+    with _Progress("starting TensorFlow") as progress:
+        _start_keras()
+        from keras_impl import export, weights
+
+        known = path in weights.DETECTORS
+        model = weights.load_model(weights.weights_file(path) if known else path)
+        progress.say(f"exporting to {arguments.format}")
+        try:
+            with _quiet_litert():
+                done = export.export(
+                    model,
+                    arguments.out,
+                    arguments.format,
+                    detections=arguments.detections,
+                    score=arguments.score,
+                )
+        except ModuleNotFoundError as error:
+            raise UsageError(str(error)) from None
+    what = "detections" if arguments.detections else "raw heads"
+    print(
+        f"{done.path}: {what}; read back by its own runtime, at most {done.difference:.2g} "
+        "from Keras"
+    )
+    print(f"{export.facts_file(done.path)}: input, outputs, classes, convention")
+    return OK
+
+
+def _photos(arguments: argparse.Namespace) -> int:
+    """Whole detectors on photographs."""
+    _need_extra()
+    _check_json(arguments.json)
+    from keras_impl import pixel_parity, prediction, weights
+
+    try:
+        files = _find_pictures(arguments.photos) or pixel_parity.sample_photographs()
+    except ModuleNotFoundError as error:
+        raise UsageError(str(error)) from None
+    checks = []
+    with _Progress("starting TensorFlow", len(files)) as progress:
+        weights.weights_file("oidv4")
+        _start_keras()
+        with _quiet_litert():
+            detectors = {name: prediction.load_detector("oidv4", name) for name in BACKENDS}
+        for check in pixel_parity.compare_photographs(files, detectors, progress.say):
+            checks.append(check)
+            progress.advance(len({one.photo for one in checks}) - progress.done)
+    if arguments.json:
+        answer = [{**asdict(check), "passed": check.passed} for check in checks]
+        _write_json(arguments.json, answer)
+    table = _table(
+        ("photograph", None),
+        ("implementations", None),
+        ("deltas", "right"),
+        ("logits", "right"),
+        ("detections", "right"),
+        ("alone", "right"),
+        ("disorder", "right"),
+        ("pixels", "right"),
+        ("score", "right"),
+        ("verdict", None),
+    )
+    for check in checks:
+        table.add_row(
+            check.photo,
+            f"{check.one}, {check.other}",
+            f"{check.deltas:.1e}",
+            f"{check.logits:.1e}",
+            str(check.detections),
+            str(check.alone),
+            str(check.disorder),
+            f"{check.pixels:.1e}",
+            f"{check.score:.1e}",
+            "passed" if check.passed else "FAILED",
+            style=None if check.passed else "bold red",
+        )
+    console = _console(arguments.json)
+    console.print(table)
+    worst = max(max(check.deltas, check.logits) for check in checks)
+    failed = sum(not check.passed for check in checks)
+    console.print(
+        f"{len(files)} photographs, scores above {pixel_parity.SHOWN}; asked: heads within "
+        f"{pixel_parity.RAW:g} (worst {worst:.1e}), corners within {pixel_parity.PIXELS} pixels, "
+        f"scores within {pixel_parity.SCORE:g}",
+        soft_wrap=True,
+    )
+    names = "Keras, NumPy and LiteRT"
+    if failed:
+        console.print(f"{names} DISAGREE: {failed} of {len(checks)} comparisons failed")
+    else:
+        console.print(f"{names} agree, from pixels to boxes: {len(checks)} comparisons")
+    return DISAGREES if failed else OK
+
+
+def _trace(arguments: argparse.Namespace) -> int:
+    """Layer by layer."""
+    _need_extra()
+    _check_json(arguments.json)
+    from keras_impl import prediction, weights
+
+    path = weights.weights_file("oidv4")
+    image = prediction.prepare(prediction.open_picture(arguments.trace), (300, 300))
+    with _Progress("starting TensorFlow") as progress:
+        _start_keras()
+        from keras_impl import pixel_parity, runtimes
+
+        with _quiet_litert():
+            litert = runtimes.LiteRT(weights.OIDV4.file, keep=True)
+        checks = pixel_parity.trace(image, weights.load_model(path), litert, progress.say)
+    if arguments.json:
+        _write_json(arguments.json, [check.as_json() for check in checks])
+    table = _table(
+        ("layer", None),
+        ("map", "right"),
+        ("largest", "right"),
+        *((f"{who} off", "right") for who in ("keras", "litert")),
+        *((f"{who} own", "right") for who in ("numpy", "keras", "litert")),
+    )
+    rows: dict[str, dict[str, Any]] = {}
+    for check in checks:
+        rows.setdefault(check.layer, {})[check.who] = check
+    for layer, row in rows.items():
+        table.add_row(
+            layer,
+            " x ".join(map(str, row["numpy"].shape)),
+            f"{row['numpy'].largest:.1f}",
+            *(f"{row[who].difference:.1e}" for who in ("keras", "litert")),
+            *(f"{row[who].share:.3f}" for who in ("numpy", "keras", "litert")),
+            style="bold red" if any(check.departs for check in row.values()) else None,
+        )
+    console = _console(arguments.json)
+    console.print(table)
+    console.print(
+        "off: largest absolute difference of the map to NumPy's, with the errors of all layers "
+        "before; own: error of the layer itself, from its own input, over rounding's bound",
+        soft_wrap=True,
+    )
+    departed = [check for check in checks if check.departs]
+    if departed:
+        first = departed[0]
+        console.print(
+            f"{first.layer} is the first layer that DEPARTS: in {first.who}, "
+            f"{first.share:.3g} times what rounding explains",
+            soft_wrap=True,
+        )
+        return DISAGREES
+    console.print(f"no layer departs: {len(rows)} layers, NumPy, Keras and LiteRT")
+    return OK
+
+
 def _parity(arguments: argparse.Namespace) -> int:
+    if arguments.trace is not None:
+        return _trace(arguments)
+    if arguments.photos is not None:
+        return _photos(arguments)
     _need_extra()
     _check_json(arguments.json)
     with _Progress("starting TensorFlow") as progress:
@@ -724,10 +1010,11 @@ def _as_text(value: Any) -> str:
 # --- What commands share ------------------------------------------------------------------
 
 
-def _need_extra() -> None:
-    missing = [name for name in EXTRA if importlib.util.find_spec(name) is None]
+def _need_extra(*needed: str) -> None:
+    missing = [name for name in needed or EXTRA if importlib.util.find_spec(name) is None]
     if missing:
-        names = ", ".join("Pillow" if name == "PIL" else name for name in missing)
+        packages = {"PIL": "Pillow", "ai_edge_litert": "ai-edge-litert"}
+        names = ", ".join(packages.get(name, name) for name in missing)
         raise UsageError(f"this command needs {names}, not installed here; run: {INSTALL}")
 
 
@@ -742,10 +1029,22 @@ def _start_keras() -> None:
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
 
 
-# Reads stderr line by line and passes on all but TensorFlow's messages of level "info".
+@contextmanager
+def _quiet_litert(really: bool = True) -> Iterator[None]:
+    """Keep what LiteRT and the converters say of their own doings from the user's screen."""
+    if not really:
+        yield
+        return
+    with _without_greetings():
+        yield
+
+
+# Reads stderr line by line and passes on all but what TensorFlow and LiteRT call "info".
 FILTER = r"""
 import re, sys
-info = re.compile(rb"I\d{4} |WARNING: All log messages before absl::|To enable the following instr")
+info = re.compile(
+    rb"I\d{4} |INFO: |WARNING: All log messages before absl::|To enable the following instr"
+)
 for line in sys.stdin.buffer:
     if not info.match(line):
         sys.stderr.buffer.write(line)
@@ -794,6 +1093,21 @@ def _check_weights(given: str | None) -> None:
     """Say it at once, not after the seconds that TensorFlow takes to start."""
     if given is not None and not Path(given).is_file():
         raise UsageError(f"--weights: expected a file. Received: {given}")
+
+
+def _check_model(arguments: argparse.Namespace) -> str:
+    """The name of a detector or a weights file; what is not there is said at once."""
+    _check_weights(arguments.weights)
+    if arguments.weights is not None:
+        return str(arguments.weights)
+    from keras_impl import weights
+
+    weights.weights_file(arguments.model)
+    if getattr(arguments, "backend", "") == "litert" and not weights.OIDV4.file.is_file():
+        raise UsageError(
+            f"--backend: expected {weights.OIDV4.file}; `ssd weights oidv4` fetches it"
+        )
+    return str(arguments.model)
 
 
 def _digit_detector(given: str | None) -> tuple[str, SSD]:
@@ -874,7 +1188,7 @@ def _write_json(given: str, answer: Any) -> None:
         sys.stdout.write(text)
         sys.stdout.flush()
         return
-    from keras_impl.prediction import write_file
+    from keras_impl.files import write_file
 
     write_file(given, text)
 

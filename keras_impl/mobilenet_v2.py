@@ -86,11 +86,14 @@ def conv_unit(
     stride: int = 1,
     padding: str = "same",
     relu: bool = True,
-    momentum: float,
+    momentum: float | None,
     dtype: Any = None,
     names: tuple[str, str] | None = None,
 ) -> Any:
     """Convolution without bias, batch normalisation and, unless told not to, ReLU6.
+
+    Without momentum there is no batch normalisation, and the convolution has a bias in its place:
+    a normalisation that is not trained any more can be folded into the kernel.
 
     Padding "same" is what `keras.applications` spells out with `ZeroPadding2D` and "valid":
     for a 3x3 kernel at stride 2 both put (0, 1) around an even side and (1, 1) around an
@@ -104,7 +107,7 @@ def conv_unit(
         stride: Step of the kernel.
         padding: "same" or "valid".
         relu: Whether ReLU6 follows.
-        momentum: Momentum of the running batch statistics.
+        momentum: Momentum of the running batch statistics; None for a bias instead.
         dtype: Dtype policy of the layers; None for the global one.
         names: Names of batch normalisation and activation; name + "_BN" and name + "_relu"
             unless given.
@@ -116,7 +119,7 @@ def conv_unit(
     options = {
         "strides": stride,
         "padding": padding,
-        "use_bias": False,
+        "use_bias": momentum is None,
         # Said here because a user's keras.json may say otherwise.
         "data_format": "channels_last",
         "dtype": dtype,
@@ -126,16 +129,17 @@ def conv_unit(
         x = layers.DepthwiseConv2D(kernel, **options)(x)
     else:
         x = layers.Conv2D(filters, kernel, **options)(x)
-    x = layers.BatchNormalization(
-        axis=-1, momentum=momentum, epsilon=1e-3, dtype=dtype, name=norm_name
-    )(x)
+    if momentum is not None:
+        x = layers.BatchNormalization(
+            axis=-1, momentum=momentum, epsilon=1e-3, dtype=dtype, name=norm_name
+        )(x)
     return layers.ReLU(6.0, dtype=dtype, name=relu_name)(x) if relu else x
 
 
 def mobilenet_v2(
     inputs: Any,
     alpha: float = 1.0,
-    batch_norm_momentum: float = 0.999,
+    batch_norm_momentum: float | None = 0.999,
     *,
     dtype: Any = None,
 ) -> dict[int, Any]:
@@ -145,7 +149,8 @@ def mobilenet_v2(
         inputs: (B, H, W, 3) picture in [-1, 1], H and W at least 32 (None for any).
         alpha: Width multiplier: every convolution's channels are multiplied by it, the last
             one's only when it is above 1 (section 4, "Trade-off hyper parameters").
-        batch_norm_momentum: Momentum of the running batch statistics.
+        batch_norm_momentum: Momentum of the running batch statistics; None for a network whose
+            batch normalisation is folded into its convolutions.
         dtype: Dtype policy of the layers; None for the global one.
 
     Returns:

@@ -2,17 +2,20 @@
 
 A picture is a Pillow image of mode RGB, whatever its file was (`open_picture`). The network
 sees it stretched to its own size (`prepare`), and says where things are in its own pixels
-again (`detect_pictures`, `draw`, `entry`).
+again (`Detector`, `draw`, `entry`). Who computes is the detector's backend: Keras, the NumPy
+reference from the first convolution to the last box, or LiteRT with the reference's decoding.
 """
 
 from __future__ import annotations
 
 import hashlib
 import io
+import math
 import os
 import re
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -21,7 +24,12 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont, ImageOps, PngImagePlugin, UnidentifiedImageError
 
 from keras_impl.data.digits import normalise
+from keras_impl.files import write_file
+from keras_impl.weights import DETECTORS, OIDV4, load_model, read_weights, weights_file
 from reference_numpy import detection as reference
+from reference_numpy.anchors import make_anchors
+from reference_numpy.conventions import AnchorLayout, Convention, revived
+from reference_numpy.ssd import forward
 
 if TYPE_CHECKING:
     from keras_impl.ssd import SSD
@@ -32,26 +40,28 @@ __all__ = [
     "COLOURS",
     "SOURCE",
     "Detection",
+    "Detector",
     "class_names",
     "colour",
-    "detect_pictures",
+    "detector_of",
     "draw",
     "enlarged",
     "entry",
     "free_name",
     "head_outputs",
+    "load_detector",
     "mark_of",
     "open_picture",
     "outline",
     "pictures_in",
     "png",
     "prepare",
+    "read_heads",
     "save_drawn",
     "to_pixels",
-    "write_file",
 ]
 
-BACKENDS = ("keras", "numpy")
+BACKENDS = ("keras", "numpy", "litert")
 
 # Formats that people have pictures in. Pillow knows many more, some of which start other
 # programs (EPS) or were hardly ever read by anyone (a decoder is where attackers look).
@@ -190,6 +200,172 @@ def prepare(image: Image.Image, size: Sequence[int]) -> NDArray[np.float32]:
 
 # --- Detecting ----------------------------------------------------------------------------
 
+Heads = Callable[[NDArray[np.float32]], Mapping[str, NDArray[np.float32]]]
+
+
+class Detector:
+    """A network, and who runs it: pictures in, detections out.
+
+    Args:
+        heads: Prepared pictures (B, H, W, 3) → {"deltas": (B, A, 4), "logits": (B, A, C + 1)}.
+        convention: What the heads mean and what is kept, and the layout of the anchors.
+        names: What the classes are called, from label 1 on; None for numbers.
+        classes: How many there are.
+        select: Who reads the heads: (heads, images, convention) → detections of each picture;
+            the reference if None.
+
+    Attributes:
+        names: Label → name.
+        anchors: (A, 4) centre form, float32.
+        size: (height, width) of what the network sees.
+
+    Example:
+        >>> detector = load_detector("digits", "numpy")
+        >>> detector.detect([Image.new("RGB", (50, 40))])
+        [[]]
+    """
+
+    def __init__(
+        self,
+        heads: Heads,
+        convention: Convention,
+        classes: int,
+        names: Sequence[str] | None = None,
+        select: Callable[..., list[reference.Detections]] | None = None,
+    ) -> None:
+        """See the class."""
+        self.heads = heads
+        self.convention = convention
+        self.names = class_names(classes, names)
+        self.anchors = make_anchors(convention.layout)
+        self.size = convention.layout.image_size
+        self._select = select or self._by_reference
+
+    def detect(
+        self, pictures: Sequence[Image.Image], *, score: float = 0.5
+    ) -> list[list[Detection]]:
+        """Detect in pictures of any size.
+
+        Args:
+            pictures: Of mode RGB.
+            score: A detection scores more than this.
+
+        Returns:
+            For each picture its detections, the surest first.
+
+        Raises:
+            ValueError: A score outside [0, 1].
+        """
+        if not 0 <= score <= 1:
+            raise ValueError(f"score: expected a number in [0, 1]. Received: {score}")
+        if not pictures:
+            return []
+        images = np.stack([prepare(picture, self.size) for picture in pictures])
+        rows = self.read(images, score=score)
+        return [to_pixels(row, picture.size) for row, picture in zip(rows, pictures, strict=True)]
+
+    def read(
+        self, images: NDArray[np.float32], *, score: float = 0.5
+    ) -> list[reference.Detections]:
+        """Detections of prepared pictures (B, H, W, 3), boxes relative to the picture."""
+        return self._select(images, self.convention.but(score_threshold=score))
+
+    def draw(self, picture: Image.Image, detections: Iterable[Detection]) -> Image.Image:
+        """Draw what was found in a picture; see the function `draw`."""
+        return draw(picture, detections, self.names)
+
+    def _by_reference(
+        self, images: NDArray[np.float32], convention: Convention
+    ) -> list[reference.Detections]:
+        found = self.heads(images)
+        return [
+            read_heads(deltas, logits, self.anchors, convention)
+            for deltas, logits in zip(found["deltas"], found["logits"], strict=True)
+        ]
+
+
+def load_detector(name: str | os.PathLike[str] = "digits", backend: str = "keras") -> Detector:
+    """A detector with a name, or one that you trained, and who is to run it.
+
+    Args:
+        name: "digits", shipped with the package; "oidv4", 23 things of Open Images, once
+            `ssd weights oidv4` has fetched it; or a weights file, .npz.
+        backend: "keras"; "numpy" for the reference, all of it; "litert" for the interpreter of
+            the published file, which only "oidv4" has, with the reference's decoding.
+
+    Returns:
+        A `Detector`.
+
+    Raises:
+        ValueError: An unknown backend, or a file that is no weights file.
+        FileNotFoundError: No such file, or weights that are not on this machine.
+    """
+    _one_of_backends(backend)
+    path = weights_file(str(name)) if name in DETECTORS else Path(name)
+    if backend == "litert":
+        if name != OIDV4.name:
+            raise ValueError(
+                f"backend: expected 'keras' or 'numpy', since {name} has no LiteRT file. "
+                "Received: 'litert'"
+            )
+        from keras_impl.runtimes import LiteRT
+
+        heads: Heads = LiteRT(OIDV4.file)
+    elif backend == "keras":
+        return detector_of(load_model(path))
+    config, arrays = read_weights(path)
+    try:
+        layout = revived(AnchorLayout, config["layout"])
+        convention = revived(Convention, {**config["convention"], "layout": layout})
+        classes, names = int(config["classes"]), config.get("names")
+        class_names(classes, names)
+    except (TypeError, ValueError, KeyError, AttributeError) as error:
+        raise ValueError(
+            f"weights: expected the configuration of a known network. Received: {path} ({error})"
+        ) from None
+    if backend == "numpy":
+        heads = _reference_heads(arrays, layout)
+    return Detector(heads, convention, classes, names)
+
+
+def detector_of(model: SSD, backend: str = "keras") -> Detector:
+    """A Keras model as a detector; by "numpy" its weights go through the reference."""
+    _one_of_backends(backend)
+    if backend == "litert":
+        raise ValueError("backend: expected 'keras' or 'numpy' for a model. Received: 'litert'")
+    if backend == "numpy":
+        arrays = {variable.path: np.asarray(variable) for variable in model.weights}
+        heads = _reference_heads(arrays, model.layout)
+        return Detector(heads, model.convention, model.classes, model.names)
+
+    def select(images: NDArray[np.float32], convention: Convention) -> list[reference.Detections]:
+        score = convention.detection.score_threshold
+        return _rows(model.detect(images, batch_size=BATCH, score_threshold=score))
+
+    heads = partial(head_outputs, model)
+    return Detector(heads, model.convention, model.classes, model.names, select)
+
+
+def _one_of_backends(backend: str) -> None:
+    if backend not in BACKENDS:
+        raise ValueError(f"backend: expected one of {list(BACKENDS)}. Received: {backend!r}")
+
+
+def _reference_heads(weights: Mapping[str, NDArray[np.float32]], layout: AnchorLayout) -> Heads:
+    """The forward pass in NumPy, a picture at a time: its maps are what takes memory."""
+
+    def heads(images: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+        try:
+            rows = [forward(image[None], weights, layout) for image in images]
+        except KeyError as error:
+            raise ValueError(
+                f"weights: expected those of {layout.name}, which lack {error}"
+            ) from None
+        deltas, logits = map(np.concatenate, zip(*rows, strict=True))
+        return {"deltas": deltas, "logits": logits}
+
+    return heads
+
 
 def head_outputs(model: SSD, images: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
     """What the network says of prepared pictures: deltas (B, A, 4), logits (B, A, C + 1)."""
@@ -197,45 +373,39 @@ def head_outputs(model: SSD, images: NDArray[np.float32]) -> dict[str, NDArray[n
     return {name: np.asarray(found[name], np.float32) for name in ("deltas", "logits")}
 
 
-def detect_pictures(
-    model: SSD,
-    pictures: Sequence[Image.Image],
-    backend: str = "keras",
-    *,
-    score: float = 0.5,
-) -> list[list[Detection]]:
-    """Detect in pictures of any size.
+def read_heads(
+    deltas: NDArray[Any], logits: NDArray[Any], anchors: NDArray[Any], convention: Convention
+) -> reference.Detections:
+    """What the reference detects in one picture, asked only about anchors that can score at all.
+
+    A score above t needs a logit above log(t / (1 - t)); under softmax, that much above the
+    background's, since p_c <= e^z_c / (e^z_c + e^z_0). Anchors whose largest logit stays below,
+    with a margin for rounding, never become candidates: leaving them out before the first
+    exponential changes no answer. With few candidates this takes a tenth of the time.
 
     Args:
-        model: A detector.
-        pictures: Of mode RGB.
-        backend: Who reads the outputs of the heads: "keras", or "numpy" for the reference.
-            The network itself is Keras' in both.
-        score: A detection scores more than this.
+        deltas: (A, 4) codes.
+        logits: (A, C + 1) classes.
+        anchors: (A, 4) centre form.
+        convention: Its answers decide all.
 
     Returns:
-        For each picture its detections, the surest first.
-
-    Raises:
-        ValueError: An unknown backend, or a score outside [0, 1].
+        Exactly `reference_numpy.detection.detect` of the same.
     """
-    if backend not in BACKENDS:
-        raise ValueError(f"backend: expected one of {list(BACKENDS)}. Received: {backend!r}")
-    if not 0 <= score <= 1:
-        raise ValueError(f"score: expected a number in [0, 1]. Received: {score}")
-    if not pictures:
-        return []
-    images = np.stack([prepare(picture, model.layout.image_size) for picture in pictures])
-    if backend == "keras":
-        rows = _rows(model.detect(images, batch_size=BATCH, score_threshold=score))
-    else:
-        convention = model.convention.but(score_threshold=score)
-        outputs = head_outputs(model, images)
-        rows = [
-            reference.detect(deltas, logits, model.anchors, convention)
-            for deltas, logits in zip(outputs["deltas"], outputs["logits"], strict=True)
-        ]
-    return [to_pixels(row, picture.size) for row, picture in zip(rows, pictures, strict=True)]
+    threshold = convention.detection.score_threshold
+    if not 0 < threshold < 0.999 or not np.isfinite(logits).all():
+        return reference.detect(deltas, logits, anchors, convention)
+    last = convention.coding.background == "last"
+    classes = logits[:, :-1] if last else logits[:, 1:]
+    highest = classes.max(axis=1)
+    margin = 1e-3 + 1e-5 * max(float(np.abs(highest).max(initial=0)), 1.0)
+    if convention.loss.class_loss == "softmax":
+        highest = highest - logits[:, -1 if last else 0]
+        margin *= 2
+    needed = math.log(threshold / (1 - threshold))
+    near = np.flatnonzero(highest > needed - margin)
+    found = reference.detect(deltas[near], logits[near], anchors[near], convention)
+    return found._replace(anchors=near[found.anchors])
 
 
 def _rows(found: Any) -> list[reference.Detections]:
@@ -264,13 +434,17 @@ def to_pixels(found: reference.Detections, size: tuple[int, int]) -> list[Detect
     ]
 
 
-def class_names(classes: int) -> dict[int, str]:
-    """What labels are called: digit d has label d + 1; other than ten classes have numbers.
+def class_names(classes: int, names: Sequence[str] | None = None) -> dict[int, str]:
+    """What labels are called: by their names; else digit d has label d + 1; else numbers.
 
     Example:
-        >>> class_names(10)[1], class_names(3)
-        ('0', {1: '1', 2: '2', 3: '3'})
+        >>> class_names(10)[1], class_names(2), class_names(2, ["cat", "dog"])
+        ('0', {1: '1', 2: '2'}, {1: 'cat', 2: 'dog'})
     """
+    if names is not None:
+        if isinstance(names, str) or len(names) != classes:
+            raise ValueError(f"names: expected {classes}, one a class. Received: {names!r}")
+        return {label: str(name) for label, name in enumerate(names, start=1)}
     return {label: str(label - (classes == 10)) for label in range(1, classes + 1)}
 
 
@@ -326,8 +500,8 @@ def draw(image: Image.Image, detections: Iterable[Detection], names: dict[int, s
         A new picture, a whole number of times larger if the given one is small.
     """
     drawn, times = enlarged(image)
-    unit = max(1, round(max(drawn.size) / 350))  # the width of a line
-    font = ImageFont.load_default(10 * unit + 2)
+    unit = max(1, round(max(drawn.size) / 300))  # the width of a line
+    font = ImageFont.load_default(max(12, round(max(drawn.size) / 30)))
     pen = ImageDraw.Draw(drawn)
     # The surest last, so that it lies on top.
     scaled = [
@@ -387,21 +561,6 @@ def _meet(a: Sequence[float], b: Sequence[float]) -> bool:
 
 
 # --- Writing ------------------------------------------------------------------------------
-
-
-def write_file(path: str | os.PathLike[str], data: str | bytes) -> None:
-    """Write a file all or nothing: who reads it meets the old one or the new one whole."""
-    content = data.encode() if isinstance(data, str) else data
-    if os.path.exists(path) and not os.path.isfile(path):
-        Path(path).write_bytes(content)  # a device or a pipe, which no file may replace
-        return
-    path = Path(os.path.realpath(path))  # a link keeps pointing where it does
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        unfinished.write_bytes(content)
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def png(image: Image.Image, key: str = SOURCE, text: str = "") -> bytes:

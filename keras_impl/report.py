@@ -14,6 +14,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 
 from keras_impl.demo import Demo, Picture, Timing
+from keras_impl.files import write_file
 from keras_impl.parity import Check
 from keras_impl.prediction import (
     CANVAS,
@@ -25,7 +26,6 @@ from keras_impl.prediction import (
     mark_of,
     outline,
     png,
-    write_file,
 )
 
 __all__ = ["check_folder", "draw_anchors", "render", "verdict", "write"]

@@ -18,7 +18,7 @@ import math
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any, NamedTuple, get_type_hints
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -26,11 +26,21 @@ from keras import layers, ops
 
 from keras_impl import anchors, coding, detection, multibox, targets
 from keras_impl.mobilenet_v2 import TAPS, conv_unit, make_divisible, mobilenet_v2
-from reference_numpy.conventions import CANONICAL, LAYOUTS, AnchorLayout, Convention
+from reference_numpy.conventions import CANONICAL, LAYOUTS, AnchorLayout, Convention, revived
+from reference_numpy.presets import tf_od_ssd_mobilenet_v2
 
-__all__ = ["HEADS", "SSD", "MapStep", "Part", "describe", "map_steps", "multiply_adds"]
+__all__ = [
+    "HEADS",
+    "SSD",
+    "MapStep",
+    "Part",
+    "describe",
+    "map_steps",
+    "multiply_adds",
+    "ssd_mobilenet_v2_300",
+]
 
-HEADS = ("ssd", "ssdlite")
+HEADS = ("ssd", "ssd1x1", "ssdlite")
 
 # Channels of the extra maps before the width multiplier, those of TensorFlow's SSD on
 # MobileNet; further maps have the last one's.
@@ -120,18 +130,22 @@ class SSD(keras.Model):
         layout: An `AnchorLayout`, or the name of one in `LAYOUTS`.
         classes: Number of object classes; background comes on top.
         alpha: Width multiplier of the backbone and the extra maps.
-        head: "ssd" for 3x3 convolutions in extra maps and heads, "ssdlite" for depthwise
-            separable ones in their place.
+        head: "ssd" for 3x3 convolutions in extra maps and heads; "ssd1x1" for 1x1 heads, as
+            TensorFlow's SSD on MobileNet has them; "ssdlite" for depthwise separable
+            convolutions in the place of every 3x3.
         convention: How overlap, matching, coding, loss and detection are done. Its layout gives
             way to `layout`.
         batch_norm_momentum: Momentum of the running batch statistics. MobileNetV2's own .999
-            needs thousands of steps to forget where it started.
+            needs thousands of steps to forget where it started. None for a network that is not
+            to be trained: its batch normalisation is folded into its convolutions.
+        names: What the classes are called, from label 1 on; None for numbers.
         dtype: Dtype policy, as "mixed_float16"; None for the global one.
         name: Name of the model.
 
     Attributes:
         anchors: (A, 4) NumPy float32, centre form. Not a weight: it follows from the layout.
         convention: The convention, with the layout of this network.
+        names: Of the classes, a tuple, or None.
 
     Raises:
         ValueError: If an argument is unknown or the layout's maps cannot be made.
@@ -149,7 +163,8 @@ class SSD(keras.Model):
         alpha: float = 1.0,
         head: str = "ssd",
         convention: Convention = CANONICAL,
-        batch_norm_momentum: float = 0.99,
+        batch_norm_momentum: float | None = 0.99,
+        names: Sequence[str] | None = None,
         dtype: Any = None,
         name: str = "ssd",
     ) -> None:
@@ -163,6 +178,8 @@ class SSD(keras.Model):
             raise ValueError(f"head: expected one of {list(HEADS)}. Received: {head!r}")
         if not isinstance(convention, Convention):
             raise ValueError(f"convention: expected a Convention. Received: {convention!r}")
+        if names is not None and (isinstance(names, str) or len(names) != classes):
+            raise ValueError(f"names: expected {classes}, one a class. Received: {names!r}")
         policy = keras.dtype_policies.get(dtype)
 
         images = keras.Input((*layout.image_size, 3), name="images")
@@ -175,7 +192,7 @@ class SSD(keras.Model):
         outputs = {}
         for output, width in (("deltas", 4), ("logits", classes + 1)):
             flat = [
-                _head(x, f"head_{level}_{output}", shapes, width, separable, unit, policy, by_shape)
+                _head(x, f"head_{level}_{output}", shapes, width, head, unit, policy, by_shape)
                 for level, (x, shapes) in enumerate(zip(maps, shapes_per_cell, strict=True))
             ]
             # float32 under any policy: what follows is box mathematics and softmax.
@@ -188,6 +205,7 @@ class SSD(keras.Model):
         self.head = head
         self.convention = dataclasses.replace(convention, layout=layout)
         self.batch_norm_momentum = batch_norm_momentum
+        self.names = None if names is None else tuple(map(str, names))
         self.dtype_policy = policy  # what `compile` asks whether float16 gradients need scaling
         self.anchors = anchors.make_anchors(layout, dtype="float32")
         if len(self.anchors) != outputs["deltas"].shape[1]:
@@ -347,6 +365,7 @@ class SSD(keras.Model):
             "head": self.head,
             "convention": convention,
             "batch_norm_momentum": self.batch_norm_momentum,
+            "names": None if self.names is None else list(self.names),
             "dtype": self.dtype_policy.name,
             "name": self.name,
         }
@@ -357,10 +376,46 @@ class SSD(keras.Model):
         config = dict(config)
         layout = config.pop("layout")
         if isinstance(layout, Mapping):
-            layout = _revived(AnchorLayout, layout)
+            layout = revived(AnchorLayout, layout)
         if isinstance(config.get("convention"), Mapping):
-            config["convention"] = _revived(Convention, config["convention"])
+            config["convention"] = revived(Convention, config["convention"])
         return cls(layout, **config)
+
+
+def ssd_mobilenet_v2_300(
+    classes: int = 90,
+    *,
+    names: Sequence[str] | None = None,
+    batch_norm_momentum: float | None = 0.99,
+) -> SSD:
+    """TensorFlow's SSD on MobileNetV2, 300 x 300: 1917 anchors, 1x1 heads, sigmoid classes.
+
+    research/object_detection of github.com/tensorflow/models, `ssd_mobilenet_v2_coco.config` and
+    `models/ssd_mobilenet_v2_feature_extractor.py`: the backbone at width 1 with taps at
+    `block_13_expand_relu` (19 x 19 x 576) and the last convolution (10 x 10 x 1280); four extra
+    maps of 512, 256, 256 and 128 channels; three shapes a cell on the finest map, six above.
+
+    Args:
+        classes: Object classes; background comes on top. COCO's 90 if not given.
+        names: What the classes are called, from label 1 on.
+        batch_norm_momentum: Of `SSD`; None for the folded network that published files hold.
+
+    Returns:
+        An `SSD` that follows the convention `tf_od_ssd_mobilenet_v2`.
+
+    Example:
+        >>> ssd_mobilenet_v2_300(23).output["logits"].shape
+        (None, 1917, 24)
+    """
+    convention = tf_od_ssd_mobilenet_v2()
+    return SSD(
+        convention.layout,
+        classes,
+        head="ssd1x1",
+        convention=convention,
+        batch_norm_momentum=batch_norm_momentum,
+        names=names,
+    )
 
 
 def _feature_maps(
@@ -397,18 +452,18 @@ def _head(
     name: str,
     shapes: int,
     width: int,
-    separable: bool,
+    head: str,
     unit: Callable[..., Any],
     policy: Any,
     by_shape: bool,
 ) -> Any:
     """`width` numbers for each of `shapes` anchors of each cell: (B, cells * shapes, width)."""
     rows, columns = x.shape[1:3]
-    if separable:
+    if head == "ssdlite":
         x = unit(x, f"{name}_depthwise", kernel=3)
     x = layers.Conv2D(
         shapes * width,
-        1 if separable else 3,
+        3 if head == "ssd" else 1,
         padding="same",
         data_format="channels_last",
         dtype=policy,
@@ -447,21 +502,6 @@ def _checked_targets(y: Any) -> tuple[Any, Any, Any]:
             f"Received: {tuple(boxes.shape)} and {tuple(labels.shape)}"
         )
     return boxes, labels, y.get("crowds")
-
-
-def _revived(kind: type, plain: Mapping[str, Any]) -> Any:
-    """The dataclass that `dataclasses.asdict` made `plain` of; JSON may have made lists."""
-
-    def frozen(value: Any) -> Any:
-        return tuple(map(frozen, value)) if isinstance(value, list | tuple) else value
-
-    hints = get_type_hints(kind)
-    return kind(
-        **{
-            key: _revived(hints[key], value) if isinstance(value, Mapping) else frozen(value)
-            for key, value in plain.items()
-        }
-    )
 
 
 def _ceil_div(sides: Sequence[int], divisor: int) -> tuple[int, ...]:

@@ -6,25 +6,42 @@ it goes on from its last finished epoch and ends with the weights it would have 
 
 from __future__ import annotations
 
+import argparse
 import csv
 import json
 import math
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import keras
+import numpy as np
+from keras import ops
+from numpy.typing import NDArray
 
-from keras_impl.data.digits import MODES, Digits, dataset, load_digits
+from keras_impl.data.digits import MODES, Digits, batch_images, canvas, dataset, load_digits
 from keras_impl.evaluation import evaluate_digits
 from keras_impl.ssd import SSD
-from keras_impl.weights import save_weights
+from keras_impl.weights import read_weights, save_weights, unfold, weights_file
 from reference_numpy.conventions import CANONICAL, DIGITS224
 
-__all__ = ["COLUMNS", "Recipe", "Watcher", "digit_model", "read_log", "train_digits"]
+__all__ = [
+    "COLUMNS",
+    "INITS",
+    "Recipe",
+    "Watcher",
+    "digit_model",
+    "draw_runs",
+    "read_log",
+    "train_digits",
+    "warm_start",
+]
+
+INITS = ("random", "oidv4")
+CALIBRATION = 8, 8  # batches of canvases, on which the batch statistics of a warm start are taken
 
 COLUMNS = (
     "epoch",
@@ -55,6 +72,8 @@ class Recipe:
         box_weight: Weight of the box loss beside the class loss.
         validation: Canvases of held-out training digits that are looked at after each epoch.
         seed: Of weights and canvases.
+        init: What the weights are to begin with: "random"; or "oidv4", backbone and extra maps of
+            the Open Images detector, whose width is 1, and random heads.
     """
 
     digits: str = "both"
@@ -66,11 +85,18 @@ class Recipe:
     box_weight: float = 4.0
     validation: int = 200
     seed: int = 0
+    init: str = "random"
 
     def __post_init__(self) -> None:
         """Refuse what cannot be trained."""
         if self.digits not in MODES:
             raise ValueError(f"digits: expected one of {list(MODES)}. Received: {self.digits!r}")
+        if self.init not in INITS:
+            raise ValueError(f"init: expected one of {list(INITS)}. Received: {self.init!r}")
+        if self.init == "oidv4" and self.alpha != 1:
+            raise ValueError(
+                f"alpha: expected 1 with init 'oidv4', whose width it is. Received: {self.alpha}"
+            )
         for name in ("epochs", "pictures", "batch", "validation"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: expected 1 or more. Received: {getattr(self, name)}")
@@ -137,14 +163,19 @@ def train_digits(
 
     Raises:
         ValueError: The folder holds a run of another recipe, or is not a run's.
+        FileNotFoundError: The weights to start from are not on this machine.
     """
     out = Path(out)
+    # Read first, so that what is missing is said before there is a folder.
+    arrays = None if recipe.init == "random" else read_weights(weights_file(recipe.init))[1]
     train, held_out = _split(load_digits("train", mnist, download))
     done = _open_run(out, recipe, train.source)
     watcher.begin(recipe, done, train.source)
 
     keras.utils.set_random_seed(recipe.seed)
     model = digit_model(recipe)
+    if arrays is not None and not done:
+        warm_start(model, arrays, _calibration(train, recipe))
     steps = recipe.pictures // recipe.batch
     warm_up = max(1, steps // 10)
     rate = keras.optimizers.schedules.CosineDecay(
@@ -187,6 +218,64 @@ def train_digits(
         _close_epoch(out, model, epoch, row)
         watcher.epoch(row)
     return out / "weights.npz"
+
+
+def warm_start(
+    model: SSD, arrays: Mapping[str, NDArray[np.float32]], images: Sequence[NDArray[np.float32]]
+) -> list[str]:
+    """Begin with the weights of another network, wherever names and shapes agree.
+
+    The other network is folded, and has no batch normalisation; ours gets ones that change nothing
+    (`unfold`). In training, though, a normalisation divides by the statistics of the batch, and
+    the features would be others from the first step on. So each gets the mean m and variance v that
+    its map has on some pictures, with gamma = sqrt(v + epsilon) and beta = bias + m: the same
+    function still, in inference exactly and in training on such pictures about so.
+
+    Args:
+        model: Built with batch normalisation.
+        arrays: Kernels and biases by name.
+        images: Batches of prepared pictures (B, H, W, 3), of the kind that will be trained on.
+
+    Returns:
+        Names of the variables that were taken over.
+
+    Raises:
+        ValueError: Nothing agrees.
+    """
+    made = unfold(arrays)
+    taken = []
+    for variable in model.weights:
+        value = made.get(variable.path)
+        if value is not None and tuple(variable.shape) == value.shape:
+            variable.assign(value)
+            taken.append(variable.path)
+    if not taken:
+        raise ValueError("arrays: expected kernels of this network. Received: none that fits")
+    norms = [
+        layer
+        for layer in model.layers
+        if isinstance(layer, keras.layers.BatchNormalization) and f"{layer.name}/beta" in taken
+    ]
+    moments = [ops.stack(ops.moments(layer.input, axes=[0, 1, 2])) for layer in norms]
+    look = keras.Model(model.input, moments)
+    seen = [[np.asarray(part) for part in look(batch, training=False)] for batch in images]
+    for layer, parts in zip(norms, zip(*seen, strict=True), strict=True):
+        means, variances = np.stack(parts, axis=1)
+        mean = means.mean(axis=0)
+        variance = variances.mean(axis=0) + means.var(axis=0)
+        layer.beta.assign(layer.beta + mean)
+        layer.gamma.assign(np.sqrt(variance + layer.epsilon))
+        layer.moving_mean.assign(mean)
+        layer.moving_variance.assign(variance)
+    return taken
+
+
+def _calibration(digits: Digits, recipe: Recipe) -> list[NDArray[np.float32]]:
+    """Batches of training canvases."""
+    batches, size = CALIBRATION
+    made = [canvas(digits, recipe.digits, recipe.seed, index) for index in range(batches * size)]
+    images = batch_images(np.stack([one.image for one in made]))
+    return np.split(images, batches)
 
 
 def read_log(out: str | os.PathLike[str]) -> list[dict[str, float]]:
@@ -243,6 +332,7 @@ def _open_run(out: Path, recipe: Recipe, source: str) -> int:
         old_source = old.pop("source")
     except (ValueError, KeyError, AttributeError, TypeError) as error:
         raise ValueError(f"out: {record} is not a run's ({error})") from None
+    old = {"init": "random", **old}  # all there was, before there was a choice
     new = asdict(recipe)
     if different := [name for name in new if old.get(name) != new[name]]:
         changes = ", ".join(f"{name} {old.get(name)} → {new[name]}" for name in different)
@@ -308,3 +398,50 @@ def _write(path: Path, text: str) -> None:
     unfinished = path.with_name(path.name + ".part")
     unfinished.write_text(text)
     os.replace(unfinished, path)
+
+
+def draw_runs(runs: Sequence[str | os.PathLike[str]], path: str | os.PathLike[str]) -> None:
+    """Draw the validation of several runs beside each other.
+
+    Args:
+        runs: Their folders.
+        path: Picture to write, PNG.
+
+    Raises:
+        ValueError: A folder without a finished epoch.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    both = figure.subplots(1, 2, sharey=True)
+    for run in runs:
+        rows = read_log(run)
+        if not rows:
+            raise ValueError(f"runs: expected a run with a finished epoch. Received: {run}")
+        seen = [row["pictures"] / 1000 for row in rows]
+        for axes, name in zip(both, ("val_map", "val_ap50"), strict=True):
+            axes.plot(seen, [row[name] for row in rows], marker=".", label=Path(run).name)
+    for axes, title in zip(both, ("validation mAP .50:.95", "validation AP .50"), strict=True):
+        axes.set(title=title, xlabel="thousand pictures", ylim=(0, 1.02))
+        axes.grid(alpha=0.3)
+        axes.legend(frameon=False)
+    figure.savefig(path, dpi=110)
+
+
+def _main(arguments: Sequence[str] | None = None) -> None:
+    """Draw runs beside each other."""
+    parser = argparse.ArgumentParser(
+        prog="python -m keras_impl.training",
+        description="Draw the validation of several runs beside each other.",
+    )
+    parser.add_argument("runs", metavar="RUN", nargs="+", help="folder of a run")
+    parser.add_argument("--out", metavar="FILE", required=True, help="picture to write, .png")
+    options = parser.parse_args(arguments)
+    try:
+        draw_runs(options.runs, options.out)
+    except (OSError, ValueError) as error:
+        parser.error(str(error))
+
+
+if __name__ == "__main__":
+    _main()

@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields, replace
 from difflib import get_close_matches
 from numbers import Real
-from typing import Any
+from typing import Any, get_type_hints
 
 from reference_numpy.layouts import (
     DIGITS224,
@@ -38,6 +38,7 @@ __all__ = [
     "Loss",
     "Matching",
     "Overlap",
+    "revived",
 ]
 
 
@@ -347,6 +348,39 @@ class Convention:
             )
             raise TypeError(f"{wrong!r} is no field of a convention{near}")
         return replace(self, **parts)
+
+
+def revived(kind: type, plain: Any) -> Any:
+    """The layout or convention that `dataclasses.asdict` made plain, also after JSON.
+
+    Args:
+        kind: `Convention`, `AnchorLayout`, or another dataclass of these modules.
+        plain: Its fields by name; those left out keep their default.
+
+    Returns:
+        An instance of `kind`.
+
+    Raises:
+        TypeError: A field that `kind` has not.
+        ValueError: An answer that cannot be.
+
+    Example:
+        >>> revived(Coding, {"variances": [1, 1, 1, 1]}).variances
+        (1, 1, 1, 1)
+    """
+
+    def frozen(value: Any) -> Any:
+        return tuple(map(frozen, value)) if isinstance(value, list | tuple) else value
+
+    hints = get_type_hints(kind)
+    return kind(
+        **{
+            key: revived(hints[key], value)
+            if isinstance(value, dict) and key in hints
+            else frozen(value)
+            for key, value in plain.items()
+        }
+    )
 
 
 def _within(

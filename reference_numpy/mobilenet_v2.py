@@ -1,6 +1,7 @@
 """The backbone's forward pass: MobileNetV2 (arXiv:1801.04381), from weights by name.
 
-A *unit* is a convolution without bias, batch normalisation and, mostly, ReLU6. An inverted
+A *unit* is a convolution, batch normalisation and, mostly, ReLU6. Once training is over the
+normalisation may be *folded* into the kernel, which then has a bias in its place. An inverted
 residual (section 3.3) widens a map by a 1 × 1 unit, filters each channel by a 3 × 3 depthwise
 unit, and narrows it by a 1 × 1 unit without ReLU6; where the shapes agree its input is added.
 """
@@ -13,9 +14,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from reference_numpy.layers import batch_norm, convolution, depthwise_convolution, relu6
+from reference_numpy.layers import (
+    batch_norm,
+    convolution,
+    depthwise_convolution,
+    fold_batch_norm,
+    relu6,
+)
 
-__all__ = ["TAPS", "conv_unit", "mobilenet_v2"]
+__all__ = ["TAPS", "conv_unit", "fold", "mobilenet_v2"]
 
 Floats = NDArray[np.floating[Any]]
 Weights = Mapping[str, Floats]
@@ -28,6 +35,10 @@ TABLE_2 = ((1, 1), (2, 2), (3, 2), (4, 2), (3, 1), (3, 2), (1, 1))
 # The last map of each stride that a detector reads: within a block the widened one.
 TAPS = {8: "block_6_expand_relu", 16: "block_13_expand_relu", 32: "out_relu"}
 
+# What the normalisation of a convolution is called where it is not name + "_BN".
+NORMS = {"Conv1": "bn_Conv1", "Conv_1": "Conv_1_bn"}
+PARTS = ("gamma", "beta", "moving_mean", "moving_variance")
+
 
 def conv_unit(
     x: Floats,
@@ -37,9 +48,11 @@ def conv_unit(
     stride: int = 1,
     padding: str = "same",
     relu: bool = True,
-    norm: str | None = None,
+    seen: dict[str, Floats] | None = None,
 ) -> Floats:
     """Convolution, batch normalisation and, unless told not to, ReLU6.
+
+    Where the weights have a bias for the convolution, its normalisation is folded into it.
 
     Args:
         x: (B, H, W, C) map.
@@ -49,7 +62,7 @@ def conv_unit(
         stride: Step of the window.
         padding: "same" or "valid".
         relu: Whether ReLU6 follows.
-        norm: Name of the batch normalisation; name + "_BN" unless given.
+        seen: Where the map is left under its name, for who wants to look inside.
 
     Returns:
         (B, H', W', F) map.
@@ -57,21 +70,58 @@ def conv_unit(
     Raises:
         KeyError: A weight is missing.
     """
-    norm = norm or f"{name}_BN"
     slide = depthwise_convolution if "depthwise" in name else convolution
-    x = slide(x, weights[f"{name}/kernel"], stride=stride, padding=padding)
-    parts = ("gamma", "beta", "moving_mean", "moving_variance")
-    gamma, beta, mean, variance = (weights[f"{norm}/{part}"] for part in parts)
-    x = batch_norm(x, gamma, beta, mean, variance)
-    return relu6(x) if relu else x
+    bias = weights.get(f"{name}/bias")
+    x = slide(x, weights[f"{name}/kernel"], bias, stride=stride, padding=padding)
+    if bias is None:
+        norm = NORMS.get(name, f"{name}_BN")
+        gamma, beta, mean, variance = (weights[f"{norm}/{part}"] for part in PARTS)
+        x = batch_norm(x, gamma, beta, mean, variance)
+    x = relu6(x) if relu else x
+    if seen is not None:
+        seen[name] = x
+    return x
 
 
-def mobilenet_v2(images: Floats, weights: Weights) -> dict[int, Floats]:
+def fold(weights: Weights) -> dict[str, Floats]:
+    """The weights of the same network without batch normalisation, each folded into its kernel.
+
+    Args:
+        weights: Arrays by name; what has no batch normalisation is passed on.
+
+    Returns:
+        Arrays by name: a kernel and a bias for each convolution.
+
+    Raises:
+        KeyError: A normalisation lacks a part.
+
+    Example:
+        >>> one, kernel = np.ones(1), np.full((1, 1, 1, 1), 3.0)
+        >>> norm = {f"a_BN/{part}": one for part in PARTS}
+        >>> sorted(fold({"a/kernel": kernel, **norm}))
+        ['a/bias', 'a/kernel']
+    """
+    folded = dict(weights)
+    for path in weights:
+        name = path.removesuffix("/kernel")
+        norm = NORMS.get(name, f"{name}_BN")
+        if path != name and f"{norm}/gamma" in weights:
+            gamma, beta, mean, variance = (folded.pop(f"{norm}/{part}") for part in PARTS)
+            folded[path], folded[f"{name}/bias"] = fold_batch_norm(
+                weights[path], gamma, beta, mean, variance
+            )
+    return folded
+
+
+def mobilenet_v2(
+    images: Floats, weights: Weights, seen: dict[str, Floats] | None = None
+) -> dict[int, Floats]:
     """The maps that a detector reads.
 
     Args:
         images: (B, H, W, 3) pictures in [-1, 1], at least 32 × 32.
         weights: Arrays by the names of `keras_impl.mobilenet_v2`, of any width multiplier.
+        seen: Where every map is left under its name.
 
     Returns:
         The maps by stride: {8: (B, ⌈H/8⌉, ⌈W/8⌉, ...), 16: ..., 32: ...}.
@@ -86,7 +136,7 @@ def mobilenet_v2(images: Floats, weights: Weights) -> dict[int, Floats]:
             f"Received: {images.shape}"
         )
     maps = {}
-    x = conv_unit(images, "Conv1", weights, stride=2, norm="bn_Conv1")
+    x = conv_unit(images, "Conv1", weights, stride=2, seen=seen)
     block = 0
     for repeats, run_stride in TABLE_2:
         for repeat in range(repeats):
@@ -94,12 +144,14 @@ def mobilenet_v2(images: Floats, weights: Weights) -> dict[int, Floats]:
             stride = run_stride if repeat == 0 else 1
             shortcut = x
             if block:
-                x = conv_unit(x, f"{name}_expand", weights)
+                x = conv_unit(x, f"{name}_expand", weights, seen=seen)
                 maps[f"{name}_expand_relu"] = x
-            x = conv_unit(x, f"{name}_depthwise", weights, stride=stride)
-            x = conv_unit(x, f"{name}_project", weights, relu=False)
+            x = conv_unit(x, f"{name}_depthwise", weights, stride=stride, seen=seen)
+            x = conv_unit(x, f"{name}_project", weights, relu=False, seen=seen)
             if shortcut.shape == x.shape:
                 x = shortcut + x
+                if seen is not None:
+                    seen[f"{name}_add"] = x
             block += 1
-    maps["out_relu"] = conv_unit(x, "Conv_1", weights, norm="Conv_1_bn")
+    maps["out_relu"] = conv_unit(x, "Conv_1", weights, seen=seen)
     return {stride: maps[name] for stride, name in TAPS.items()}

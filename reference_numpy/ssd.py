@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from reference_numpy.anchors import level_shapes
 from reference_numpy.conventions import AnchorLayout
-from reference_numpy.layers import convolution
 from reference_numpy.mobilenet_v2 import Weights, conv_unit, mobilenet_v2
 
 __all__ = ["feature_maps", "forward"]
@@ -20,7 +19,12 @@ __all__ = ["feature_maps", "forward"]
 Floats = NDArray[np.floating[Any]]
 
 
-def feature_maps(images: Floats, weights: Weights, layout: AnchorLayout) -> list[Floats]:
+def feature_maps(
+    images: Floats,
+    weights: Weights,
+    layout: AnchorLayout,
+    seen: dict[str, Floats] | None = None,
+) -> list[Floats]:
     """The map of every level, the finest first.
 
     First the backbone's, from the stride that has the finest map's size on; then extra maps,
@@ -32,6 +36,7 @@ def feature_maps(images: Floats, weights: Weights, layout: AnchorLayout) -> list
         images: (B, H, W, 3) pictures in [-1, 1], of the layout's size.
         weights: Arrays by name, as `keras_impl.weights.read_weights` gives them.
         layout: Where the anchors are.
+        seen: Where every map is left under its name, for who wants to look inside.
 
     Returns:
         One (B, rows, columns, C) map a level.
@@ -45,19 +50,20 @@ def feature_maps(images: Floats, weights: Weights, layout: AnchorLayout) -> list
             f"images: expected shape (B, {layout.image_size[0]}, {layout.image_size[1]}, 3), as "
             f"{layout.name} has it. Received: {images.shape}"
         )
-    taps = [x for _, x in sorted(mobilenet_v2(images, weights).items())]
+    taps = [x for _, x in sorted(mobilenet_v2(images, weights, seen).items())]
     while taps and taps[0].shape[1:3] != layout.feature_maps[0]:
         taps.pop(0)
     maps = taps[: len(layout.feature_maps)]
     for level in range(len(maps), len(layout.feature_maps)):
         name = f"extra_{level - len(taps) + 1}"
-        x = conv_unit(maps[-1], f"{name}_squeeze", weights) if maps else images
+        x = conv_unit(maps[-1], f"{name}_squeeze", weights, seen=seen) if maps else images
         rows, columns = x.shape[1:3]
         halves = layout.feature_maps[level] == (-(-rows // 2), -(-columns // 2))
         window: dict[str, Any] = {"stride": 2} if halves else {"padding": "valid"}
+        window["seen"] = seen
         if f"{name}_depthwise/kernel" in weights:
             x = conv_unit(x, f"{name}_depthwise", weights, **window)
-            x = conv_unit(x, f"{name}_pointwise", weights)
+            x = conv_unit(x, f"{name}_pointwise", weights, seen=seen)
         else:
             x = conv_unit(x, f"{name}_conv", weights, **window)
         maps.append(x)
@@ -70,16 +76,23 @@ def feature_maps(images: Floats, weights: Weights, layout: AnchorLayout) -> list
     return maps
 
 
-def forward(images: Floats, weights: Weights, layout: AnchorLayout) -> tuple[Floats, Floats]:
+def forward(
+    images: Floats,
+    weights: Weights,
+    layout: AnchorLayout,
+    seen: dict[str, Floats] | None = None,
+) -> tuple[Floats, Floats]:
     """What the heads say of every anchor.
 
-    On each map one head for the boxes, four numbers a shape, and one for the classes: a 3 × 3
-    convolution with bias, or in SSDLite a depthwise unit and a 1 × 1 convolution with bias.
+    On each map one head for the boxes, four numbers a shape, and one for the classes: a
+    convolution with bias, 3 × 3 in SSD and 1 × 1 in TensorFlow's SSD on MobileNet, or in SSDLite
+    a depthwise unit and a 1 × 1 convolution with bias. The kernels say which.
 
     Args:
         images: (B, H, W, 3) pictures in [-1, 1], of the layout's size.
         weights: Of `feature_maps`.
         layout: Of `feature_maps`.
+        seen: Of `feature_maps`; the heads leave theirs there too.
 
     Returns:
         (B, A, 4) deltas and (B, A, C + 1) logits, in the order of the anchors.
@@ -88,15 +101,15 @@ def forward(images: Floats, weights: Weights, layout: AnchorLayout) -> tuple[Flo
         ValueError: Of `feature_maps`.
         KeyError: A weight is missing.
     """
-    maps = feature_maps(images, weights, layout)
+    maps = feature_maps(images, weights, layout, seen)
     outputs = []
     for output in ("deltas", "logits"):
         flat = []
         for level, x in enumerate(maps):
             name, shapes = f"head_{level}_{output}", len(level_shapes(layout, level))
             if f"{name}_depthwise/kernel" in weights:
-                x = conv_unit(x, f"{name}_depthwise", weights)
-            x = convolution(x, weights[f"{name}/kernel"], weights[f"{name}/bias"])
+                x = conv_unit(x, f"{name}_depthwise", weights, seen=seen)
+            x = conv_unit(x, name, weights, relu=False, seen=seen)
             # Channels are shape by shape: (B, rows, columns, shapes × numbers).
             x = x.reshape(len(x), -1, shapes, x.shape[-1] // shapes)
             if layout.order == "shape":

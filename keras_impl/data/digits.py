@@ -23,6 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from keras_impl.files import keras_home
+
 if TYPE_CHECKING:
     import tensorflow as tf
 
@@ -130,7 +132,7 @@ def load_digits(
         return _digits(images, labels, f"the IDX files in {folder}")
     if download:
         return _digits(*_download(split), "Keras' MNIST, downloaded or from its cache")
-    cache = _keras_cache()
+    cache = keras_home() / "datasets" / "mnist.npz"
     if cache.is_file():
         return _digits(*_read_npz(cache, split), f"Keras' MNIST cache {cache}")
     return _digits(*_read_npz(SAMPLE, split), "the MNIST sample shipped with the package")
@@ -210,13 +212,6 @@ def _read_npz(path: Path, split: str) -> tuple[Any, Any]:
             f"{path}: expected an archive with {names[0]} and {names[1]}; it seems damaged, "
             f"delete it or name another source. Received: {error}"
         ) from error
-
-
-def _keras_cache() -> Path:
-    """Where Keras keeps MNIST (keras/src/backend/config.py)."""
-    home = Path.home()
-    default = (home if os.access(home, os.W_OK) else Path("/tmp")) / ".keras"
-    return Path(os.environ.get("KERAS_HOME", default)) / "datasets" / "mnist.npz"
 
 
 def _download(split: str) -> tuple[Any, Any]:

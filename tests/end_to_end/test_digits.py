@@ -153,8 +153,8 @@ def test_without_keras_home_the_cache_is_in_the_users_home(tmp_path, monkeypatch
 def test_without_keras_home_keras_looks_there_too(monkeypatch):
     monkeypatch.delenv("KERAS_HOME")
     code = (
-        "from keras.src.backend import config; from keras_impl.data import digits;"
-        "print(config.keras_home()); print(digits._keras_cache().parent.parent)"
+        "from keras.src.backend import config; from keras_impl.files import keras_home;"
+        "print(config.keras_home()); print(keras_home())"
     )
     done = run_python("-c", code)  # Keras decides once, at import: a process of its own
     theirs, ours = done.stdout.splitlines()

@@ -15,10 +15,11 @@ from PIL import Image
 
 from keras_impl import prediction
 from keras_impl.data.digits import batch_images, canvas, load_digits
+from keras_impl.files import write_file
 from keras_impl.prediction import (
     Detection,
     class_names,
-    detect_pictures,
+    detector_of,
     draw,
     entry,
     free_name,
@@ -27,13 +28,13 @@ from keras_impl.prediction import (
     pictures_in,
     prepare,
     save_drawn,
-    write_file,
 )
 from keras_impl.weights import load_model
 
 # What `seven` in conftest.py says of every picture.
 ANCHOR, BOX, SCORE = 2882, (0.075, 0.075, 0.925, 0.925), np.exp(5) / (np.exp(5) + 10)
 DIGITS = class_names(10)
+BOTH = ("keras", "numpy")
 
 
 @pytest.fixture(scope="module")
@@ -248,10 +249,10 @@ def test_a_picture_is_stretched_to_rows_and_columns():
 # --- Detecting ----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("backend", prediction.BACKENDS)
+@pytest.mark.parametrize("backend", BOTH)
 def test_boxes_are_in_pixels_of_each_picture(model, backend):
     sizes = [(224, 224), (640, 100), (30, 50)]
-    found = detect_pictures(model, [Image.new("RGB", size) for size in sizes], backend)
+    found = detector_of(model, backend).detect([Image.new("RGB", size) for size in sizes])
     for (width, height), seen in zip(sizes, found, strict=True):
         (one,) = seen
         assert (one.label, one.anchor) == (8, ANCHOR)
@@ -262,7 +263,7 @@ def test_boxes_are_in_pixels_of_each_picture(model, backend):
 def test_keras_and_the_reference_say_the_same(model):
     pictures = [Image.effect_noise((50, 40), 90).convert("RGB")]
     (mine,), (wanted,) = (
-        detect_pictures(model, pictures, backend, score=0.001) for backend in prediction.BACKENDS
+        detector_of(model, backend).detect(pictures, score=0.001) for backend in BOTH
     )
     assert len(mine) == len(wanted) == model.convention.detection.max_detections
     assert [(one.label, one.anchor) for one in mine] == [(one.label, one.anchor) for one in wanted]
@@ -270,21 +271,24 @@ def test_keras_and_the_reference_say_the_same(model):
 
 def test_only_what_is_surer_than_the_score_is_seen(model):
     picture = [Image.new("RGB", (9, 9))]
-    for backend in prediction.BACKENDS:
-        assert len(detect_pictures(model, picture, backend, score=SCORE - 1e-4)[0]) == 1
-        assert detect_pictures(model, picture, backend, score=SCORE + 1e-4) == [[]]
+    for backend in BOTH:
+        detector = detector_of(model, backend)
+        assert len(detector.detect(picture, score=SCORE - 1e-4)[0]) == 1
+        assert detector.detect(picture, score=SCORE + 1e-4) == [[]]
 
 
 def test_no_pictures_no_detections(model):
-    assert detect_pictures(model, []) == []
+    assert detector_of(model).detect([]) == []
 
 
 def test_an_unknown_backend_or_score_is_refused(model):
     with pytest.raises(ValueError, match=r"backend: expected one of .* Received: 'torch'"):
-        detect_pictures(model, [], "torch")
+        detector_of(model, "torch")
+    with pytest.raises(ValueError, match=r"backend: expected 'keras' or 'numpy' for a model"):
+        detector_of(model, "litert")
     for score in (-0.1, 1.5, float("nan")):
         with pytest.raises(ValueError, match="score: expected a number in"):
-            detect_pictures(model, [], score=score)
+            detector_of(model).detect([], score=score)
 
 
 def test_labels_have_names():

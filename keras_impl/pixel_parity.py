@@ -1,0 +1,360 @@
+"""From the pixels of a photograph to its boxes: do Keras, NumPy and LiteRT say the same?
+
+`compare_photographs` puts photographs through whole detectors and compares what the heads say and
+what is detected. Sums of some sixty layers in float32 are not equal, so what is asked is close:
+see `RAW`, `SCORE`, `PIXELS`.
+
+`trace` looks for the first layer that departs. Comparing maps would not tell: every layer inherits
+the errors of those before. So each layer is judged by itself: from *the implementation's own*
+input the reference computes the layer in float64, and the implementation's output must lie within a
+bound that holds for a sum of n products in any order, (n + 8) u (|K| * |x| + |b|), with u half an
+eps of float32 (Higham, Accuracy and Stability of Numerical Algorithms, section 3.1).
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from keras_impl.prediction import Detection, Detector, open_picture, prepare, to_pixels
+from keras_impl.weights import litert_name
+from reference_numpy.layers import convolution, depthwise_convolution, relu6
+from reference_numpy.mobilenet_v2 import NORMS, fold
+from reference_numpy.ssd import forward
+
+if TYPE_CHECKING:
+    from keras_impl.runtimes import LiteRT
+    from keras_impl.ssd import SSD
+
+__all__ = [
+    "PIXELS",
+    "RAW",
+    "SCORE",
+    "SHOWN",
+    "LayerCheck",
+    "PhotoCheck",
+    "compare_detections",
+    "compare_photographs",
+    "sample_photographs",
+    "trace",
+]
+
+Array = NDArray[Any]
+
+RAW = 2e-4  # absolute, of codes that reach 80 and logits that reach 20
+SCORE = 1e-3  # of a score; detections whose scores are closer may change places
+PIXELS = 0.5  # of a corner
+SHOWN = 0.1  # detections above this score are compared
+
+LINEAR = ("_project", "_deltas", "_logits")  # how the names of layers without ReLU6 end
+
+# Photographs that come in the packages themselves, without a download.
+SAMPLES = {
+    "skimage": (
+        "data",
+        (
+            "astronaut.png",
+            "camera.png",
+            "chelsea.png",
+            "clock_motion.png",
+            "coffee.png",
+            "hubble_deep_field.jpg",
+            "motorcycle_left.png",
+            "motorcycle_right.png",
+            "rocket.jpg",
+        ),
+    ),
+    "sklearn": ("datasets/images", ("china.jpg", "flower.jpg")),
+}
+
+
+def sample_photographs() -> list[Path]:
+    """The photographs of scikit-image and scikit-learn, if these are installed.
+
+    Raises:
+        ModuleNotFoundError: One of the packages is not.
+    """
+    found = []
+    for package, (folder, names) in SAMPLES.items():
+        spec = importlib.util.find_spec(package)
+        if spec is None or spec.origin is None:
+            raise ModuleNotFoundError(
+                "photographs: expected some, or those of scikit-image and scikit-learn, which are "
+                "not installed; run: pip install scikit-image scikit-learn"
+            )
+        found += [Path(spec.origin).parent / folder / name for name in names]
+    return found
+
+
+# --- Whole detectors ----------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class PhotoCheck:
+    """What two implementations say of one photograph.
+
+    Attributes:
+        photo: Its file's name.
+        one, other: Who.
+        deltas, logits: Largest absolute difference of the heads' outputs.
+        detections: How many have a partner: same class, score within `SCORE`, corners within
+            `PIXELS`.
+        alone: How many have none, though they score more than `SCORE` above the threshold.
+        disorder: Pairs in another order although their scores are further apart than `SCORE`.
+        pixels: Largest difference of a corner, in pixels of the photograph.
+        score: Largest difference of a score.
+    """
+
+    photo: str
+    one: str
+    other: str
+    deltas: float
+    logits: float
+    detections: int
+    alone: int
+    disorder: int
+    pixels: float
+    score: float
+
+    @property
+    def passed(self) -> bool:
+        """Whether the two agree."""
+        close = max(self.deltas, self.logits) <= RAW
+        return close and self.alone == 0 and self.disorder == 0
+
+
+def compare_photographs(
+    photographs: Sequence[Path],
+    detectors: Mapping[str, Detector],
+    watch: Callable[[str], None] = lambda text: None,
+) -> Iterator[PhotoCheck]:
+    """Put photographs through several detectors and compare each with each.
+
+    Args:
+        photographs: Files.
+        detectors: By name; all of one network.
+        watch: Told which photograph is next.
+
+    Yields:
+        One check a photograph and pair.
+
+    Raises:
+        ValueError: A file that is no picture.
+    """
+    for path in photographs:
+        watch(path.name)
+        picture = open_picture(path)
+        raw, seen = {}, {}
+        for name, detector in detectors.items():
+            images = prepare(picture, detector.size)[None]
+            raw[name] = detector.heads(images)
+            seen[name] = to_pixels(detector.read(images, score=SHOWN)[0], picture.size)
+        for one, other in itertools.combinations(detectors, 2):
+            deltas, logits = (
+                float(np.abs(raw[one][part] - raw[other][part]).max())
+                for part in ("deltas", "logits")
+            )
+            found = compare_detections(seen[one], seen[other], SHOWN)
+            yield PhotoCheck(path.name, one, other, deltas, logits, *found)
+
+
+def compare_detections(
+    first: Sequence[Detection], second: Sequence[Detection], threshold: float
+) -> tuple[int, int, int, float, float]:
+    """How two lists of detections of one picture differ.
+
+    Args:
+        first: Surest first, boxes in pixels.
+        second: The same, by somebody else.
+        threshold: The score above which both were kept.
+
+    Returns:
+        Of `PhotoCheck`: detections, alone, disorder, pixels, score.
+
+    Example:
+        >>> cat = Detection(8, 0.9, (0.0, 0.0, 5.0, 5.0), 3)
+        >>> compare_detections([cat], [cat._replace(score=0.8)], 0.1)
+        (0, 2, 0, 0.0, 0.0)
+    """
+    partners: list[tuple[int, int]] = []
+    left = set(range(len(second)))
+    worst_pixels = worst_score = 0.0
+    for index, one in enumerate(first):
+        for candidate in sorted(left):
+            other = second[candidate]
+            score = abs(one.score - other.score)
+            pixels = max(abs(a - b) for a, b in zip(one.box, other.box, strict=True))
+            if one.label == other.label and score <= SCORE and pixels <= PIXELS:
+                partners.append((index, candidate))
+                left.remove(candidate)
+                worst_pixels, worst_score = max(worst_pixels, pixels), max(worst_score, score)
+                break
+    paired = {index for index, _ in partners}
+    lonely = [one for index, one in enumerate(first) if index not in paired]
+    lonely += [second[index] for index in left]
+    alone = sum(one.score > threshold + SCORE for one in lonely)
+    disorder = sum(
+        (a[1] > b[1]) and abs(first[a[0]].score - first[b[0]].score) > SCORE
+        for a, b in itertools.combinations(partners, 2)
+    )
+    return len(partners), alone, disorder, worst_pixels, worst_score
+
+
+# --- Layer by layer -----------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class LayerCheck:
+    """One layer of one implementation.
+
+    Attributes:
+        layer: Its name.
+        shape: (rows, columns, channels) of its map.
+        largest: Largest magnitude in it.
+        who: The implementation.
+        difference: Largest absolute difference of its map to NumPy's, errors of all layers before
+            included.
+        share: Its own error over the bound, largest over the map; above 1 it departs.
+    """
+
+    layer: str
+    shape: tuple[int, int, int]
+    largest: float
+    who: str
+    difference: float
+    share: float
+
+    @property
+    def departs(self) -> bool:
+        """Whether the layer itself is wrong."""
+        return not self.share <= 1
+
+    def as_json(self) -> dict[str, Any]:
+        """The check for machines."""
+        return {**asdict(self), "departs": self.departs}
+
+
+def trace(
+    image: NDArray[np.float32],
+    model: SSD,
+    litert: LiteRT | None = None,
+    watch: Callable[[str], None] = lambda text: None,
+) -> list[LayerCheck]:
+    """Judge every layer of Keras, of NumPy in float32 and of LiteRT by itself.
+
+    Args:
+        image: (H, W, 3), prepared.
+        model: The network in Keras, whose weights all share.
+        litert: The same network, loaded with `keep`; None to leave it out.
+        watch: Told which layer is next.
+
+    Returns:
+        A check for each layer and implementation, in the order in which the network has them.
+    """
+    weights = {variable.path: np.asarray(variable) for variable in model.weights}
+    numpy_maps: dict[str, Array] = {}
+    forward(image[None], weights, model.layout, numpy_maps)
+    implementations = {"numpy": numpy_maps, "keras": _keras_maps(model, image, list(numpy_maps))}
+    if litert is not None:
+        implementations["litert"] = _litert_maps(litert, image)
+    inputs = _inputs_of(model, list(numpy_maps))
+    layers = _Layers(weights)
+    checks = []
+    for name, mine in numpy_maps.items():
+        watch(name)
+        for who, maps in implementations.items():
+            given = [image[None] if one == "images" else maps[one] for one in inputs[name]]
+            checks.append(
+                LayerCheck(
+                    name,
+                    mine.shape[1:],
+                    float(np.abs(mine).max()),
+                    who,
+                    float(np.abs(maps[name] - mine).max()),
+                    layers.share(name, given, maps[name], model.get_layer),
+                )
+            )
+    return checks
+
+
+class _Layers:
+    """Layers by name in float64, and how far a float32 one may be from them."""
+
+    def __init__(self, weights: Mapping[str, Array]) -> None:
+        self.exact = fold({name: value.astype(np.float64) for name, value in weights.items()})
+        self.shift = {}  # what batch normalisation adds and takes away again, before it is folded
+        for path in self.exact:
+            name = path.removesuffix("/bias")
+            norm = NORMS.get(name, f"{name}_BN")
+            if path != name and f"{norm}/gamma" in weights:
+                beta = np.abs(weights[f"{norm}/beta"].astype(np.float64))
+                self.shift[name] = 2 * np.abs(self.exact[path] - beta) + 2 * beta
+
+    def share(
+        self, name: str, given: Sequence[Array], found: Array, layer: Callable[[str], Any]
+    ) -> float:
+        u = np.finfo(np.float32).eps / 2
+        exact: Array
+        bound: Array
+        wide = [one.astype(np.float64) for one in given]
+        if len(wide) == 2:  # a sum, rounded once
+            exact = wide[0] + wide[1]
+            bound = u * np.abs(exact)
+        else:
+            kernel, bias = self.exact[f"{name}/kernel"], self.exact[f"{name}/bias"]
+            conv = layer(name)
+            options = {"stride": conv.strides[0], "padding": conv.padding}
+            slide = depthwise_convolution if "depthwise" in name else convolution
+            terms = kernel.size // kernel.shape[-1]
+            if "depthwise" in name:
+                terms = kernel.shape[0] * kernel.shape[1]
+            exact = slide(wide[0], kernel, bias, **options)
+            size = slide(np.abs(wide[0]), np.abs(kernel), np.abs(bias), **options)
+            bound = (terms + 8) * u * (size + self.shift.get(name, 0.0))
+            if not name.endswith(LINEAR):
+                exact = relu6(exact)
+        off = np.abs(found.astype(np.float64) - exact)
+        # Where nothing can be off, nothing may be; subnormals count as nothing.
+        return float((off / np.maximum(bound, np.finfo(np.float32).tiny)).max())
+
+
+def _keras_layer(model: SSD, name: str) -> str:
+    """The layer of Keras that gives the map which the reference leaves under a name."""
+    if name.endswith("_project") and model.batch_norm_momentum is not None:
+        return f"{name}_BN"
+    if name.endswith((*LINEAR, "_add")):
+        return name
+    return {"Conv_1": "out_relu"}.get(name, f"{name}_relu")
+
+
+def _keras_maps(model: SSD, image: Array, names: Sequence[str]) -> dict[str, Array]:
+    import keras
+
+    wanted = [model.get_layer(_keras_layer(model, name)).output for name in names]
+    found = keras.Model(model.input, wanted)(image[None], training=False)
+    return {name: np.asarray(value) for name, value in zip(names, found, strict=True)}
+
+
+def _inputs_of(model: SSD, names: Sequence[str]) -> dict[str, list[str]]:
+    """What each layer is given, by the names of the reference."""
+    theirs = {_keras_layer(model, name): name for name in names}
+    inputs = {}
+    for name in names:
+        given = model.get_layer(name).input
+        layers = given if isinstance(given, list) else [given]
+        sources = [one._keras_history.operation.name for one in layers]
+        inputs[name] = [theirs.get(source, source) for source in sources]
+    return inputs
+
+
+def _litert_maps(litert: LiteRT, image: Array) -> dict[str, Array]:
+    litert(image[None])
+    named = {litert_name(name): value for name, value in litert.tensors().items()}
+    return {name: value for name, value in named.items() if name is not None}

@@ -1,0 +1,137 @@
+"""Networks in other people's runtimes: LiteRT, ONNX Runtime and TensorFlow's SavedModel.
+
+Each is given prepared pictures and says what the network says of them, by name: "deltas" and
+"logits" of the raw heads, or what a model exported with its decoding gives.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["FORMATS", "LiteRT", "load_exported"]
+
+Array = NDArray[Any]
+Outputs = dict[str, Array]
+
+FORMATS = {"saved_model": "", "litert": ".tflite", "onnx": ".onnx"}  # how a name ends
+
+# What TensorFlow's Object Detection API calls the outputs of the heads.
+THEIRS = {"raw_outputs/box_encodings": "deltas", "raw_outputs/class_predictions": "logits"}
+
+
+class LiteRT:
+    """A LiteRT file and its interpreter, one picture at a time.
+
+    Args:
+        model: The file, or its bytes.
+        threads: How many; one a core if None.
+        keep: Whether every intermediate map can be asked for afterwards, with `tensors`; its
+            kernels are then LiteRT's own, without XNNPACK, and slower.
+
+    Raises:
+        ValueError: It is no LiteRT file, or needs operations that LiteRT has not.
+    """
+
+    def __init__(
+        self, model: bytes | str | os.PathLike[str], threads: int | None = None, keep: bool = False
+    ) -> None:
+        """Load and plan."""
+        from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+        source = (
+            {"model_content": model} if isinstance(model, bytes) else {"model_path": str(model)}
+        )
+        options: dict[str, Any] = {"num_threads": threads or os.cpu_count() or 1, **source}
+        if keep:
+            options["experimental_preserve_all_tensors"] = True
+            options["experimental_op_resolver_type"] = (
+                OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+            )
+        try:
+            self.interpreter = Interpreter(**options)
+            self.interpreter.allocate_tensors()
+        except RuntimeError as error:
+            raise ValueError(f"model: expected a LiteRT file. Received: {error}") from None
+        self.input = self.interpreter.get_input_details()[0]["index"]
+        self.outputs: Mapping[str, int] = {
+            THEIRS.get(one["name"], one["name"]): one["index"]
+            for one in self.interpreter.get_output_details()
+        }
+        if self.interpreter.get_signature_list():
+            named = self.interpreter.get_signature_runner().get_output_details()
+            self.outputs = {name: one["index"] for name, one in named.items()}
+
+    def __call__(self, images: Array) -> Outputs:
+        """(B, H, W, 3) prepared pictures → the outputs by name, stacked again."""
+        rows = [self._one(image) for image in images]
+        return {name: np.concatenate([row[name] for row in rows]) for name in self.outputs}
+
+    def _one(self, image: Array) -> Outputs:
+        self.interpreter.set_tensor(self.input, image[None])
+        self.interpreter.invoke()
+        found = {name: self.interpreter.get_tensor(at) for name, at in self.outputs.items()}
+        if found.get("deltas", np.empty((1, 1, 4))).ndim == 4:  # (1, A, 1, 4) in TensorFlow's own
+            found["deltas"] = found["deltas"][:, :, 0]
+        return found
+
+    def tensors(self) -> Outputs:
+        """Every map of the last picture, by the file's names; with `keep` only."""
+        return {
+            one["name"]: self.interpreter.get_tensor(one["index"])
+            for one in self.interpreter.get_tensor_details()
+            if len(one["shape"]) == 4
+            and one["dtype"] == np.float32
+            and not one["name"].endswith("_dequantize")  # a kernel
+        }
+
+
+def load_exported(path: str | os.PathLike[str], form: str) -> Callable[[Array], Outputs]:
+    """Load what `export` wrote, with the runtime that it was written for.
+
+    Args:
+        path: The file, or the folder of a SavedModel.
+        form: One of `FORMATS`.
+
+    Returns:
+        A function from prepared pictures (B, H, W, 3) to the outputs by name.
+
+    Raises:
+        ValueError: An unknown form, or a file that its runtime does not read.
+    """
+    if form not in FORMATS:
+        raise ValueError(f"form: expected one of {list(FORMATS)}. Received: {form!r}")
+    if not Path(path).exists():
+        raise FileNotFoundError(f"path: expected a file or folder. Received: {path}")
+    if form == "litert":
+        return LiteRT(path)
+    if form == "saved_model":
+        from keras_impl.backend_tensorflow import load_saved_model
+
+        return load_saved_model(path)
+    return _onnx(path)
+
+
+def _onnx(path: str | os.PathLike[str]) -> Callable[[Array], Outputs]:
+    import onnxruntime
+
+    onnxruntime.set_default_logger_severity(3)  # errors
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    given = session.get_inputs()[0]
+    names = [one.name for one in session.get_outputs()]
+
+    def run(images: Array) -> Outputs:
+        step = given.shape[0] if isinstance(given.shape[0], int) else len(images)
+        parts = [
+            session.run(names, {given.name: images[at : at + step]})
+            for at in range(0, len(images), step)
+        ]
+        rows = map(np.concatenate, zip(*parts, strict=True))
+        return dict(zip(names, rows, strict=True))
+
+    return run
