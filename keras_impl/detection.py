@@ -9,7 +9,7 @@ from keras import ops
 from keras_impl.boxes import area, clip
 from keras_impl.coding import background_first, decode
 from keras_impl.losses import sigmoid, softmax
-from keras_impl.nms import nms, passes, soft_nms
+from keras_impl.nms import NONE, nms, passes, soft_nms
 from keras_impl.ties import first_argmax, top_mask
 from reference_numpy.conventions import CANONICAL, Convention
 
@@ -69,7 +69,7 @@ def select(
     # A row is what suppression looks at by itself: a class, or all anchors with their best class.
     finite = ops.all(ops.isfinite(boxes), axis=-1)[..., None]
     fit = ops.logical_and(passes(scores, rules), finite)
-    ranked = ops.where(fit, scores, ops.full_like(scores, float("-inf")))
+    ranked = ops.where(fit, scores, NONE)
     if rules.suppress_in == "anchor":
         best, column_of = first_argmax(ranked)
         ranked, column_of = best[:, None], column_of[:, None]
@@ -88,7 +88,7 @@ def select(
     found, anchor = ops.top_k(keys, candidates)
     anchor = ops.cast(anchor, "int32")
     score = ops.take_along_axis(ranked, anchor, axis=-1)
-    score = ops.where(ops.greater(found, 0), score, ops.full_like(score, float("-inf")))
+    score = ops.where(ops.greater(found, 0), score, NONE)
     column = ops.take_along_axis(column_of, anchor, axis=-1)
     row = ops.arange(rows, dtype="int32")[:, None] + ops.zeros_like(anchor)
 
@@ -111,17 +111,26 @@ def select(
         kept = nms(box, score, convention, **suppression)
     else:
         kept, lowered = soft_nms(box, score, convention, **suppression)
-    used = ops.greater_equal(kept, 0)
-    index = ops.maximum(kept, 0)
     if rules.soft_sigma is None:
-        lowered = ops.take_along_axis(score, index, axis=1)
-    shown = ops.take_along_axis(final, index[..., None], axis=1)
+        lowered = _pick(score, kept, 0.0)
+    else:
+        lowered = ops.where(ops.greater_equal(kept, 0), lowered, ops.zeros_like(lowered))
     return Detections(
-        ops.where(used[..., None], shown, ops.zeros_like(shown)),
-        ops.where(used, lowered, ops.zeros_like(lowered)),
-        ops.where(used, ops.take_along_axis(column, index, axis=1) + 1, -1),
-        ops.where(used, ops.take_along_axis(anchor, index, axis=1), -1),
+        _pick(final, kept, 0.0),
+        lowered,
+        _pick(column + 1, kept, -1),
+        _pick(anchor, kept, -1),
     )
+
+
+def _pick(values: Tensor, kept: Tensor, padding: float) -> Tensor:
+    """values[b, kept[b, k]], and the padding where kept is -1: that of one more slot at the end."""
+    row = ops.full_like(values[:, :1], padding)
+    count = values.shape[1]
+    index = ops.where(ops.greater_equal(kept, 0), kept, count)
+    if len(values.shape) == 3:
+        index = index[..., None]
+    return ops.take_along_axis(ops.concatenate([values, row], axis=1), index, axis=1)
 
 
 def detect(

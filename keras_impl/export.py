@@ -25,8 +25,10 @@ from numpy.typing import NDArray
 
 from keras_impl import detection
 from keras_impl.files import write_file
-from keras_impl.prediction import detector_of
+from keras_impl.pixel_parity import compare_detections
+from keras_impl.prediction import detector_of, to_pixels
 from keras_impl.runtimes import FORMATS, load_exported
+from reference_numpy.detection import Detections
 
 if TYPE_CHECKING:
     from keras_impl.ssd import SSD
@@ -46,6 +48,9 @@ INSTALL = 'pip install "mobilenetv2-ssd[keras,export]"'
 # Another runtime sums in another order, some sixty layers deep: an error is told from rounding by
 # its size beside the largest number of an output. Float16 kernels would be off ten times as much.
 RELATIVE = 1e-4
+UNIT = (300, 300)  # pixels of the picture in which detections are compared
+
+Outputs = Mapping[str, NDArray[Any]]
 
 
 class Exported(NamedTuple):
@@ -148,7 +153,7 @@ def export(
             warnings.simplefilter("ignore")  # of the converters, about their own sources
             network.export(made, format=KERAS_NAMES[form], verbose=False)
         found = _answers(load_exported(made, form), model.layout.image_size)
-        difference = _difference(wanted, found, form)
+        difference = _difference(wanted, found, form, score if detections else None)
         if path.is_dir():
             shutil.rmtree(path)
         os.replace(made, path)
@@ -200,13 +205,15 @@ def _answers(run: Callable[[Any], Mapping[str, Any]], size: tuple[int, int]) -> 
     return {name: np.concatenate([np.asarray(one[name]) for one in answers]) for name in answers[0]}
 
 
-def _difference(wanted: dict[str, Any], found: dict[str, Any], form: str) -> float:
+def _difference(wanted: Outputs, found: Outputs, form: str, score: float | None) -> float:
     """How far an export is from Keras; an error if that is too far."""
     shapes = [{name: part.shape for name, part in one.items()} for one in (wanted, found)]
     if shapes[0] != shapes[1]:
         raise ValueError(
             f"form: expected a {form} export with {shapes[0]}. Received: {shapes[1]}; discarded"
         )
+    if score is not None:
+        return _difference_of_detections(wanted, found, form, score)
     worst = 0.0
     for name, part in wanted.items():
         off = float(np.abs(found[name].astype(np.float64) - part).max(initial=0))
@@ -217,4 +224,24 @@ def _difference(wanted: dict[str, Any], found: dict[str, Any], form: str) -> flo
                 f"Received: {off:.2g}; discarded"
             )
         worst = max(worst, off)
+    return worst
+
+
+def _difference_of_detections(wanted: Outputs, found: Outputs, form: str, score: float) -> float:
+    """The same for lists, in which near-ties may change places (see `pixel_parity`)."""
+    worst = 0.0
+    for row in range(len(wanted["labels"])):
+        lists = []
+        for one in (wanted, found):
+            parts = [one[name][row] for name in detection.Detections._fields]
+            used = parts[2] > 0
+            lists.append(to_pixels(Detections(*(part[used] for part in parts)), UNIT))
+        first, second = lists
+        count, alone, disorder, pixels, off = compare_detections(first, second, score)
+        if alone or disorder:
+            raise ValueError(
+                f"form: expected the {form} export to detect what Keras does. Received: {count} "
+                f"alike, {alone} that only one of them has, {disorder} in another order; discarded"
+            )
+        worst = max(worst, off, pixels / max(UNIT))
     return worst

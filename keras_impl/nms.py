@@ -18,7 +18,10 @@ from reference_numpy.conventions import CANONICAL, Convention, Detection
 __all__ = ["nms", "passes", "soft_nms"]
 
 Tensor = Any
-NONE = float("-inf")  # the score of what is no candidate, or no more
+
+# The score of what is no candidate, or no more. `where` is given it as the constant that it is:
+# tf2onnx makes products of a choice between two computed arrays, and 0 x inf is NaN.
+NONE = float("-inf")
 
 
 def nms(
@@ -138,7 +141,6 @@ def _visit_all(
     if order is None:
         order = count - 1 - positions if rules.ties == "highest anchor" else positions
     last = 2**31 - 1
-    nothing = ops.full_like(scores, NONE)
     # Not `cast`, which makes a Python number a float32 first.
     threshold = ops.convert_to_tensor(rules.iou_threshold, dtype=boxes.dtype)
     unused = ops.zeros((), dtype=boxes.dtype)
@@ -183,13 +185,13 @@ def _visit_all(
             lose = ops.logical_and(mates, ops.logical_not(drop))
             # -inf is left alone: times a factor that underflows it would be NaN.
             lose = ops.logical_and(lose, ops.greater(waiting, NONE))
-            waiting = ops.where(lose, waiting * factor, waiting)
+            waiting = waiting * ops.where(lose, factor, ops.ones_like(factor))
             drop = ops.logical_or(drop, ops.logical_not(passes(waiting, rules)))
         return _State(
-            ops.where(drop, nothing, waiting),
+            ops.where(drop, NONE, waiting),
             filled + ops.cast(found, "int32"),
             ops.where(here, index, kept),
-            ops.where(here, best, lowered),
+            lowered if rules.soft_sigma is None else ops.where(here, best, lowered),
             room,
             limit,
             worst,
@@ -199,7 +201,7 @@ def _visit_all(
     if rules.soft_sigma is not None:
         real = ops.logical_and(real, passes(scores, rules))
     start = _State(
-        ops.where(real, scores, nothing),
+        ops.where(real, scores, NONE),
         ops.zeros((batch, 1), dtype="int32"),
         kept,
         lowered,

@@ -217,11 +217,15 @@ def load_weights(model: SSD, path: str | os.PathLike[str]) -> None:
     _assign(model, read_weights(path)[1], path)
 
 
-def load_model(path: str | os.PathLike[str] = DIGITS) -> SSD:
+def load_model(
+    path: str | os.PathLike[str] = DIGITS, *, batch_norm_momentum: float | None = None
+) -> SSD:
     """Build the network a weights file describes, and read the weights into it.
 
     Args:
         path: A file that `save_weights` wrote; the shipped digit detector's if not given.
+        batch_norm_momentum: Given for a folded network, it gets batch normalisations again, which
+            change nothing (`unfold`), so that it can be trained.
 
     Returns:
         An `SSD`, ready to detect.
@@ -233,6 +237,8 @@ def load_model(path: str | os.PathLike[str] = DIGITS) -> SSD:
     from keras_impl.ssd import SSD
 
     config, arrays = read_weights(path)
+    if batch_norm_momentum is not None and config.get("batch_norm_momentum") is None:
+        config, arrays = {**config, "batch_norm_momentum": batch_norm_momentum}, unfold(arrays)
     try:
         model = SSD.from_config(config)
     except (TypeError, ValueError, KeyError, AttributeError) as error:

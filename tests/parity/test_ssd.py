@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import shlex
 from functools import cache
 from pathlib import Path
@@ -16,7 +17,7 @@ import pytest
 from keras_impl import ssd
 from keras_impl.data import digits
 from keras_impl.ssd import SSD, map_steps, multiply_adds
-from keras_impl.weights import DIGITS, load_model, read_weights
+from keras_impl.weights import DIGITS, load_model, read_weights, unfold
 from reference_numpy import anchors as reference_anchors
 from reference_numpy import detection, multibox, targets
 from reference_numpy import ssd as reference_ssd
@@ -30,6 +31,8 @@ from reference_numpy.conventions import (
     Loss,
     Matching,
 )
+from reference_numpy.mobilenet_v2 import fold
+from reference_numpy.presets import PRESETS
 
 # Not square, so that rows and columns cannot change places unseen; no two shapes alike.
 TINY = AnchorLayout(
@@ -448,7 +451,9 @@ def test_refuses_sample_weights_and_another_loss() -> None:
         ({"classes": 0}, "classes: expected 1 or more, background not counted. Received: 0"),
         ({"classes": True}, "classes: .*Received: True"),
         ({"classes": 2.0}, "classes: .*Received: 2.0"),
-        ({"head": "yolo"}, r"head: expected one of \['ssd', 'ssdlite'\]. Received: 'yolo'"),
+        ({"head": "yolo"}, r"head: expected one of \['ssd', 'ssd1x1', 'ssdlite'\]. R.*'yolo'"),
+        ({"names": ["a", "b"]}, r"names: expected 3, one a class. Received: \['a', 'b'\]"),
+        ({"names": "abc"}, "names: expected 3, one a class. Received: 'abc'"),
         ({"convention": "caffe"}, "convention: expected a Convention. Received: 'caffe'"),
         ({"alpha": -1.0}, "alpha: expected a positive number. Received: -1.0"),
     ],
@@ -505,7 +510,13 @@ def test_detect_refuses_other_pictures_and_options() -> None:
 
 
 def test_config_makes_the_same_network_also_through_json() -> None:
-    model = tiny("ssdlite", batch_norm_momentum=0.7, dtype="mixed_bfloat16", name="mine")
+    model = tiny(
+        "ssdlite",
+        batch_norm_momentum=0.7,
+        names=["a", "b", "c"],
+        dtype="mixed_bfloat16",
+        name="mine",
+    )
     config = model.get_config()
 
     for plain in (config, json.loads(json.dumps(config))):
@@ -515,6 +526,7 @@ def test_config_makes_the_same_network_also_through_json() -> None:
         assert again.convention == OTHER.but(layout=TINY)
         assert again.get_config() == config
         assert again.name == "mine"
+        assert again.names == ("a", "b", "c")
         assert again.get_layer("Conv1").compute_dtype == "bfloat16"
         assert again.get_layer("bn_Conv1").momentum == 0.7
         assert [w.path for w in again.weights] == [w.path for w in model.weights]
@@ -648,6 +660,79 @@ def test_the_reference_computes_the_same_network(layout: str, head: str) -> None
         assert scale > 0.01
         # Some sixty layers of sums in another order; an error is one of the largest output.
         np.testing.assert_allclose(mine, theirs, atol=1e-5 * scale)
+
+
+@pytest.mark.parametrize("head", ssd.HEADS)
+def test_a_folded_network_has_biases_and_says_the_same(head: str) -> None:
+    """NumPy folds, Keras holds the result: both forms, on both sides, are one function."""
+    model, images = shared(head), some_pictures(2)
+    weights = {weight.path: np.asarray(weight) for weight in model.weights}
+    wanted = outputs_of(model, images)
+    folded = SSD(TINY, 3, head=head, alpha=0.1, convention=OTHER, batch_norm_momentum=None)
+    assert not [one for one in folded.layers if isinstance(one, keras.layers.BatchNormalization)]
+
+    arrays = fold(weights)
+
+    assert {weight.path for weight in folded.weights} == set(arrays)
+    for weight in folded.weights:
+        weight.assign(arrays[weight.path])
+    for found in (
+        outputs_of(folded, images),
+        dict(zip(("deltas", "logits"), reference_ssd.forward(images, arrays, TINY), strict=True)),
+    ):
+        for name, value in wanted.items():
+            scale = np.abs(value).max()
+            np.testing.assert_allclose(found[name], value, atol=1e-5 * scale)
+
+
+def test_a_folded_network_gets_normalisations_that_change_nothing() -> None:
+    images = some_pictures(1)
+    folded = lively(SSD(TINY, 3, alpha=0.1, batch_norm_momentum=None))
+    for layer in folded.layers:
+        if getattr(layer, "use_bias", False):
+            layer.bias.assign(np.random.default_rng(1).uniform(-0.5, 0.5, layer.bias.shape))
+    arrays = unfold({weight.path: np.asarray(weight) for weight in folded.weights})
+
+    model = SSD(TINY, 3, alpha=0.1)
+
+    assert {weight.path for weight in model.weights} == set(arrays)
+    for weight in model.weights:
+        weight.assign(arrays[weight.path])
+    for name, value in outputs_of(folded, images).items():
+        found = outputs_of(model, images)[name]
+        np.testing.assert_allclose(found, value, atol=1e-5 * np.abs(value).max())
+
+
+def test_the_300_pixel_ssd_of_tensorflow() -> None:
+    """Maps, taps, channels and shapes of ssd_mobilenet_v2_coco.config and its feature extractor."""
+    model = ssd.ssd_mobilenet_v2_300(23, batch_norm_momentum=None)
+
+    assert model.input_shape == (None, 300, 300, 3)
+    assert model.output["deltas"].shape == (None, 1917, 4)
+    assert model.output["logits"].shape == (None, 1917, 24)
+    maps = [model.get_layer(f"head_{level}_deltas").input for level in range(6)]
+    assert [tuple(one.shape[1:]) for one in maps] == [
+        (19, 19, 576),
+        (10, 10, 1280),
+        (5, 5, 512),
+        (3, 3, 256),
+        (2, 2, 256),
+        (1, 1, 128),
+    ]
+    assert maps[0]._keras_history.operation.name == "block_13_expand_relu"
+    squeezed = [model.get_layer(f"extra_{extra}_squeeze").filters for extra in range(1, 5)]
+    assert squeezed == [256, 128, 128, 64]
+    kernels = [weight for weight in model.weights if weight.path.endswith("/kernel")]
+    biases = [weight for weight in model.weights if weight.path.endswith("/bias")]
+    assert (len(kernels), len(biases), len(model.weights)) == (72, 72, 144)
+    assert model.count_params() == 4_951_996  # as many as MediaPipe's file has
+    heads = [
+        layer for layer in model.layers if re.fullmatch(r"head_\d_(deltas|logits)", layer.name)
+    ]
+    assert {layer.kernel_size for layer in heads} == {(1, 1)}
+    assert [layer.filters for layer in heads if "deltas" in layer.name] == [12, *[24] * 5]
+    assert model.convention == PRESETS["tf_od_ssd_mobilenet_v2"]
+    assert ssd.ssd_mobilenet_v2_300().classes == 90, "COCO's"
 
 
 def test_the_reference_reads_the_shipped_detector() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import json
 import re
 from collections import Counter
 
@@ -33,7 +34,9 @@ from reference_numpy.conventions import (
     Loss,
     Matching,
     Overlap,
+    revived,
 )
+from reference_numpy.presets import PRESETS
 
 NAN, INF = float("nan"), float("inf")
 PARTS = {
@@ -395,3 +398,25 @@ def test_a_slip_of_the_pen_is_told():
 def test_a_word_is_no_number():
     with pytest.raises(TypeError, match=r"^threshold: expected a number. Received: 'half'$"):
         CANONICAL.but(threshold="half")
+
+
+@pytest.mark.parametrize("convention", PRESETS.values(), ids=list(PRESETS))
+def test_a_convention_comes_back_from_plain_data_and_from_json(convention):
+    plain = dataclasses.asdict(convention)
+    for data in (plain, json.loads(json.dumps(plain))):
+        again = revived(Convention, data)
+        assert again == convention
+        assert hash(again) == hash(convention), "lists were made tuples, all the way down"
+        assert isinstance(again.layout, type(SSD300))
+
+
+def test_what_is_left_out_of_plain_data_is_the_default():
+    found = revived(Convention, {"name": "short", "matching": {"threshold": 0.4}})
+    assert found == CANONICAL.but(name="short", threshold=0.4)
+
+
+def test_plain_data_that_cannot_be_is_refused():
+    with pytest.raises(TypeError, match="thresholds"):
+        revived(Matching, {"thresholds": 0.4})
+    with pytest.raises(ValueError, match=r"threshold: expected a number in .* Received: 2"):
+        revived(Convention, {"name": "odd", "matching": {"threshold": 2}})

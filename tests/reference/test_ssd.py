@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from reference_numpy.conventions import AnchorLayout
-from reference_numpy.mobilenet_v2 import TAPS, conv_unit, mobilenet_v2
+from reference_numpy.mobilenet_v2 import TAPS, conv_unit, fold, mobilenet_v2
 from reference_numpy.ssd import feature_maps, forward
 
 BLOCKS = [1, 2, 2, 3, 3, 3, 4, 4, 4, 4, 5, 5, 5, 6, 6, 6, 7]  # channels of each block's result
@@ -85,6 +85,78 @@ def test_a_unit_may_leave_its_activation_out(images, weights):
     x = conv_unit(images, "Conv1", weights, stride=2, relu=False)
     assert x.min() < 0
     np.testing.assert_array_equal(conv_unit(images, "Conv1", weights, stride=2), np.clip(x, 0, 6))
+
+
+def test_a_bias_stands_for_a_folded_normalisation():
+    kernel, bias = np.full((1, 1, 1, 1), 2.0), np.array([0.5])
+    # The normalisation is not looked at, so it need not be there.
+    found = conv_unit(np.ones((1, 1, 1, 1)), "any", {"any/kernel": kernel, "any/bias": bias})
+    assert found.item() == 2.5
+
+
+def test_a_folded_network_says_the_same(images, weights):
+    generator = np.random.default_rng(7)
+    lively = dict(weights)
+    for name, value in weights.items():
+        if name.rpartition("/")[2] in ("gamma", "beta", "moving_mean", "moving_variance"):
+            lively[name] = value + generator.uniform(0, 0.5, value.shape)
+
+    folded = fold(lively)
+
+    assert not [name for name in folded if name.rpartition("/")[2] in ("gamma", "beta")]
+    kernels = [name for name in folded if name.endswith("/kernel")]
+    assert len(kernels) == len([name for name in lively if name.endswith("/kernel")])
+    assert {name.replace("/kernel", "/bias") for name in kernels} == set(folded) - set(kernels)
+    np.testing.assert_array_equal(folded["head_0_logits/kernel"], lively["head_0_logits/kernel"])
+    for mine, theirs in zip(
+        forward(images, folded, LAYOUT), forward(images, lively, LAYOUT), strict=True
+    ):
+        assert np.abs(theirs).max() > 1
+        np.testing.assert_allclose(mine, theirs, atol=1e-10)
+
+
+def test_one_unit_by_hand_and_folded_by_hand():
+    """(3 x + 0 - 1) x 2 / 2 + 5 is 3 x + 4."""
+    one = np.ones(1)
+    weights = {
+        "a/kernel": np.full((1, 1, 1, 1), 3.0),
+        "a_BN/gamma": 2 * one,
+        "a_BN/beta": 5 * one,
+        "a_BN/moving_mean": one,
+        "a_BN/moving_variance": (4 - 1e-3) * one,
+    }
+    assert conv_unit(one.reshape(1, 1, 1, 1) / 3, "a", weights).item() == pytest.approx(5)
+    folded = fold(weights)
+    assert folded["a/kernel"].item() == pytest.approx(3)
+    assert folded["a/bias"].item() == pytest.approx(4)
+
+
+def test_who_wants_to_look_inside_sees_every_map_in_order(images, weights):
+    seen = {}
+    deltas, _ = forward(images, weights, LAYOUT, seen)
+
+    names = list(seen)
+    assert names[:4] == [
+        "Conv1",
+        "expanded_conv_depthwise",
+        "expanded_conv_project",
+        "block_1_expand",
+    ]
+    assert names[-6:] == [
+        f"head_{level}_{output}" for output in ("deltas", "logits") for level in range(3)
+    ]
+    assert [name for name in names if name.endswith("_add")] == [
+        f"block_{block}_add" for block in (2, 4, 5, 7, 8, 9, 11, 12, 14, 15)
+    ]
+    assert seen["block_2_add"].shape == seen["block_2_project"].shape
+    np.testing.assert_array_equal(
+        seen["block_2_add"], seen["block_1_project"] + seen["block_2_project"]
+    )
+    for level, cells in enumerate((16, 4, 1)):
+        assert seen[f"head_{level}_deltas"].size == 2 * cells * (3, 3, 2)[level] * 4
+    np.testing.assert_array_equal(forward(images, weights, LAYOUT)[0], deltas)
+    assert seen["block_1_expand"].min() >= 0
+    assert seen["block_1_project"].min() < 0, "a projection has no activation"
 
 
 def test_maps_are_the_layouts(images, weights):
