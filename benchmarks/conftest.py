@@ -25,6 +25,7 @@ SECONDS = 0.5
 LEAST_ROUNDS, MOST_ROUNDS = 3, 200
 
 ROWS = pytest.StashKey[list[Row]]()
+NOTES = pytest.StashKey[list[str]]()
 LOAD_AVERAGE = pytest.StashKey[float | None]()
 
 
@@ -33,6 +34,7 @@ def pytest_configure(config: pytest.Config) -> None:
     # What is wrong is not timed; that is no second error.
     config.addinivalue_line("filterwarnings", "ignore:Benchmark fixture was not used")
     config.stash[ROWS] = []
+    config.stash[NOTES] = []
     config.stash[LOAD_AVERAGE] = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
 
 
@@ -160,12 +162,12 @@ def assert_same(first: Any, second: Any) -> None:
 def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
-    rows = config.stash[ROWS]
-    if not rows:
+    rows, notes = config.stash[ROWS], config.stash[NOTES]
+    if not rows and not notes:
         return
     write = terminalreporter.write_line
     terminalreporter.section("benchmarks")
-    for line in table(rows):
+    for line in [*(table(rows) if rows else []), *notes]:
         write(line)
     load_average = config.stash[LOAD_AVERAGE]
     busy = "unknown" if load_average is None else f"{load_average:.1f}"

@@ -364,7 +364,7 @@ only. What was written is loaded by its own runtime and compared with Keras befo
         """\
 examples:
   ssd export --model oidv4 --format litert --out oidv4.tflite
-  ssd export --model oidv4 --format onnx --out oidv4.onnx --detections --score 0.3
+  ssd export --model oidv4 --format onnx --out oidv4.onnx --detections --score 0.3 --check cat.jpg
   ssd export --weights runs/first/weights.npz --format saved_model --out saved
 
 ONNX needs pip install "mobilenetv2-ssd[keras,export]".""",
@@ -382,6 +382,9 @@ ONNX needs pip install "mobilenetv2-ssd[keras,export]".""",
         type=_share,
         default=0.5,
         help="least confidence with --detections, 0 to 1 (%(default)s)",
+    )
+    parser.add_argument(
+        "--check", metavar="PHOTO", help="compare with Keras on this photograph too"
     )
     _add_model(parser)
 
@@ -587,6 +590,10 @@ def _demo(arguments: argparse.Namespace) -> int:
 
 def _train(arguments: argparse.Namespace) -> int:
     _need_extra()
+    if arguments.init != "random":
+        from keras_impl.weights import weights_file
+
+        weights_file(arguments.init)  # what is not there is said at once
     _start_keras()
     from keras_impl import backend_tensorflow
 
@@ -733,8 +740,11 @@ def _weights(arguments: argparse.Namespace) -> int:
     published = weights.OIDV4
     with _Progress(f"bytes of {arguments.name}", published.size) as progress:
         _start_keras()
-        with _quiet_litert():
-            written = weights.install(published, arguments.file, progress.advance)
+        try:
+            with _quiet_litert():
+                written = weights.install(published, arguments.file, progress.advance)
+        except ConnectionError as error:
+            raise UsageError(f"{error}; `ssd weights --help` tells another way to it") from None
     print(f"{arguments.name}: {published.size:,} bytes, SHA-256 {published.sha256}")
     print(f"licence: {published.licence}; from {published.url}")
     print(f"weights: {written}")
@@ -744,32 +754,53 @@ def _weights(arguments: argparse.Namespace) -> int:
 
 def _export(arguments: argparse.Namespace) -> int:
     _need_extra()
-    path = _check_model(arguments)
+    name = _check_model(arguments)
+    from keras_impl import prediction, runtimes, weights
+
+    with _as_options(form="--format", path="--out"):
+        runtimes.check_target(arguments.out, arguments.format)
+    picture = None if arguments.check is None else prediction.open_picture(arguments.check)
     with _Progress("starting TensorFlow") as progress:
         _start_keras()
-        from keras_impl import export, weights
+        from keras_impl import export
 
-        known = path in weights.DETECTORS
-        model = weights.load_model(weights.weights_file(path) if known else path)
+        model = weights.load_model(weights.weights_file(name) if name in MODELS else name)
         progress.say(f"exporting to {arguments.format}")
-        try:
-            with _quiet_litert():
-                done = export.export(
-                    model,
-                    arguments.out,
-                    arguments.format,
-                    detections=arguments.detections,
-                    score=arguments.score,
-                )
-        except ModuleNotFoundError as error:
-            raise UsageError(str(error)) from None
-    what = "detections" if arguments.detections else "raw heads"
-    print(
-        f"{done.path}: {what}; read back by its own runtime, at most {done.difference:.2g} "
-        "from Keras"
-    )
-    print(f"{export.facts_file(done.path)}: input, outputs, classes, convention")
+        with _quiet_litert(), _as_options(form="--format", path="--out"):
+            done = export.export(
+                model,
+                arguments.out,
+                arguments.format,
+                detections=arguments.detections,
+                score=arguments.score,
+                images=None
+                if picture is None
+                else prediction.prepare(picture, model.layout.image_size)[None],
+            )
+    close = f"at most {done.difference:.2g} from Keras"
+    if done.compared is None:
+        print(f"{done.path}: raw heads; read back by its own runtime, {close}")
+    else:
+        print(
+            f"{done.path}: detections above {arguments.score:g}; read back by its own runtime, "
+            f"{done.compared} compared, {close}"
+        )
+        if not done.compared:
+            print("there was nothing to detect in what was tried: --check PHOTO tries one of yours")
+    print(f"{runtimes.facts_file(done.path)}: input, outputs, classes, convention")
     return OK
+
+
+@contextmanager
+def _as_options(**options: str) -> Iterator[None]:
+    """Errors of functions name their arguments; the user gave options."""
+    try:
+        yield
+    except (ValueError, ModuleNotFoundError) as error:
+        argument, colon, rest = str(error).partition(": ")
+        if colon and argument in options:
+            raise UsageError(f"{options[argument]}: {rest}") from None
+        raise
 
 
 def _photos(arguments: argparse.Namespace) -> int:

@@ -8,7 +8,6 @@ is part of the graph, made of operations that each format has; nothing is custom
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
 import json
 import os
 import shutil
@@ -27,7 +26,7 @@ from keras_impl import detection
 from keras_impl.files import write_file
 from keras_impl.pixel_parity import compare_detections
 from keras_impl.prediction import detector_of, to_pixels
-from keras_impl.runtimes import FORMATS, load_exported
+from keras_impl.runtimes import GENERATOR, check_target, facts_file, load_exported
 from reference_numpy.detection import Detections
 
 if TYPE_CHECKING:
@@ -36,14 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Exported", "export", "facts_file"]
 
-GENERATOR = "mobilenetv2-ssd export"
 KERAS_NAMES = {"saved_model": "tf_saved_model", "litert": "litert", "onnx": "onnx"}
-NEEDS = {
-    "saved_model": ("tensorflow",),
-    "litert": ("tensorflow", "ai_edge_litert"),
-    "onnx": ("tensorflow", "onnx", "tf2onnx", "onnxruntime"),
-}
-INSTALL = 'pip install "mobilenetv2-ssd[keras,export]"'
 
 # Another runtime sums in another order, some sixty layers deep: an error is told from rounding by
 # its size beside the largest number of an output. Float16 kernels would be off ten times as much.
@@ -58,11 +50,14 @@ class Exported(NamedTuple):
 
     Attributes:
         path: The file, or the folder of a SavedModel.
-        difference: Largest absolute difference of any output to Keras' own.
+        difference: Largest absolute difference to Keras: of any output of the heads; of detections,
+            of a score, or of a corner relative to the picture.
+        compared: How many detections were compared; None for raw heads.
     """
 
     path: Path
     difference: float
+    compared: int | None
 
 
 @keras.saving.register_keras_serializable(package="mobilenetv2_ssd")
@@ -96,11 +91,11 @@ def export(
     *,
     detections: bool = False,
     score: float = 0.5,
+    images: NDArray[np.float32] | None = None,
 ) -> Exported:
     """Write a detector for another runtime, and read it back.
 
-    Pictures go in prepared, (B, H, W, 3) in [-1, 1]; with `detections` one at a time, but for a
-    SavedModel.
+    Pictures go in prepared, (B, H, W, 3) in [-1, 1].
 
     Args:
         model: The detector.
@@ -110,70 +105,44 @@ def export(
         detections: Whether decoding and suppression are part of it: "boxes" (B, K, 4), "scores",
             "labels", "anchors" (B, K), padded with label -1, in place of "deltas" and "logits".
         score: With `detections`, what a detection scores more than.
+        images: Prepared pictures on which the export is compared with Keras, beside noise and a
+            grey ramp, in which there is not much to detect.
 
     Returns:
-        The path, and the largest difference to Keras' answer on noise and a plain picture.
+        The path, and how the export compares with Keras.
 
     Raises:
         ValueError: An unknown form, a path that is somebody's, a score outside [0, 1], or an
             export that does not say what Keras says; then nothing is left.
         ModuleNotFoundError: A package that the form needs is not installed.
     """
-    path = Path(path)
-    if form not in FORMATS:
-        raise ValueError(f"form: expected one of {list(FORMATS)}. Received: {form!r}")
-    if path.suffix != FORMATS[form] and (FORMATS[form] or path.suffix in FORMATS.values()):
-        expected = f"a name that ends in {FORMATS[form]}" if FORMATS[form] else "a folder's name"
-        raise ValueError(f"path: expected {expected} for {form}. Received: {path}")
+    path = check_target(path, form)
     if not 0 <= score <= 1:
         raise ValueError(f"score: expected a number in [0, 1]. Received: {score}")
-    missing = [name for name in NEEDS[form] if importlib.util.find_spec(name) is None]
-    if missing:
-        raise ModuleNotFoundError(
-            f"form: {form} needs {', '.join(missing)}, not installed here; run: {INSTALL}"
-        )
-    if not path.parent.is_dir():
-        raise ValueError(f"path: expected a name in a folder that exists. Received: {path}")
-    if path.exists() and not _is_ours(path):
-        raise ValueError(
-            f"path: expected a new name, or an earlier export. Received: {path}, which exists"
-        )
 
     convention = model.convention.but(score_threshold=score) if detections else model.convention
     network: keras.Model = model
     if detections:
-        batch = None if form == "saved_model" else 1
-        images = keras.Input(model.input_shape[1:], batch_size=batch, name="images")
-        network = keras.Model(images, _Decode(model.anchors, convention)(model(images)))
+        given = keras.Input(model.input_shape[1:], name="images")
+        network = keras.Model(given, _Decode(model.anchors, convention)(model(given)))
     # Called before it is exported, which Keras asks for.
-    wanted = _answers(partial(network, training=False), model.layout.image_size)
+    size = model.layout.image_size
+    tried = _pictures(size) if images is None else np.concatenate([_pictures(size), images])
+    wanted = _answers(partial(network, training=False), tried)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
         made = Path(folder) / path.name
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of the converters, about their own sources
             network.export(made, format=KERAS_NAMES[form], verbose=False)
-        found = _answers(load_exported(made, form), model.layout.image_size)
-        difference = _difference(wanted, found, form, score if detections else None)
+        found = _answers(load_exported(made, form), tried)
+        compare = partial(_compare_detections, score=score) if detections else _compare_heads
+        difference, compared = compare(wanted, found, form)
         if path.is_dir():
             shutil.rmtree(path)
         os.replace(made, path)
     facts = _facts(model, form, convention, detections)
     write_file(facts_file(path), json.dumps(facts, indent=1) + "\n")
-    return Exported(path, difference)
-
-
-def facts_file(path: str | os.PathLike[str]) -> Path:
-    """The JSON file beside an export: configuration, names of classes, input, outputs, anchors."""
-    path = Path(path)
-    return path.with_name(path.name + ".json")
-
-
-def _is_ours(path: Path) -> bool:
-    try:
-        facts = json.loads(facts_file(path).read_text(encoding="utf-8"))
-        return bool(facts["generator"] == GENERATOR)
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
+    return Exported(path, difference, compared)
 
 
 def _facts(model: SSD, form: str, convention: Convention, detections: bool) -> dict[str, Any]:
@@ -197,23 +166,36 @@ def _facts(model: SSD, form: str, convention: Convention, detections: bool) -> d
     return facts
 
 
-def _answers(run: Callable[[Any], Mapping[str, Any]], size: tuple[int, int]) -> dict[str, Any]:
-    """What a network says of noise and of a plain picture, given one after the other."""
+def _pictures(size: tuple[int, int]) -> NDArray[np.float32]:
+    """Noise and a grey ramp, prepared."""
     noise = np.random.default_rng(0).uniform(-1, 1, (1, *size, 3))
-    plain = np.broadcast_to(np.linspace(-1, 1, size[1])[None, None, :, None], noise.shape)
-    answers = [run(images.astype(np.float32)) for images in (noise, plain)]
+    ramp = np.broadcast_to(np.linspace(-1, 1, size[1])[None, None, :, None], noise.shape)
+    return np.concatenate([noise, ramp]).astype(np.float32)
+
+
+def _answers(run: Callable[[Any], Outputs], images: NDArray[np.float32]) -> Outputs:
+    """What a network says of pictures, given one after the other."""
+    answers = [run(images[row : row + 1]) for row in range(len(images))]
     return {name: np.concatenate([np.asarray(one[name]) for one in answers]) for name in answers[0]}
 
 
-def _difference(wanted: Outputs, found: Outputs, form: str, score: float | None) -> float:
-    """How far an export is from Keras; an error if that is too far."""
+def _check_shapes(wanted: Outputs, found: Outputs, form: str) -> None:
     shapes = [{name: part.shape for name, part in one.items()} for one in (wanted, found)]
     if shapes[0] != shapes[1]:
         raise ValueError(
             f"form: expected a {form} export with {shapes[0]}. Received: {shapes[1]}; discarded"
         )
-    if score is not None:
-        return _difference_of_detections(wanted, found, form, score)
+    for name, part in found.items():
+        if not np.isfinite(part).all():
+            raise ValueError(
+                f"form: expected {name} of the {form} export to be numbers. Received: others; "
+                "discarded"
+            )
+
+
+def _compare_heads(wanted: Outputs, found: Outputs, form: str) -> tuple[float, None]:
+    """How far an export is from Keras; an error if that is too far."""
+    _check_shapes(wanted, found, form)
     worst = 0.0
     for name, part in wanted.items():
         off = float(np.abs(found[name].astype(np.float64) - part).max(initial=0))
@@ -224,12 +206,15 @@ def _difference(wanted: Outputs, found: Outputs, form: str, score: float | None)
                 f"Received: {off:.2g}; discarded"
             )
         worst = max(worst, off)
-    return worst
+    return worst, None
 
 
-def _difference_of_detections(wanted: Outputs, found: Outputs, form: str, score: float) -> float:
+def _compare_detections(
+    wanted: Outputs, found: Outputs, form: str, score: float
+) -> tuple[float, int]:
     """The same for lists, in which near-ties may change places (see `pixel_parity`)."""
-    worst = 0.0
+    _check_shapes(wanted, found, form)
+    worst, compared = 0.0, 0
     for row in range(len(wanted["labels"])):
         lists = []
         for one in (wanted, found):
@@ -243,5 +228,5 @@ def _difference_of_detections(wanted: Outputs, found: Outputs, form: str, score:
                 f"form: expected the {form} export to detect what Keras does. Received: {count} "
                 f"alike, {alone} that only one of them has, {disorder} in another order; discarded"
             )
-        worst = max(worst, off, pixels / max(UNIT))
-    return worst
+        worst, compared = max(worst, off, pixels / max(UNIT)), compared + count
+    return worst, compared

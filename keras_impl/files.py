@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import http.client
 import os
+import urllib.error
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
@@ -88,5 +89,7 @@ def fetch(
                 left -= len(piece)
                 advance(len(piece))
     except (OSError, http.client.HTTPException) as error:
+        if isinstance(error, urllib.error.HTTPError):
+            error.close()  # it is an answer too, with a connection
         raise ConnectionError(f"download: {url} cannot be had: {error}") from None
     return check_sum(b"".join(pieces), sha256, size, url)

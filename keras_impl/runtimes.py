@@ -6,6 +6,8 @@ Each is given prepared pictures and says what the network says of them, by name:
 
 from __future__ import annotations
 
+import importlib.util
+import json
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -14,12 +16,26 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["FORMATS", "LiteRT", "load_exported"]
+__all__ = ["FORMATS", "GENERATOR", "LiteRT", "check_target", "facts_file", "load_exported"]
 
 Array = NDArray[Any]
 Outputs = dict[str, Array]
 
 FORMATS = {"saved_model": "", "litert": ".tflite", "onnx": ".onnx"}  # how a name ends
+
+GENERATOR = "mobilenetv2-ssd export"  # by which the facts beside an export are known as ours
+NEEDS = {
+    "saved_model": ("tensorflow",),
+    "litert": ("tensorflow", "ai_edge_litert"),
+    "onnx": ("tensorflow", "onnx", "tf2onnx", "onnxruntime"),
+}
+INSTALL = 'pip install "mobilenetv2-ssd[keras,export]"'
+SAVED_MODEL = {
+    "assets",
+    "fingerprint.pb",
+    "saved_model.pb",
+    "variables",
+}  # all that is in its folder
 
 # What TensorFlow's Object Detection API calls the outputs of the heads.
 THEIRS = {"raw_outputs/box_encodings": "deltas", "raw_outputs/class_predictions": "logits"}
@@ -89,6 +105,59 @@ class LiteRT:
             and one["dtype"] == np.float32
             and not one["name"].endswith("_dequantize")  # a kernel
         }
+
+
+def facts_file(path: str | os.PathLike[str]) -> Path:
+    """The JSON file beside an export: configuration, names of classes, input, outputs, anchors."""
+    path = Path(path)
+    return path.with_name(path.name + ".json")
+
+
+def check_target(path: str | os.PathLike[str], form: str) -> Path:
+    """Find out that an export cannot be written before it is worked for.
+
+    Args:
+        path: File to write, with the suffix of its form; a folder for a SavedModel.
+        form: One of `FORMATS`.
+
+    Returns:
+        The path.
+
+    Raises:
+        ValueError: An unknown form, another suffix, a folder that does not exist, or a file of
+            somebody's: only an earlier export is replaced, and no folder that more was put into.
+        ModuleNotFoundError: A package that the form needs is not installed.
+    """
+    path = Path(path)
+    if form not in FORMATS:
+        raise ValueError(f"form: expected one of {list(FORMATS)}. Received: {form!r}")
+    if path.suffix != FORMATS[form] and (FORMATS[form] or path.suffix in FORMATS.values()):
+        expected = f"a name that ends in {FORMATS[form]}" if FORMATS[form] else "a folder's name"
+        raise ValueError(f"path: expected {expected} for {form}. Received: {path}")
+    missing = [name for name in NEEDS[form] if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ModuleNotFoundError(
+            f"form: {form} needs {', '.join(missing)}, not installed here; run: {INSTALL}"
+        )
+    if not path.parent.is_dir():
+        raise ValueError(f"path: expected a name in a folder that exists. Received: {path}")
+    there = [one for one in (path, facts_file(path)) if os.path.lexists(one)]
+    if there and not _is_ours(path):
+        raise ValueError(
+            f"path: expected a new name, or an earlier export. Received: {there[0]}, which exists"
+        )
+    return path
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether an earlier export lies there, and nothing else."""
+    if path.is_symlink() or (path.is_dir() and not set(os.listdir(path)) <= SAVED_MODEL):
+        return False
+    try:
+        facts = json.loads(facts_file(path).read_text(encoding="utf-8"))
+        return bool(facts["generator"] == GENERATOR)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def load_exported(path: str | os.PathLike[str], form: str) -> Callable[[Array], Outputs]:

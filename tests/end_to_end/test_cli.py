@@ -28,6 +28,8 @@ COMMANDS = (
     ["train", "digits"],
     ["evaluate", "digits"],
     ["detect"],
+    ["weights"],
+    ["export"],
     ["parity"],
     ["conventions"],
 )

@@ -27,9 +27,13 @@ from keras_impl.prediction import (
     open_picture,
     pictures_in,
     prepare,
+    read_heads,
     save_drawn,
 )
 from keras_impl.weights import load_model
+from reference_numpy import detection
+from reference_numpy.conventions import CANONICAL
+from reference_numpy.presets import PRESETS
 
 # What `seven` in conftest.py says of every picture.
 ANCHOR, BOX, SCORE = 2882, (0.075, 0.075, 0.925, 0.925), np.exp(5) / (np.exp(5) + 10)
@@ -442,3 +446,37 @@ def test_links_and_devices_stay_what_they_are(tmp_path):
     assert os.read(reader, 100) == b"through"
     os.close(reader)
     assert (tmp_path / "pipe").is_fifo()
+
+
+# --- Reading the heads quickly ------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("score", [0.0, 0.01, 0.3, 0.5, 0.95, 0.9995, 1.0])
+def test_anchors_that_cannot_score_are_not_missed(name, score):
+    """The reference asked about a few anchors says what it says of all, at the threshold too."""
+    convention = PRESETS[name].but(score_threshold=score, soft_sigma=None)
+    generator = np.random.default_rng(1)
+    anchors = np.concatenate(
+        [generator.uniform(0, 1, (300, 2)), generator.uniform(0.1, 0.5, (300, 2))], axis=1
+    ).astype(np.float32)
+    logits = generator.normal(-2, 4, (300, 5)).astype(np.float32)
+    if 0 < score < 1:  # some exactly at the threshold, or one rounding beside it
+        tie = np.float32(np.log(score / (1 - score)))
+        logits[::7] = [0, tie, np.nextafter(tie, np.float32(9)), np.nextafter(tie, -9), -30]
+        logits[::11] = [tie, 0, 0, 0, 0]
+    deltas = generator.normal(0, 1, (300, 4)).astype(np.float32)
+
+    found = read_heads(deltas, logits, anchors, convention)
+
+    wanted = detection.detect(deltas, logits, anchors, convention)
+    assert len(wanted.labels) > 0 or score > 0.9
+    for mine, theirs in zip(found, wanted, strict=True):
+        assert mine.dtype == theirs.dtype
+        np.testing.assert_array_equal(mine, theirs)
+
+
+def test_heads_that_say_nan_are_refused_as_ever():
+    logits = np.full((2, 3), np.nan, np.float32)
+    with pytest.raises(ValueError, match="expected a number"):
+        read_heads(np.zeros((2, 4), "f4"), logits, np.full((2, 4), 0.5, "f4"), CANONICAL)

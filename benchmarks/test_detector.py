@@ -1,0 +1,65 @@
+"""The pretrained detector: from a prepared photograph to its boxes, beside the bare network.
+
+What decoding adds is a ratio of two times that are taken in turn, so that whatever else the machine
+does is shared alike: the whole, from the array to the boxes, over the interpreter's `invoke` alone.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+import numpy as np
+import pytest
+
+from benchmarks.conftest import NOTES
+from keras_impl.export import export
+from keras_impl.pixel_parity import sample_photographs
+from keras_impl.prediction import Detector, load_detector, open_picture, prepare
+from keras_impl.runtimes import LiteRT
+from keras_impl.weights import OIDV4, load_model, weights_file
+
+ROUNDS = 200
+MOST = 1.15  # of the bare network's time
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory):
+    """The pretrained detector, exported to LiteRT; `ssd weights oidv4` fetches it."""
+    try:
+        model = load_model(weights_file(OIDV4.name))
+    except FileNotFoundError as error:
+        pytest.skip(str(error))
+    path = tmp_path_factory.mktemp("export") / "oidv4.tflite"
+    return model, export(model, path, "litert").path
+
+
+@pytest.mark.parametrize("threads", sorted({1, os.cpu_count() or 1}))
+def test_decoding_costs_little_beside_the_network(network, threads, pytestconfig):
+    model, path = network
+    litert = LiteRT(path, threads)
+    detector = Detector(litert, model.convention, model.classes, model.names)
+    photograph = next(one for one in sample_photographs() if one.stem == "astronaut")
+    images = prepare(open_picture(photograph), detector.size)[None]
+    (wanted,) = load_detector(OIDV4.name, "numpy").read(images)
+    (found,) = detector.read(images)
+    assert len(found.labels) > 0
+    assert found.labels.tolist() == wanted.labels.tolist()
+    np.testing.assert_allclose(found.boxes, wanted.boxes, atol=1e-4)
+
+    rounds = 3 if pytestconfig.getoption("benchmark_disable") else ROUNDS
+    bare, whole = np.empty(rounds), np.empty(rounds)
+    for index in range(rounds):
+        start = time.perf_counter()
+        litert.interpreter.invoke()
+        middle = time.perf_counter()
+        detector.read(images)
+        bare[index], whole[index] = middle - start, time.perf_counter() - middle
+    ratio = float(np.median(whole) / np.median(bare))
+    pytestconfig.stash[NOTES].append(
+        f"photograph to boxes, LiteRT with {threads} thread{'s' * (threads > 1)}: "
+        f"{np.median(whole) * 1e3:.2f} ms, its invoke alone {np.median(bare) * 1e3:.2f} ms, "
+        f"ratio {ratio:.3f} (at most {MOST})"
+    )
+    if not pytestconfig.getoption("benchmark_disable"):
+        assert ratio <= MOST

@@ -1,0 +1,303 @@
+"""Pixel to box: LiteRT, Keras and NumPy on real photographs, and the layer that departs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+
+from keras_impl import pixel_parity
+from keras_impl.cli import main
+from keras_impl.pixel_parity import (
+    PIXELS,
+    RAW,
+    SCORE,
+    SHOWN,
+    compare_detections,
+    compare_photographs,
+    sample_photographs,
+    trace,
+)
+from keras_impl.prediction import (
+    BACKENDS,
+    Detection,
+    detector_of,
+    load_detector,
+    open_picture,
+    prepare,
+    to_pixels,
+)
+from keras_impl.runtimes import LiteRT
+from keras_impl.weights import OIDV4, load_model, weights_file
+
+GOLDEN = json.loads(Path(__file__).with_name("golden_oidv4.json").read_text(encoding="utf-8"))
+SEEN = {"chelsea": "Cat", "astronaut": "Person", "coffee": "Coffee cup"}
+
+
+@pytest.fixture(scope="module")
+def detectors(keras_home):
+    return {name: load_detector("oidv4", name) for name in BACKENDS}
+
+
+# --- Whole detectors ----------------------------------------------------------------------
+
+
+def test_there_are_photographs_enough(photographs):
+    assert len(photographs) >= 8
+    assert all(path.is_file() for path in photographs.values())
+
+
+def test_three_implementations_agree_from_pixels_to_boxes(detectors, photographs):
+    checks = list(compare_photographs(list(photographs.values()), detectors))
+
+    assert len(checks) == 3 * len(photographs)
+    assert {(one.one, one.other) for one in checks} == {
+        ("keras", "numpy"),
+        ("keras", "litert"),
+        ("numpy", "litert"),
+    }
+    for check in checks:
+        assert check.passed, check
+    assert sum(check.detections for check in checks) > 300, "there is something to agree about"
+    assert max(check.deltas for check in checks) > 0, "they are three implementations, not one"
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_the_cat_the_person_and_the_cup_are_found(detectors, photographs, backend):
+    detector = detectors[backend]
+    for name, label in SEEN.items():
+        (found,) = detector.detect([open_picture(photographs[name])])
+        assert [detector.names[one.label] for one in found] == [label]
+
+
+@pytest.mark.parametrize("backend", ["keras", "numpy"])
+def test_the_golden_answers_of_litert_stand(detectors, photographs, backend):
+    """Without an interpreter: its answers are in a file."""
+    detector = detectors[backend]
+    labels = {name: label for label, name in detector.names.items()}
+    assert GOLDEN["provenance"]["sha256"] == OIDV4.sha256
+    assert len(GOLDEN["photographs"]) >= 7
+    for name, wanted in GOLDEN["photographs"].items():
+        picture = open_picture(photographs[name])
+        images = prepare(picture, detector.size)[None]
+        digest = hashlib.sha256(images.tobytes()).hexdigest()
+        assert digest == wanted["sha256 of the prepared pixels"], "other pixels, other answers"
+        raw = detector.heads(images)
+        for output in ("deltas", "logits"):
+            for place, value in wanted[output]:
+                assert abs(float(raw[output].ravel()[place]) - value) <= RAW, (name, output, place)
+        seen = to_pixels(detector.read(images, score=SHOWN)[0], picture.size)
+        theirs = [
+            Detection(labels[label], score, tuple(box), anchor)
+            for label, score, *box, anchor in wanted["detections"]
+        ]
+        count, alone, disorder, *_ = compare_detections(seen, theirs, SHOWN)
+        assert (count, alone, disorder) == (len(theirs), 0, 0), name
+
+
+CAT = Detection(8, 0.9, (0.0, 0.0, 50.0, 50.0), 3)
+DOG = Detection(20, 0.6, (10.0, 0.0, 50.0, 50.0), 4)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "wanted"),
+    [
+        ([CAT, DOG], [CAT, DOG], (2, 0, 0)),
+        ([], [], (0, 0, 0)),
+        ([CAT], [], (0, 1, 0)),
+        ([CAT], [CAT._replace(label=9)], (0, 2, 0)),
+        ([CAT], [CAT._replace(score=0.9 + SCORE / 2)], (1, 0, 0)),
+        ([CAT], [CAT._replace(score=0.9 + SCORE * 2)], (0, 2, 0)),
+        ([CAT], [CAT._replace(box=(PIXELS * 0.9, 0.0, 50.0, 50.0))], (1, 0, 0)),
+        ([CAT], [CAT._replace(box=(0.0, 0.0, 50.0, 50.0 + PIXELS * 1.1))], (0, 2, 0)),
+        # Another order is a fault, unless the scores are closer than they are known.
+        ([CAT, DOG], [DOG, CAT], (2, 0, 1)),
+        (
+            [CAT, DOG._replace(score=0.9 - SCORE / 2)],
+            [DOG._replace(score=0.9 - SCORE / 2), CAT],
+            (2, 0, 0),
+        ),
+        # One has it and the other has not, for it lies at the threshold.
+        ([CAT._replace(score=SHOWN + SCORE / 2)], [], (0, 0, 0)),
+        # Two alike are two.
+        ([CAT, CAT], [CAT], (1, 1, 0)),
+    ],
+)
+def test_how_lists_of_detections_differ(first, second, wanted):
+    assert compare_detections(first, second, SHOWN)[:3] == wanted
+
+
+def test_the_worst_corner_and_score_are_told():
+    other = CAT._replace(score=0.9005, box=(0.25, 0.0, 50.0, 50.0))
+    *_, pixels, score = compare_detections([CAT], [other], SHOWN)
+    assert (pixels, score) == (0.25, pytest.approx(0.0005))
+
+
+def test_a_difference_of_the_heads_fails(detectors, photographs):
+    """Far less than changes any box."""
+    numpy = detectors["numpy"]
+
+    def heads(images):
+        found = numpy.heads(images)
+        return {**found, "deltas": found["deltas"] + np.float32(3e-4)}
+
+    off = detector_like(numpy, heads)
+    (check,) = compare_photographs([photographs["chelsea"]], {"numpy": numpy, "off": off})
+    assert check.deltas == pytest.approx(3e-4, rel=0.1)
+    assert (check.alone, check.disorder) == (0, 0)
+    assert not check.passed
+
+
+def detector_like(detector, heads):
+    """The same network with other heads."""
+    names = list(detector.names.values())
+    return type(detector)(heads, detector.convention, len(names), names)
+
+
+def test_photographs_are_asked_for_where_none_are_installed(monkeypatch):
+    monkeypatch.setattr(pixel_parity, "SAMPLES", {"no_such_package": ("data", ("a.png",))})
+    with pytest.raises(ModuleNotFoundError, match="pip install scikit-image scikit-learn"):
+        sample_photographs()
+
+
+# --- Layer by layer -----------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def cat(photographs):
+    return prepare(open_picture(photographs["chelsea"]), (300, 300))
+
+
+def departed(checks):
+    return [(one.layer, one.who) for one in checks if one.departs]
+
+
+@pytest.fixture(scope="module")
+def litert(keras_home):
+    return LiteRT(OIDV4.file, keep=True)
+
+
+def test_no_layer_departs(cat, model, litert):
+    checks = trace(cat, model, litert)
+    assert departed(checks) == []
+    assert len(checks) == 3 * (72 + 10), "72 convolutions and ten sums"
+    assert {one.who for one in checks} == {"numpy", "keras", "litert"}
+    # The bounds are not so wide that nothing could depart: sums use all of theirs.
+    assert max(one.share for one in checks if one.layer.endswith("_add")) > 0.9
+    assert max(one.share for one in checks if not one.layer.endswith("_add")) > 0.05
+    assert max(one.difference for one in checks) < RAW
+
+
+def test_the_layer_that_departs_is_named_and_no_other(cat, keras_home, litert):
+    """One number of one kernel is another in Keras and NumPy than in LiteRT."""
+    model = load_model(weights_file("oidv4"))
+    kernel = model.get_layer("block_5_project").kernel
+    values = np.asarray(kernel).copy()
+    values.flat[np.abs(values).argmax()] *= 1.001
+    kernel.assign(values)
+
+    checks = trace(cat, model, litert)
+
+    assert departed(checks) == [("block_5_project", "litert")]
+    after = [one for one in checks if one.layer == "head_0_logits" and one.who == "litert"]
+    assert after[0].difference > 0, "later maps differ, and their layers are not to blame"
+
+
+def test_a_fault_in_keras_is_keras(cat, model, monkeypatch):
+    maps = pixel_parity._keras_maps
+
+    def faulty(*arguments):
+        found = maps(*arguments)
+        return {**found, "extra_2_conv": found["extra_2_conv"] + np.float32(1e-3)}
+
+    monkeypatch.setattr(pixel_parity, "_keras_maps", faulty)
+    # Both what gives the map and what takes it do not fit it any more; the first comes first.
+    assert departed(trace(cat, model))[0] == ("extra_2_conv", "keras")
+
+
+@pytest.mark.parametrize("head", ["ssd", "ssd1x1", "ssdlite"])
+def test_every_network_can_be_traced(head):
+    """Batch normalisation that is not folded, and every kind of head."""
+    from keras_impl.ssd import SSD
+
+    model = SSD("digits224", 3, alpha=0.35, head=head)
+    generator = np.random.default_rng(0)
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            limits = [(1, 2), (-0.5, 1.5), (-0.1, 0.1), (0.3, 0.6)]
+            layer.set_weights([generator.uniform(*one, layer.gamma.shape) for one in limits])
+    checks = trace(generator.uniform(-1, 1, (224, 224, 3)).astype(np.float32), model)
+    assert departed(checks) == []
+    assert len(checks) > 100
+
+
+# --- The command --------------------------------------------------------------------------
+
+
+def test_parity_of_photographs_prints_its_table(keras_home, photographs, tmp_path, capsys):
+    answer = tmp_path / "answer.json"
+    status = main(["parity", "--photos", str(photographs["chelsea"]), "--json", str(answer)])
+    out, err = capsys.readouterr()
+    assert (status, err) == (0, "")
+    assert "Keras, NumPy and LiteRT agree, from pixels to boxes: 3 comparisons" in out
+    checks = json.loads(answer.read_text())
+    assert next((one["one"], one["other"]) for one in checks) == ("keras", "numpy")
+    assert all(one["passed"] for one in checks)
+
+
+def test_parity_of_photographs_fails_where_something_differs(
+    keras_home, photographs, capsys, monkeypatch
+):
+    monkeypatch.setattr(pixel_parity, "RAW", 1e-9)
+    assert main(["parity", "--photos", str(photographs["chelsea"])]) == 1
+    assert "DISAGREE: " in capsys.readouterr().out
+
+
+def test_trace_names_the_first_layer_that_departs(keras_home, photographs, capsys, monkeypatch):
+    path = str(photographs["chelsea"])
+    assert main(["parity", "--trace", path]) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert out.splitlines()[-1] == "no layer departs: 82 layers, NumPy, Keras and LiteRT"
+
+    maps = pixel_parity._litert_maps
+
+    def faulty(*arguments):
+        found = maps(*arguments)
+        return {**found, "block_3_expand": found["block_3_expand"] * np.float32(1.01)}
+
+    monkeypatch.setattr(pixel_parity, "_litert_maps", faulty)
+    assert main(["parity", "--trace", path, "--json", "-"]) == 1
+    out, err = capsys.readouterr()
+    assert "block_3_expand is the first layer that DEPARTS: in litert" in err
+    assert next(one["layer"] for one in json.loads(out) if one["departs"]) == "block_3_expand"
+
+
+@pytest.mark.parametrize("option", ["--photos", "--trace"])
+def test_what_is_no_photograph_is_named(keras_home, tmp_path, capsys, option):
+    letter = tmp_path / "letter.jpg"
+    letter.write_text("Dear reader,")
+    assert main(["parity", option, str(letter)]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("ssd: error: picture: expected one of PNG")
+    assert main(["parity", option, str(tmp_path / "gone.jpg")]) == 2
+    assert "gone.jpg" in capsys.readouterr().err
+
+
+def test_the_digit_detector_goes_through_numpy_too():
+    from keras_impl.data.digits import canvas, load_digits
+
+    made = [canvas(load_digits("test"), "1-10", 3, index) for index in range(2)]
+    pictures = [Image.fromarray(one.image).convert("RGB") for one in made]
+    answers = [load_detector("digits", name).detect(pictures) for name in ("keras", "numpy")]
+    ours = detector_of(load_model(), "numpy").detect(pictures)
+    for keras_found, numpy_found, again in zip(*answers, ours, strict=True):
+        assert len(numpy_found) > 0
+        assert numpy_found == again
+        count, alone, disorder, *_ = compare_detections(keras_found, numpy_found, 0.5)
+        assert (count, alone, disorder) == (len(numpy_found), 0, 0)
