@@ -39,9 +39,10 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
-# What mobilenetv2-ssd[keras] brings, and what is needed of it where NumPy computes.
-EXTRA = ("tensorflow", "keras", "ai_edge_litert", "PIL", "matplotlib", "rich")
+# What mobilenetv2-ssd[keras] brings, and what is needed of it where NumPy or LiteRT computes.
+EXTRA = ("tensorflow", "keras", "PIL", "matplotlib", "rich")
 READER = ("PIL", "rich")
+LITERT = "ai_edge_litert"
 INSTALL = 'pip install "mobilenetv2-ssd[keras]"'
 
 OK, DISAGREES, MISTAKE, INTERRUPTED = 0, 1, 2, 130
@@ -415,9 +416,7 @@ examples:
 
 exit status 1 if a check failed.""",
     )
-    parser.add_argument(
-        "--cases", metavar="N", type=_count, default=40, help="random cases (%(default)s)"
-    )
+    parser.add_argument("--cases", metavar="N", type=_count, help="random cases (40)")
     parser.add_argument(
         "--mode",
         dest="modes",
@@ -432,8 +431,7 @@ exit status 1 if a check failed.""",
         "--convention",
         metavar="NAME",
         choices=tuple(PRESETS),
-        default="canonical",
-        help=f"what both sides follow (%(default)s): one of {', '.join(PRESETS)}",
+        help=f"what both sides follow (canonical): one of {', '.join(PRESETS)}",
     )
     pixels = parser.add_mutually_exclusive_group()
     pixels.add_argument(
@@ -443,7 +441,7 @@ exit status 1 if a check failed.""",
         help="compare whole detectors on photographs, or folders of them",
     )
     pixels.add_argument("--trace", metavar="IMAGE", help="compare layer by layer on a photograph")
-    _add_seed(parser)
+    parser.add_argument("--seed", metavar="N", type=_seed, help="another one, other cases (0)")
     _add_json(parser)
 
 
@@ -590,7 +588,7 @@ def _demo(arguments: argparse.Namespace) -> int:
 
 def _train(arguments: argparse.Namespace) -> int:
     _need_extra()
-    if arguments.init != "random":
+    if arguments.init != "random" and not (Path(arguments.out) / "recipe.json").exists():
         from keras_impl.weights import weights_file
 
         weights_file(arguments.init)  # what is not there is said at once
@@ -679,7 +677,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
 
 def _detect(arguments: argparse.Namespace) -> int:
     backend = arguments.backend
-    _need_extra(*({"numpy": READER, "litert": (*READER, "ai_edge_litert")}.get(backend, EXTRA)))
+    _need_extra(*({"numpy": READER, "litert": (*READER, LITERT)}.get(backend, EXTRA)))
     model = _check_model(arguments)
     _check_json(arguments.json)
     from keras_impl import prediction
@@ -732,14 +730,13 @@ def _detect(arguments: argparse.Namespace) -> int:
 
 
 def _weights(arguments: argparse.Namespace) -> int:
-    _need_extra()
+    _need_extra("rich", LITERT)
     if arguments.file is not None and not Path(arguments.file).is_file():
         raise UsageError(f"--file: expected a file. Received: {arguments.file}")
     from keras_impl import weights
 
     published = weights.OIDV4
     with _Progress(f"bytes of {arguments.name}", published.size) as progress:
-        _start_keras()
         try:
             with _quiet_litert():
                 written = weights.install(published, arguments.file, progress.advance)
@@ -805,7 +802,7 @@ def _as_options(**options: str) -> Iterator[None]:
 
 def _photos(arguments: argparse.Namespace) -> int:
     """Whole detectors on photographs."""
-    _need_extra()
+    _need_extra(*EXTRA, LITERT)
     _check_json(arguments.json)
     from keras_impl import pixel_parity, prediction, weights
 
@@ -813,15 +810,21 @@ def _photos(arguments: argparse.Namespace) -> int:
         files = _find_pictures(arguments.photos) or pixel_parity.sample_photographs()
     except ModuleNotFoundError as error:
         raise UsageError(str(error)) from None
-    checks = []
+    checks: list[pixel_parity.PhotoCheck] = []
+    failed = 0
     with _Progress("starting TensorFlow", len(files)) as progress:
         weights.weights_file("oidv4")
         _start_keras()
         with _quiet_litert():
             detectors = {name: prediction.load_detector("oidv4", name) for name in BACKENDS}
-        for check in pixel_parity.compare_photographs(files, detectors, progress.say):
-            checks.append(check)
-            progress.advance(len({one.photo for one in checks}) - progress.done)
+        for path in files:
+            progress.say(path.name)
+            try:
+                checks += pixel_parity.compare_photographs([path], detectors)
+            except (ValueError, OSError) as error:
+                failed += 1
+                progress.print(f"ssd: skipped: {' '.join(str(error).split())}")
+            progress.advance(1)
     if arguments.json:
         answer = [{**asdict(check), "passed": check.passed} for check in checks]
         _write_json(arguments.json, answer)
@@ -839,7 +842,7 @@ def _photos(arguments: argparse.Namespace) -> int:
     )
     for check in checks:
         table.add_row(
-            check.photo,
+            os.path.basename(check.photo),
             f"{check.one}, {check.other}",
             f"{check.deltas:.1e}",
             f"{check.logits:.1e}",
@@ -853,25 +856,29 @@ def _photos(arguments: argparse.Namespace) -> int:
         )
     console = _console(arguments.json)
     console.print(table)
-    worst = max(max(check.deltas, check.logits) for check in checks)
-    failed = sum(not check.passed for check in checks)
+    if failed:
+        print(f"ssd: {failed} of {len(files)} pictures could not be read", file=sys.stderr)
+    if not checks:
+        return DISAGREES
+    worst = [max(getattr(check, name) for check in checks) for name in ("deltas", "logits")]
     console.print(
-        f"{len(files)} photographs, scores above {pixel_parity.SHOWN}; asked: heads within "
-        f"{pixel_parity.RAW:g} (worst {worst:.1e}), corners within {pixel_parity.PIXELS} pixels, "
-        f"scores within {pixel_parity.SCORE:g}",
+        f"{len(files) - failed} photographs, scores above {pixel_parity.SHOWN}; asked: heads "
+        f"within {pixel_parity.RAW:g} (worst {worst[0]:.1e}, {worst[1]:.1e}), corners within "
+        f"{pixel_parity.PIXELS} pixels, scores within {pixel_parity.SCORE:g}",
         soft_wrap=True,
     )
+    wrong = sum(not check.passed for check in checks)
     names = "Keras, NumPy and LiteRT"
-    if failed:
-        console.print(f"{names} DISAGREE: {failed} of {len(checks)} comparisons failed")
+    if wrong:
+        console.print(f"{names} DISAGREE: {wrong} of {len(checks)} comparisons failed")
     else:
         console.print(f"{names} agree, from pixels to boxes: {len(checks)} comparisons")
-    return DISAGREES if failed else OK
+    return DISAGREES if wrong or failed else OK
 
 
 def _trace(arguments: argparse.Namespace) -> int:
     """Layer by layer."""
-    _need_extra()
+    _need_extra(*EXTRA, LITERT)
     _check_json(arguments.json)
     from keras_impl import prediction, weights
 
@@ -882,7 +889,7 @@ def _trace(arguments: argparse.Namespace) -> int:
         from keras_impl import pixel_parity, runtimes
 
         with _quiet_litert():
-            litert = runtimes.LiteRT(weights.OIDV4.file, keep=True)
+            litert = runtimes.LiteRT(weights.read_published(), keep=True)
         checks = pixel_parity.trace(image, weights.load_model(path), litert, progress.say)
     if arguments.json:
         _write_json(arguments.json, [check.as_json() for check in checks])
@@ -898,7 +905,7 @@ def _trace(arguments: argparse.Namespace) -> int:
         rows.setdefault(check.layer, {})[check.who] = check
     for layer, row in rows.items():
         table.add_row(
-            layer,
+            layer if "_" in layer or layer == "Conv1" else f"all {layer}",
             " x ".join(map(str, row["numpy"].shape)),
             f"{row['numpy'].largest:.1f}",
             *(f"{row[who].difference:.1e}" for who in ("keras", "litert")),
@@ -921,15 +928,25 @@ def _trace(arguments: argparse.Namespace) -> int:
             soft_wrap=True,
         )
         return DISAGREES
-    console.print(f"no layer departs: {len(rows)} layers, NumPy, Keras and LiteRT")
+    console.print(
+        f"no layer departs: {len(rows) - 2} layers and the order of the anchors, in NumPy, in "
+        "Keras and in LiteRT's own kernels (--photos runs XNNPACK's)",
+        soft_wrap=True,
+    )
     return OK
 
 
 def _parity(arguments: argparse.Namespace) -> int:
-    if arguments.trace is not None:
-        return _trace(arguments)
-    if arguments.photos is not None:
-        return _photos(arguments)
+    if arguments.trace is not None or arguments.photos is not None:
+        option = "--photos" if arguments.trace is None else "--trace"
+        for name in ("modes", "ops", "cases", "convention", "seed"):
+            if getattr(arguments, name) is not None:
+                asked = {"modes": "--mode", "ops": "--op"}.get(name, f"--{name}")
+                raise UsageError(f"{asked}: not with {option}, which compares whole detectors")
+        return _photos(arguments) if arguments.trace is None else _trace(arguments)
+    for name, default in (("cases", 40), ("convention", "canonical"), ("seed", 0)):
+        if getattr(arguments, name) is None:
+            setattr(arguments, name, default)
     _need_extra()
     _check_json(arguments.json)
     with _Progress("starting TensorFlow") as progress:
@@ -1211,6 +1228,14 @@ def _check_json(given: str | None) -> None:
         raise UsageError(f"--json: expected a file or -. Received: {given}, {what}")
     if not os.access(path if path.exists() else path.parent, os.W_OK):
         raise UsageError(f"--json: expected a file that can be written. Received: {given}")
+    if path.is_file() and path.stat().st_size:
+        try:
+            json.loads(path.read_bytes())
+        except ValueError:
+            raise UsageError(
+                f"--json: expected a new file, or an old answer. Received: {given}, which holds "
+                "something else"
+            ) from None
 
 
 def _write_json(given: str, answer: Any) -> None:

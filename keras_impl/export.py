@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import shutil
 import tempfile
 import warnings
 from collections.abc import Callable, Mapping
@@ -26,7 +25,7 @@ from keras_impl import detection
 from keras_impl.files import write_file
 from keras_impl.pixel_parity import compare_detections
 from keras_impl.prediction import detector_of, to_pixels
-from keras_impl.runtimes import GENERATOR, check_target, facts_file, load_exported
+from keras_impl.runtimes import GENERATOR, check_target, facts_file, load_exported, sums_of
 from reference_numpy.detection import Detections
 
 if TYPE_CHECKING:
@@ -60,12 +59,11 @@ class Exported(NamedTuple):
     compared: int | None
 
 
-@keras.saving.register_keras_serializable(package="mobilenetv2_ssd")
 class _Decode(keras.layers.Layer):
     """Head outputs → detections, as a layer."""
 
     def __init__(self, anchors: NDArray[Any], convention: Convention, **options: Any) -> None:
-        super().__init__(**options)
+        super().__init__(dtype="float32", **options)  # whatever the policy, as in `SSD`
         self.anchors, self.convention = anchors, convention
 
     def call(self, outputs: dict[str, Any]) -> dict[str, Any]:
@@ -131,18 +129,34 @@ def export(
     wanted = _answers(partial(network, training=False), tried)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
         made = Path(folder) / path.name
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of the converters, about their own sources
-            network.export(made, format=KERAS_NAMES[form], verbose=False)
-        found = _answers(load_exported(made, form), tried)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of the converters, about their own sources
+                network.export(made, format=KERAS_NAMES[form], verbose=False)
+            found = _answers(load_exported(made, form), tried)
+        except Exception as error:  # converters and runtimes raise whatever they like
+            raise ValueError(
+                f"form: {form} could not be made of this network: {error}; discarded"
+            ) from error
         compare = partial(_compare_detections, score=score) if detections else _compare_heads
         difference, compared = compare(wanted, found, form)
-        if path.is_dir():
-            shutil.rmtree(path)
+        check_target(path, form)  # minutes may have passed
+        if path.exists():
+            os.replace(path, Path(folder) / "earlier")
         os.replace(made, path)
     facts = _facts(model, form, convention, detections)
-    write_file(facts_file(path), json.dumps(facts, indent=1) + "\n")
+    facts["sha256"] = sums_of(path)
+    write_file(facts_file(path), _as_json(facts))
     return Exported(path, difference, compared)
+
+
+def _as_json(facts: dict[str, Any]) -> str:
+    """Lines for people, but for the anchors, which are thousands of numbers."""
+    anchors = facts.pop("anchors", None)
+    text = json.dumps(facts, indent=1)
+    if anchors is not None:
+        text = f'{text.removesuffix("}").rstrip()},\n "anchors": {json.dumps(anchors)}\n}}'
+    return text + "\n"
 
 
 def _facts(model: SSD, form: str, convention: Convention, detections: bool) -> dict[str, Any]:
@@ -158,8 +172,8 @@ def _facts(model: SSD, form: str, convention: Convention, detections: bool) -> d
         },
         "outputs": ["boxes", "scores", "labels", "anchors"] if detections else ["deltas", "logits"],
         "classes": detector_of(model).names,
-        "convention": {**dataclasses.asdict(convention), "layout": None},
-        "layout": dataclasses.asdict(model.layout),
+        # With the layout, of which the anchors are made.
+        "convention": dataclasses.asdict(convention),
     }
     if not detections:
         facts["anchors"] = [[float(number) for number in row] for row in model.anchors]
@@ -227,6 +241,11 @@ def _compare_detections(
             raise ValueError(
                 f"form: expected the {form} export to detect what Keras does. Received: {count} "
                 f"alike, {alone} that only one of them has, {disorder} in another order; discarded"
+            )
+        if sorted(one.anchor for one in first) != sorted(one.anchor for one in second):
+            raise ValueError(
+                f"form: expected the {form} export to name Keras' anchors. Received: others; "
+                "discarded"
             )
         worst, compared = max(worst, off, pixels / max(UNIT)), compared + count
     return worst, compared

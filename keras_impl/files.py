@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import http.client
 import os
+import tempfile
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -13,6 +15,7 @@ from pathlib import Path
 __all__ = ["check_sum", "fetch", "keras_home", "write_file"]
 
 PATIENCE = 30.0  # seconds that a server may be silent
+DEADLINE = 1800.0  # seconds that a download may take
 PIECE = 2**16  # bytes
 
 
@@ -30,12 +33,23 @@ def write_file(path: str | os.PathLike[str], data: str | bytes) -> None:
         Path(path).write_bytes(content)  # a device or a pipe, which no file may replace
         return
     path = Path(os.path.realpath(path))  # a link keeps pointing where it does
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")
+    mode = path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_mask()
+    # A new name that nobody can guess: in a shared folder another might be somebody's link.
+    handle, unfinished = tempfile.mkstemp(".part", f".{path.name}.", path.parent)
     try:
-        unfinished.write_bytes(content)
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        os.chmod(unfinished, mode)
         os.replace(unfinished, path)
     finally:
-        unfinished.unlink(missing_ok=True)
+        Path(unfinished).unlink(missing_ok=True)
+
+
+def _mask() -> int:
+    """The permissions that this process withholds from new files; read by setting them."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
 
 
 def check_sum(data: bytes, sha256: str, size: int, source: object) -> bytes:
@@ -81,13 +95,15 @@ def fetch(
         ValueError: It is another file.
     """
     pieces = []
-    left = size + 1
+    left, started = size + 1, time.monotonic()
     try:
         with urllib.request.urlopen(url, timeout=PATIENCE) as answer:
             while left > 0 and (piece := answer.read(min(PIECE, left))):
                 pieces.append(piece)
                 left -= len(piece)
                 advance(len(piece))
+                if time.monotonic() - started > DEADLINE:
+                    raise TimeoutError(f"more than {DEADLINE:g} seconds")
     except (OSError, http.client.HTTPException) as error:
         if isinstance(error, urllib.error.HTTPError):
             error.close()  # it is an answer too, with a connection

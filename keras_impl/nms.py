@@ -191,7 +191,9 @@ def _visit_all(
             ops.where(drop, NONE, waiting),
             filled + ops.cast(found, "int32"),
             ops.where(here, index, kept),
-            lowered if rules.soft_sigma is None else ops.where(here, best, lowered),
+            lowered
+            if rules.soft_sigma is None
+            else ops.where(here, ops.maximum(best, 0.0), lowered),
             room,
             limit,
             worst,

@@ -25,7 +25,14 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps, PngImagePlugin, Unidentif
 
 from keras_impl.data.digits import normalise
 from keras_impl.files import write_file
-from keras_impl.weights import DETECTORS, OIDV4, load_model, read_weights, weights_file
+from keras_impl.weights import (
+    DETECTORS,
+    OIDV4,
+    load_model,
+    read_published,
+    read_weights,
+    weights_file,
+)
 from reference_numpy import detection as reference
 from reference_numpy import losses
 from reference_numpy.anchors import make_anchors
@@ -312,7 +319,7 @@ def load_detector(name: str | os.PathLike[str] = "digits", backend: str = "keras
             )
         from keras_impl.runtimes import LiteRT
 
-        heads: Heads = LiteRT(OIDV4.file)
+        heads: Heads = LiteRT(read_published())
     elif backend == "keras":
         return detector_of(load_model(path))
     config, arrays = read_weights(path)
@@ -321,12 +328,12 @@ def load_detector(name: str | os.PathLike[str] = "digits", backend: str = "keras
         convention = revived(Convention, {**config["convention"], "layout": layout})
         classes, names = int(config["classes"]), config.get("names")
         class_names(classes, names)
-    except (TypeError, ValueError, KeyError, AttributeError) as error:
+    except (TypeError, ValueError, LookupError, ArithmeticError, AttributeError) as error:
         raise ValueError(
             f"weights: expected the configuration of a known network. Received: {path} ({error})"
         ) from None
     if backend == "numpy":
-        heads = _reference_heads(arrays, layout)
+        heads = _reference_heads(arrays, layout, classes)
     return Detector(heads, convention, classes, names)
 
 
@@ -337,7 +344,7 @@ def detector_of(model: SSD, backend: str = "keras") -> Detector:
         raise ValueError("backend: expected 'keras' or 'numpy' for a model. Received: 'litert'")
     if backend == "numpy":
         arrays = {variable.path: np.asarray(variable) for variable in model.weights}
-        heads = _reference_heads(arrays, model.layout)
+        heads = _reference_heads(arrays, model.layout, model.classes)
         return Detector(heads, model.convention, model.classes, model.names)
 
     def select(images: NDArray[np.float32], convention: Convention) -> list[reference.Detections]:
@@ -353,7 +360,9 @@ def _one_of_backends(backend: str) -> None:
         raise ValueError(f"backend: expected one of {list(BACKENDS)}. Received: {backend!r}")
 
 
-def _reference_heads(weights: Mapping[str, NDArray[np.float32]], layout: AnchorLayout) -> Heads:
+def _reference_heads(
+    weights: Mapping[str, NDArray[np.float32]], layout: AnchorLayout, classes: int
+) -> Heads:
     """The forward pass in NumPy, a picture at a time: its maps are what takes memory."""
 
     def heads(images: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
@@ -364,6 +373,11 @@ def _reference_heads(weights: Mapping[str, NDArray[np.float32]], layout: AnchorL
                 f"weights: expected those of {layout.name}, which lack {error}"
             ) from None
         deltas, logits = map(np.concatenate, zip(*rows, strict=True))
+        if logits.shape[-1] != classes + 1:
+            raise ValueError(
+                f"weights: expected heads of {classes} classes and background. "
+                f"Received: {logits.shape[-1]} numbers an anchor"
+            )
         return {"deltas": deltas, "logits": logits}
 
     return heads
@@ -395,7 +409,8 @@ def read_heads(
         Exactly `reference_numpy.detection.detect` of the same.
     """
     threshold = convention.detection.score_threshold
-    if not 0 < threshold < 0.999 or not np.isfinite(logits).all():
+    finite = np.isfinite(logits).all() and np.isfinite(deltas).all()
+    if not 0 < threshold < 0.999 or not finite or logits.dtype.itemsize < 4:
         return reference.detect(deltas, logits, anchors, convention)
     softmax = convention.loss.class_loss == "softmax"
     needed = math.log(threshold / (1 - threshold)) - 1e-3

@@ -6,6 +6,7 @@ Each is given prepared pictures and says what the network says of them, by name:
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import json
 import os
@@ -16,7 +17,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["FORMATS", "GENERATOR", "LiteRT", "check_target", "facts_file", "load_exported"]
+__all__ = [
+    "FORMATS",
+    "GENERATOR",
+    "LiteRT",
+    "check_target",
+    "facts_file",
+    "load_exported",
+    "sums_of",
+]
 
 Array = NDArray[Any]
 Outputs = dict[str, Array]
@@ -72,7 +81,7 @@ class LiteRT:
         try:
             self.interpreter = Interpreter(**options)
             self.interpreter.allocate_tensors()
-        except RuntimeError as error:
+        except (RuntimeError, ValueError) as error:
             raise ValueError(f"model: expected a LiteRT file. Received: {error}") from None
         self.input = self.interpreter.get_input_details()[0]["index"]
         self.outputs: Mapping[str, int] = {
@@ -125,7 +134,7 @@ def check_target(path: str | os.PathLike[str], form: str) -> Path:
 
     Raises:
         ValueError: An unknown form, another suffix, a folder that does not exist, or a file of
-            somebody's: only an earlier export is replaced, and no folder that more was put into.
+            somebody's: only an earlier export is replaced, if it is as it was written.
         ModuleNotFoundError: A package that the form needs is not installed.
     """
     path = Path(path)
@@ -149,13 +158,23 @@ def check_target(path: str | os.PathLike[str], form: str) -> Path:
     return path
 
 
+def sums_of(path: Path) -> dict[str, str]:
+    """SHA-256 of every file of an export, by its name relative to the folder that it is in."""
+    files = [path] if path.is_file() else [one for one in path.rglob("*") if not one.is_dir()]
+    return {
+        one.relative_to(path.parent).as_posix(): hashlib.sha256(one.read_bytes()).hexdigest()
+        for one in sorted(files)
+    }
+
+
 def _is_ours(path: Path) -> bool:
-    """Whether an earlier export lies there, and nothing else."""
-    if path.is_symlink() or (path.is_dir() and not set(os.listdir(path)) <= SAVED_MODEL):
+    """Whether an earlier export lies there, as it was written, and nothing else."""
+    if path.is_symlink():
         return False
     try:
         facts = json.loads(facts_file(path).read_text(encoding="utf-8"))
-        return bool(facts["generator"] == GENERATOR)
+        ours = facts["generator"] == GENERATOR
+        return bool(ours and (not path.exists() or facts["sha256"] == sums_of(path)))
     except (OSError, ValueError, KeyError, TypeError):
         return False
 
@@ -190,7 +209,10 @@ def _onnx(path: str | os.PathLike[str]) -> Callable[[Array], Outputs]:
     import onnxruntime
 
     onnxruntime.set_default_logger_severity(3)  # errors
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    try:
+        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    except Exception as error:  # its exceptions have no common class but this
+        raise ValueError(f"path: expected an ONNX file. Received: {path} ({error})") from None
     given = session.get_inputs()[0]
     names = [one.name for one in session.get_outputs()]
 

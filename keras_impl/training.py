@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from keras_impl.data.digits import MODES, Digits, batch_images, canvas, dataset, load_digits
 from keras_impl.evaluation import evaluate_digits
+from keras_impl.files import write_file
 from keras_impl.ssd import SSD
 from keras_impl.weights import read_weights, save_weights, unfold, weights_file
 from reference_numpy.conventions import CANONICAL, DIGITS224
@@ -166,15 +167,19 @@ def train_digits(
         FileNotFoundError: The weights to start from are not on this machine.
     """
     out = Path(out)
-    # Read first, so that what is missing is said before there is a folder.
-    arrays = None if recipe.init == "random" else read_weights(weights_file(recipe.init))[1]
+    # Looked at first, so that what is missing is said before there is a folder; a run that goes on
+    # does not need it any more.
+    start = None
+    if recipe.init != "random" and not (out / "recipe.json").exists():
+        start = weights_file(recipe.init)
     train, held_out = _split(load_digits("train", mnist, download))
     done = _open_run(out, recipe, train.source)
     watcher.begin(recipe, done, train.source)
 
     keras.utils.set_random_seed(recipe.seed)
     model = digit_model(recipe)
-    if arrays is not None and not done:
+    if recipe.init != "random" and not done:
+        arrays = read_weights(start or weights_file(recipe.init))[1]
         warm_start(model, arrays, _calibration(train, recipe))
     steps = recipe.pictures // recipe.batch
     warm_up = max(1, steps // 10)
@@ -223,7 +228,9 @@ def train_digits(
 def warm_start(
     model: SSD, arrays: Mapping[str, NDArray[np.float32]], images: Sequence[NDArray[np.float32]]
 ) -> list[str]:
-    """Begin with the weights of another network, wherever names and shapes agree.
+    """Begin with another network's backbone and extra maps, wherever names and shapes agree.
+
+    Heads begin anew: theirs are for other anchors, codes and classes.
 
     The other network is folded, and has no batch normalisation; ours gets ones that change nothing
     (`unfold`). In training, though, a normalisation divides by the statistics of the batch, and
@@ -242,7 +249,7 @@ def warm_start(
     Raises:
         ValueError: Nothing agrees.
     """
-    made = unfold(arrays)
+    made = {name: one for name, one in unfold(arrays).items() if not name.startswith("head_")}
     taken = []
     for variable in model.weights:
         value = made.get(variable.path)
@@ -325,7 +332,7 @@ def _open_run(out: Path, recipe: Recipe, source: str) -> int:
         if out.exists() and (not out.is_dir() or any(out.iterdir())):
             raise ValueError(f"out: expected a new folder, or that of a run. Received: {out}")
         out.mkdir(parents=True, exist_ok=True)
-        _write(record, json.dumps({**asdict(recipe), "source": source}, indent=2) + "\n")
+        write_file(record, json.dumps({**asdict(recipe), "source": source}, indent=2) + "\n")
         return 0
     try:
         old = json.loads(record.read_text())
@@ -391,13 +398,7 @@ def _checkpoint(out: Path, epoch: int) -> Path:
 def _write_log(out: Path, rows: list[Any]) -> None:
     lines = [",".join(COLUMNS)]
     lines += [",".join(f"{row[name]:.8g}" for name in COLUMNS) for row in rows]
-    _write(out / "log.csv", "\n".join(lines) + "\n")
-
-
-def _write(path: Path, text: str) -> None:
-    unfinished = path.with_name(path.name + ".part")
-    unfinished.write_text(text)
-    os.replace(unfinished, path)
+    write_file(out / "log.csv", "\n".join(lines) + "\n")
 
 
 def draw_runs(runs: Sequence[str | os.PathLike[str]], path: str | os.PathLike[str]) -> None:

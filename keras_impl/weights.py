@@ -10,11 +10,13 @@ only if its SHA-256 is the known one, and kept in Keras' cache as it is and as a
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
 import zipfile
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -22,6 +24,8 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from keras_impl.files import check_sum, fetch, keras_home, write_file
+from reference_numpy.mobilenet_v2 import NORMS
+from reference_numpy.presets import tf_od_ssd_mobilenet_v2
 
 if TYPE_CHECKING:
     from keras_impl.ssd import SSD
@@ -37,6 +41,7 @@ __all__ = [
     "load_model",
     "load_weights",
     "read_litert",
+    "read_published",
     "read_weights",
     "save_weights",
     "unfold",
@@ -140,24 +145,29 @@ def save_weights(model: SSD, path: str | os.PathLike[str], dtype: DTypeLike = np
     Raises:
         ValueError: `path` does not end in .npz, or a weight does not fit in `dtype`.
     """
+    _save(path, model.get_config(), _by_name(model), dtype)
+
+
+def _save(
+    path: str | os.PathLike[str],
+    config: Mapping[str, Any],
+    arrays: Mapping[str, NDArray[Any]],
+    dtype: DTypeLike,
+) -> None:
     path = Path(path)
     if path.suffix != ".npz":
         raise ValueError(f"path: expected a name that ends in .npz. Received: {path}")
     with np.errstate(over="ignore"):  # it is said below, by name
-        arrays: dict[str, Any] = {
-            name: value.astype(dtype) for name, value in sorted(_by_name(model).items())
+        stored: dict[str, Any] = {
+            name: value.astype(dtype) for name, value in sorted(arrays.items())
         }
-    for name, value in arrays.items():
+    for name, value in stored.items():
         if not np.isfinite(value).all():
             raise ValueError(f"{name}: expected numbers that are finite in {np.dtype(dtype)}")
-    arrays[CONFIG] = np.array(json.dumps(model.get_config(), sort_keys=True))
-    unfinished = path.with_name(path.name + ".part")
-    try:
-        with unfinished.open("wb") as file:
-            np.savez_compressed(file, allow_pickle=False, **arrays)
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    stored[CONFIG] = np.array(json.dumps(config, sort_keys=True))
+    archive = io.BytesIO()
+    np.savez_compressed(archive, allow_pickle=False, **stored)
+    write_file(path, archive.getvalue())
 
 
 def read_weights(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
@@ -297,13 +307,35 @@ def install(
     if file is None:
         data = fetch(published.url, published.sha256, published.size, advance)
     else:
-        data = _read_published(published, file)
+        data = read_published(published, file)
         advance(len(data))
-    published.file.parent.mkdir(parents=True, exist_ok=True)
-    write_file(published.file, data)
-    model = import_litert(published.file, published)
-    save_weights(model, published.weights, np.float16)  # which is what the file has
+    arrays = read_litert(data, published)
+    for path in (published.weights, published.file):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        # float16 is what the file has.
+        _save(published.weights, _config_of(published), arrays, np.float16)
+        write_file(published.file, data)
+    except BaseException:
+        published.weights.unlink(missing_ok=True)
+        raise
     return published.weights
+
+
+def _config_of(published: Published) -> dict[str, Any]:
+    """What `SSD.get_config` says of a published network; Keras is not needed to say it."""
+    convention = asdict(tf_od_ssd_mobilenet_v2())
+    return {
+        "layout": convention.pop("layout"),
+        "classes": len(published.classes),
+        "alpha": 1.0,
+        "head": "ssd1x1",
+        "convention": convention,
+        "batch_norm_momentum": None,
+        "names": list(published.classes),
+        "dtype": "float32",
+        "name": "ssd",
+    }
 
 
 def import_litert(path: str | os.PathLike[str], published: Published = OIDV4) -> SSD:
@@ -322,7 +354,7 @@ def import_litert(path: str | os.PathLike[str], published: Published = OIDV4) ->
     """
     from keras_impl.ssd import ssd_mobilenet_v2_300
 
-    arrays = read_litert(path, published)
+    arrays = read_litert(read_published(published, path), published)
     model = ssd_mobilenet_v2_300(
         len(published.classes), names=published.classes, batch_norm_momentum=None
     )
@@ -330,9 +362,7 @@ def import_litert(path: str | os.PathLike[str], published: Published = OIDV4) ->
     return model
 
 
-def read_litert(
-    path: str | os.PathLike[str], published: Published = OIDV4
-) -> dict[str, NDArray[np.float32]]:
+def read_litert(data: bytes, published: Published = OIDV4) -> dict[str, NDArray[np.float32]]:
     """The kernels and biases of a published LiteRT file, by our names.
 
     A tensor is called after the operations it went through, in the order in which they were
@@ -341,19 +371,19 @@ def read_litert(
     exactly once.
 
     Args:
-        path: The file, known to the byte: LiteRT is never given another one to parse.
-        published: What it has to be.
+        data: The bytes of the file: LiteRT is never given others to parse.
+        published: What they have to be.
 
     Returns:
         Arrays by name: a kernel and a bias for each convolution.
 
     Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: It is another file.
+        ValueError: They are those of another file.
     """
     from ai_edge_litert.interpreter import Interpreter
 
-    interpreter = Interpreter(model_content=_read_published(published, path))
+    check_sum(data, published.sha256, published.size, "the bytes given")
+    interpreter = Interpreter(model_content=data)
     interpreter.allocate_tensors()
     arrays: dict[str, NDArray[np.float32]] = {}
     for tensor in interpreter.get_tensor_details():
@@ -361,10 +391,14 @@ def read_litert(
             continue
         layer = litert_name(tensor["name"])
         if layer is None:
-            raise ValueError(f"{path}: expected a known tensor. Received: {tensor['name']!r}")
+            raise ValueError(
+                f"{published.name}: expected a known tensor. Received: {tensor['name']!r}"
+            )
         name = f"{layer}/{'kernel' if len(tensor['shape']) == 4 else 'bias'}"
         if name in arrays:
-            raise ValueError(f"{path}: expected {name} once. Received: it again, {tensor['name']}")
+            raise ValueError(
+                f"{published.name}: expected {name} once. Received: it again, {tensor['name']}"
+            )
         value = np.asarray(interpreter.get_tensor(tensor["index"]), np.float32)
         arrays[name] = value.transpose(1, 2, 3, 0) if value.ndim == 4 else value
     return arrays
@@ -394,8 +428,24 @@ def litert_name(tensor: str) -> str | None:
     return None
 
 
-def _read_published(published: Published, path: str | os.PathLike[str]) -> bytes:
-    path = Path(path)
+def read_published(
+    published: Published = OIDV4, path: str | os.PathLike[str] | None = None
+) -> bytes:
+    """The bytes of a published file, if they are the known ones.
+
+    Args:
+        published: Which.
+        path: Where it is; in Keras' cache if None.
+
+    Raises:
+        FileNotFoundError: It is not there.
+        ValueError: It is another file.
+    """
+    if path is None and not published.file.is_file():
+        raise FileNotFoundError(
+            f"model: expected {published.file}; `ssd weights {published.name}` fetches it"
+        )
+    path = Path(path or published.file)
     if not path.is_file():
         raise FileNotFoundError(f"file: expected a file. Received: {path}")
     with path.open("rb") as stream:
@@ -427,7 +477,7 @@ def unfold(arrays: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[np.fl
         if part != "bias" or name.startswith("head_"):
             made[path] = value
             continue
-        norm = {"Conv1": "bn_Conv1", "Conv_1": "Conv_1_bn"}.get(name, f"{name}_BN")
+        norm = NORMS.get(name, f"{name}_BN")
         made[f"{norm}/beta"] = value
         for part, number in (("gamma", 1.0), ("moving_mean", 0.0), ("moving_variance", 0.999)):
             made[f"{norm}/{part}"] = np.full(value.shape, number, np.float32)

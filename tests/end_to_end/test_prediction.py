@@ -453,9 +453,9 @@ def test_links_and_devices_stay_what_they_are(tmp_path):
 
 @pytest.mark.parametrize("name", PRESETS)
 @pytest.mark.parametrize("score", [0.0, 0.01, 0.3, 0.5, 0.95, 0.9995, 1.0])
-def test_anchors_that_cannot_score_are_not_missed(name, score):
+def test_anchors_that_cannot_score_are_not_missed(name, score, **changes):
     """The reference asked about a few anchors says what it says of all, at the threshold too."""
-    convention = PRESETS[name].but(score_threshold=score, soft_sigma=None)
+    convention = PRESETS[name].but(score_threshold=score, **changes)
     generator = np.random.default_rng(1)
     anchors = np.concatenate(
         [generator.uniform(0, 1, (300, 2)), generator.uniform(0.1, 0.5, (300, 2))], axis=1
@@ -476,7 +476,17 @@ def test_anchors_that_cannot_score_are_not_missed(name, score):
         np.testing.assert_array_equal(mine, theirs)
 
 
-def test_heads_that_say_nan_are_refused_as_ever():
-    logits = np.full((2, 3), np.nan, np.float32)
-    with pytest.raises(ValueError, match="expected a number"):
-        read_heads(np.zeros((2, 4), "f4"), logits, np.full((2, 4), 0.5, "f4"), CANONICAL)
+def test_soft_suppression_misses_none_either():
+    test_anchors_that_cannot_score_are_not_missed("canonical", 0.3, soft_sigma=0.5)
+
+
+@pytest.mark.parametrize("where", ["deltas", "logits"])
+def test_heads_that_say_nan_are_refused_as_ever(where):
+    """Also where the box is one that nobody will look at."""
+    heads = {
+        "deltas": np.zeros((2, 4), np.float32),
+        "logits": np.array([[9, 0, 0], [0, 9, 0]], np.float32),
+    }
+    heads[where][0, 1] = np.nan
+    with pytest.raises(ValueError, match=r"expected (a number|four numbers)"):
+        read_heads(*heads.values(), np.full((2, 4), 0.5, "f4"), CANONICAL)

@@ -6,6 +6,7 @@ is tested without converters, which are stood in for by what writes a file.
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import json
 import re
@@ -29,8 +30,9 @@ from keras_impl.pixel_parity import RAW, SHOWN, compare_detections
 from keras_impl.prediction import Detection, Detector, load_detector, open_picture, prepare
 from keras_impl.prediction import to_pixels as in_pixels
 from keras_impl.runtimes import FORMATS, load_exported
+from keras_impl.ssd import SSD
 from keras_impl.weights import load_model
-from reference_numpy.conventions import AnchorLayout, Convention, revived
+from reference_numpy.conventions import CANONICAL, AnchorLayout, Convention, revived
 from reference_numpy.detection import Detections
 
 SCORE = 0.3  # of the exports that detect
@@ -247,8 +249,7 @@ def test_the_facts_hold_what_decoding_takes(made, model, form, detections):
     assert facts["classes"] == {
         str(label): name for label, name in enumerate(weights.OIDV4.classes, start=1)
     }
-    layout = revived(AnchorLayout, facts["layout"])
-    convention = revived(Convention, {**facts["convention"], "layout": layout})
+    convention = revived(Convention, facts["convention"])
     if detections:
         assert facts["outputs"] == ["boxes", "scores", "labels", "anchors"]
         assert "anchors" not in facts
@@ -357,6 +358,43 @@ def test_what_is_the_users_is_left_alone(stand_in, digits, tmp_path, form, files
     assert stand_in == [], "nothing was converted"
 
 
+@pytest.mark.parametrize("change", ["file", "added", "deep"])
+def test_an_export_that_the_user_changed_is_the_users(stand_in, digits, tmp_path, change):
+    """Quantised, say, or with notes beside the variables."""
+    form = "litert" if change == "file" else "saved_model"
+    path = tmp_path / f"x{FORMATS[form]}"
+    export(digits, path, form)
+    if change == "file":
+        path.write_text("smaller")
+    else:
+        (path / "variables").mkdir()
+        notes = path / ("notes.txt" if change == "added" else "variables/notes.txt")
+        notes.write_text("mine")
+    before = everything_in(tmp_path)
+    with pytest.raises(ValueError, match=r"^path: expected a new name, or an .* which exists$"):
+        export(digits, path, form)
+    assert everything_in(tmp_path) == before
+
+
+def test_a_file_that_appears_meanwhile_is_left_alone(stand_in, digits, tmp_path, monkeypatch):
+    def load(path, form):
+        (tmp_path / "x.onnx").write_text("mine")
+        return answers_of(digits)
+
+    monkeypatch.setattr(exporting, "load_exported", load)
+    with pytest.raises(ValueError, match="expected a new name"):
+        export(digits, tmp_path / "x.onnx", "onnx")
+    assert everything_in(tmp_path) == {"x.onnx": b"mine"}
+
+
+def test_a_link_is_not_followed(stand_in, digits, tmp_path):
+    export(digits, tmp_path / "x.onnx", "onnx")
+    (tmp_path / "y.onnx").symlink_to("x.onnx")
+    (tmp_path / "y.onnx.json").symlink_to("x.onnx.json")
+    with pytest.raises(ValueError, match="expected a new name"):
+        export(digits, tmp_path / "y.onnx", "onnx")
+
+
 def without(monkeypatch: pytest.MonkeyPatch, package: str) -> None:
     find = importlib.util.find_spec
     monkeypatch.setattr(
@@ -386,10 +424,12 @@ def test_an_earlier_export_is_replaced(stand_in, digits, tmp_path, form):
     first = facts_file(path).read_text()
     facts_file(path).write_text(first.replace('"classes"', '"old"'))
     assert export(digits, path, form) == (path, 0, None)
-    assert facts_file(path).read_text() == first
-    inside = {path.name: None, f"{path.name}/saved_model.pb": b"number 2"}
-    files = inside if form == "saved_model" else {path.name: b"number 2"}
-    assert everything_in(tmp_path) == {**files, f"{path.name}.json": first.encode()}
+    again = facts_file(path).read_text()
+    name = f"{path.name}/saved_model.pb" if form == "saved_model" else path.name
+    assert json.loads(again)["sha256"] == {name: hashlib.sha256(b"number 2").hexdigest()}
+    assert {**json.loads(again), "sha256": 0} == {**json.loads(first), "sha256": 0}
+    inside = {path.name: None, name: b"number 2"}
+    assert everything_in(tmp_path) == {**inside, f"{path.name}.json": again.encode()}
 
 
 WRONG = {
@@ -415,6 +455,33 @@ def test_an_export_that_says_something_else_is_taken_back(
         export(digits, tmp_path / "x.onnx", "onnx")
     assert len(stand_in) == 1
     assert everything_in(tmp_path) == {}
+
+
+@pytest.mark.parametrize("what", ["converter", "runtime"])
+def test_what_converters_and_runtimes_raise_is_said(stand_in, digits, tmp_path, monkeypatch, what):
+    def fail(*arguments, **options):
+        raise RuntimeError("something of theirs")
+
+    if what == "converter":
+        monkeypatch.setattr(keras.Model, "export", fail)
+    else:
+        monkeypatch.setattr(exporting, "load_exported", fail)
+    words = r"^form: onnx could not be made of this network: something of theirs; discarded$"
+    with pytest.raises(ValueError, match=words):
+        export(digits, tmp_path / "x.onnx", "onnx")
+    assert everything_in(tmp_path) == {}
+
+
+@pytest.mark.parametrize("form", ["litert", "onnx"])
+def test_a_file_that_a_runtime_cannot_read_is_named(tmp_path, form):
+    path = tmp_path / f"x{FORMATS[form]}"
+    path.write_text("Dear reader,")
+    with pytest.raises(ValueError, match=r"expected an? (LiteRT|ONNX) file\. Received: "):
+        load_exported(path, form)
+    with pytest.raises(FileNotFoundError, match="path: expected a file or folder"):
+        load_exported(tmp_path / "gone", form)
+    with pytest.raises(ValueError, match="form: expected one of"):
+        load_exported(path, "torch")
 
 
 @pytest.mark.parametrize("form", FORMATS)
@@ -449,11 +516,22 @@ FAR = {
     "boxes": lambda found: {**found, "boxes": found["boxes"] + 0.01},
     "scores": lambda found: {**found, "scores": found["scores"] * 0.99},
     "labels": lambda found: {**found, "labels": found["labels"] + 1},
+    "anchors": lambda found: {**found, "anchors": found["anchors"] + 1},
     "order": lambda found: {name: part[:, [1, 0, 2, 3]] for name, part in found.items()},
     "nothing": lambda found: {**found, "labels": np.full_like(found["labels"], -1)},
     "no anchors": lambda found: {name: found[name] for name in ("boxes", "scores", "labels")},
     "other slots": lambda found: {name: part[:, :3] for name, part in found.items()},
 }
+
+
+def test_soft_suppression_can_be_exported(tmp_path):
+    """It lowers scores in the loop, which may be minus infinity there: 0 x inf must not be met."""
+    layout = AnchorLayout("few", (64, 64), ((4, 4), (2, 2)), (0.3, 0.6, 0.9), ((), ()))
+    keras.utils.set_random_seed(1)
+    convention = CANONICAL.but(soft_sigma=0.5, max_detections=30)
+    model = SSD(layout, 3, alpha=0.1, convention=convention)
+    done = export(model, tmp_path / "x.onnx", "onnx", detections=True, score=0.05)
+    assert done.compared > 10
 
 
 @pytest.mark.parametrize("change", [*NEAR, *FAR])

@@ -13,7 +13,6 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-import ai_edge_litert.interpreter
 import numpy as np
 import pytest
 
@@ -28,11 +27,14 @@ from keras_impl.weights import (
     litert_name,
     load_model,
     read_litert,
+    read_published,
     read_weights,
     unfold,
     weights_file,
 )
 from reference_numpy.presets import PRESETS
+
+interpreters = pytest.importorskip("ai_edge_litert.interpreter")
 
 
 @pytest.fixture
@@ -71,13 +73,26 @@ def served(body: bytes, *, length: int | None = None, status: int = 200) -> Iter
             thread.join()
 
 
+def run_python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    packages = str(Path(keras_impl.__file__).parents[1])
+    return subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        env={**os.environ, "PYTHONPATH": packages, **environment},
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        timeout=60,
+        check=False,
+    )
+
+
 # --- The weights --------------------------------------------------------------------------
 
 
 def test_72_kernels_and_72_biases_each_exactly_once(published, model):
-    arrays = read_litert(published)
+    arrays = read_litert(published.read_bytes())
 
-    tensors = ai_edge_litert.interpreter.Interpreter(str(published))
+    tensors = interpreters.Interpreter(str(published))
     tensors.allocate_tensors()
     stored = [one for one in tensors.get_tensor_details() if one["dtype"] == np.float16]
     assert len(stored) == len(arrays) == 144, "no tensor is left over and none is used twice"
@@ -147,15 +162,15 @@ class FakeInterpreter:
     ],
 )
 def test_a_tensor_twice_or_of_no_known_name_is_refused(published, monkeypatch, name, message):
-    monkeypatch.setattr(ai_edge_litert.interpreter, "Interpreter", FakeInterpreter)
+    monkeypatch.setattr(interpreters, "Interpreter", FakeInterpreter)
     monkeypatch.setattr(FakeInterpreter, "name", name)
     with pytest.raises(ValueError, match=message):
-        read_litert(published)
+        read_litert(published.read_bytes())
 
 
 def test_the_weights_file_holds_the_same_numbers_and_what_the_network_is(published, keras_home):
     config, arrays = read_weights(weights_file("oidv4"))
-    for name, value in read_litert(published).items():
+    for name, value in read_litert(published.read_bytes()).items():
         np.testing.assert_array_equal(arrays[name], value)
     assert config["names"] == list(OIDV4.classes)
     assert config["batch_norm_momentum"] is None
@@ -208,7 +223,7 @@ def test_another_file_is_refused_and_leaves_nothing(
     path = tmp_path / "given.tflite"
     path.write_bytes(spoilt(published, how))
     monkeypatch.setattr(
-        ai_edge_litert.interpreter,
+        interpreters,
         "Interpreter",
         lambda **options: pytest.fail("a foreign file was parsed"),
     )
@@ -243,6 +258,50 @@ def test_a_file_of_the_users_becomes_the_detector(published, empty_home, capsys)
     assert "Coffee cup" in out
     assert names_in(empty_home) == sorted(["models", OIDV4.file.name, OIDV4.weights.name])
     assert OIDV4.file.read_bytes() == published.read_bytes()
+
+
+def test_other_bytes_are_never_parsed(monkeypatch):
+    monkeypatch.setattr(
+        interpreters, "Interpreter", lambda **options: pytest.fail("foreign bytes were parsed")
+    )
+    with pytest.raises(
+        ValueError, match=r"file: expected 9987728 bytes\. Received: the bytes given"
+    ):
+        read_litert(b"TFL3")
+
+
+def test_a_full_disk_leaves_nothing(published, empty_home, monkeypatch):
+    def full(path, data):
+        if path == OIDV4.file:
+            raise OSError("No space left on device")
+        files.write_file(path, data)
+
+    monkeypatch.setattr(weights, "write_file", full)
+    with pytest.raises(OSError, match="No space left"):
+        install(OIDV4, published)
+    assert names_in(empty_home) == ["models"]
+
+
+def test_a_published_file_in_the_cache_is_checked_each_time(published, empty_home):
+    with pytest.raises(FileNotFoundError, match="`ssd weights oidv4` fetches it"):
+        read_published()
+    OIDV4.file.parent.mkdir(parents=True)
+    OIDV4.file.write_bytes(spoilt(published, "one bit"))
+    with pytest.raises(ValueError, match="file: expected SHA-256"):
+        read_published()
+    OIDV4.file.write_bytes(published.read_bytes())
+    assert read_published() == published.read_bytes()
+
+
+def test_keras_is_not_needed_to_install_it(published, tmp_path):
+    code = (
+        "import sys; sys.modules.update(dict.fromkeys(['tensorflow', 'keras']));"
+        "from keras_impl.cli import main;"
+        f"raise SystemExit(main(['weights', 'oidv4', '--file', {str(published)!r}]))"
+    )
+    done = run_python(code, KERAS_HOME=str(tmp_path / "home"))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "mobilenetv2_ssd_oidv4.npz" in done.stdout
 
 
 # --- Downloads ----------------------------------------------------------------------------
@@ -287,6 +346,12 @@ def test_no_more_is_read_than_is_expected(empty_home):
     with served(b"x" * 300_000) as url, pytest.raises(ValueError, match=r"100 bytes\. .* more"):
         fetch(url, "0" * 64, 100, came.append)
     assert sum(came) == 101
+
+
+def test_a_download_that_takes_forever_is_ended(monkeypatch):
+    monkeypatch.setattr(files, "DEADLINE", 0.0)
+    with served(b"x" * 10) as url, pytest.raises(ConnectionError, match="more than 0 seconds"):
+        fetch(url, "0" * 64, 10)
 
 
 def test_a_silent_server_is_not_waited_for_forever(monkeypatch):
@@ -342,13 +407,5 @@ def test_the_weights_file_is_enough_for_numpy(keras_home, photographs, tmp_path)
         f"(found,) = detector.detect([open_picture({str(photographs['chelsea'])!r})]);"
         "print([detector.names[one.label] for one in found])"
     )
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", code],
-        env={**os.environ, "PYTHONPATH": str(Path(keras_impl.__file__).parents[1])},
-        capture_output=True,
-        text=True,
-        stdin=subprocess.DEVNULL,
-        timeout=60,
-        check=False,
-    )
+    done = run_python(code)
     assert (done.stdout, done.stderr) == ("['Cat']\n", "")
