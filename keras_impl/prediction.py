@@ -177,7 +177,7 @@ def _upright_rgb(image: Image.Image) -> Image.Image:
     if image.has_transparency_data:
         seen = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", seen.size, (0, 0, 0, 255)), seen)
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")  # a huge one is not copied again
 
 
 def pictures_in(folder: str | os.PathLike[str]) -> list[Path]:
@@ -503,8 +503,10 @@ def colour(index: int) -> tuple[int, int, int]:
 def enlarged(image: Image.Image) -> tuple[Image.Image, int]:
     """A copy to draw on, and how many times larger it is: a small picture has no room for text."""
     times = min(MOST_TIMES, max(1, round(READABLE / max(image.size))))
-    size = (image.width * times, image.height * times)
-    return image.convert("RGB").resize(size, Image.Resampling.NEAREST), times
+    drawn = image.convert("RGB")  # a copy
+    if times > 1:
+        drawn = drawn.resize((image.width * times, image.height * times), Image.Resampling.NEAREST)
+    return drawn, times
 
 
 def draw(image: Image.Image, detections: Iterable[Detection], names: dict[int, str]) -> Image.Image:
