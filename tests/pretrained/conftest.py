@@ -7,12 +7,16 @@ the golden answers take the place of LiteRT's.
 from __future__ import annotations
 
 import importlib.util
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+import keras_impl
 from keras_impl.pixel_parity import sample_photographs
 from keras_impl.weights import OIDV4, install, load_model
 
@@ -52,3 +56,25 @@ def model(keras_home: Path):
 def photographs() -> dict[str, Path]:
     """Real photographs, by name without suffix."""
     return {path.stem: path for path in sample_photographs()}
+
+
+@pytest.fixture(scope="session")
+def run_python() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run code in a new Python that sees the package that this test sees, and no others named."""
+    packages = str(Path(keras_impl.__file__).parents[1])
+
+    def run(
+        code: str, *, without: list[str] | None = None, **environment: str
+    ) -> subprocess.CompletedProcess[str]:
+        hidden = f"import sys; sys.modules.update(dict.fromkeys({without or []!r})); "
+        return subprocess.run(
+            [sys.executable, "-W", "error", "-c", hidden + code],
+            env={**os.environ, "PYTHONPATH": packages, **environment},
+            capture_output=True,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            timeout=120,
+            check=False,
+        )
+
+    return run

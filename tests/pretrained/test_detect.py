@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from functools import cache
 from pathlib import Path
 
@@ -13,7 +10,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import keras_impl
 from keras_impl import cli, prediction
 from keras_impl.cli import main
 from keras_impl.prediction import BACKENDS, Detector, load_detector, mark_of, open_picture
@@ -128,24 +124,15 @@ def test_three_lines_of_python(keras_home, photographs, tmp_path):
     assert (tmp_path / "drawn.png").stat().st_size > 10_000
 
 
-def test_by_numpy_nothing_but_pillow_rich_and_numpy_is_needed(keras_home, photographs, tmp_path):
+def test_by_numpy_nothing_but_pillow_rich_and_numpy_is_needed(
+    keras_home, photographs, tmp_path, run_python
+):
     code = (
-        "import sys;"
-        "heavy = ['tensorflow', 'keras', 'ai_edge_litert', 'matplotlib'];"
-        "sys.modules.update(dict.fromkeys(heavy));"
         "from keras_impl.cli import main;"
         f"raise SystemExit(main(['detect', {str(photographs['chelsea'])!r}, '--model', 'oidv4',"
         f" '--backend', 'numpy', '--out', {str(tmp_path / 'found')!r}]))"
     )
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", code],
-        env={**os.environ, "PYTHONPATH": str(Path(keras_impl.__file__).parents[1])},
-        capture_output=True,
-        text=True,
-        stdin=subprocess.DEVNULL,
-        timeout=60,
-        check=False,
-    )
+    done = run_python(code, without=["tensorflow", "keras", "ai_edge_litert", "matplotlib"])
     assert (done.returncode, done.stderr) == (0, "")
     assert "Cat (0.85)" in done.stdout
 
@@ -161,7 +148,7 @@ def test_a_detector_of_a_run_keeps_the_names_of_its_classes(keras_home, tmp_path
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux tells")
-def test_a_huge_picture_takes_bounded_memory(keras_home, photographs, tmp_path):
+def test_a_huge_picture_takes_bounded_memory(keras_home, photographs, tmp_path, run_python):
     """54 million pixels, 162 MB as RGB: read, drawn on and written with a few copies of that."""
     huge = tmp_path / "huge.jpg"
     with Image.open(photographs["chelsea"]) as image:
@@ -174,15 +161,7 @@ def test_a_huge_picture_takes_bounded_memory(keras_home, photographs, tmp_path):
         "peak = re.search('VmHWM:.*?([0-9]+) kB', open('/proc/self/status').read());"
         "print(status, int(peak.group(1)) // 1024)"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        env={**os.environ, "PYTHONPATH": str(Path(keras_impl.__file__).parents[1])},
-        capture_output=True,
-        text=True,
-        stdin=subprocess.DEVNULL,
-        timeout=120,
-        check=False,
-    )
+    done = run_python(code)
     status, megabytes = map(int, done.stdout.splitlines()[-1].split())
     assert status == 0, done.stderr
     assert "Cat" in done.stdout

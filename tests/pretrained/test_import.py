@@ -6,9 +6,6 @@ import contextlib
 import hashlib
 import http.server
 import json
-import os
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +13,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import keras_impl
 from keras_impl import files, weights
 from keras_impl.cli import main
 from keras_impl.files import check_sum, fetch
@@ -71,19 +67,6 @@ def served(body: bytes, *, length: int | None = None, status: int = 200) -> Iter
         finally:
             server.shutdown()
             thread.join()
-
-
-def run_python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    packages = str(Path(keras_impl.__file__).parents[1])
-    return subprocess.run(
-        [sys.executable, "-W", "error", "-c", code],
-        env={**os.environ, "PYTHONPATH": packages, **environment},
-        capture_output=True,
-        text=True,
-        stdin=subprocess.DEVNULL,
-        timeout=60,
-        check=False,
-    )
 
 
 # --- The weights --------------------------------------------------------------------------
@@ -293,13 +276,12 @@ def test_a_published_file_in_the_cache_is_checked_each_time(published, empty_hom
     assert read_published() == published.read_bytes()
 
 
-def test_keras_is_not_needed_to_install_it(published, tmp_path):
+def test_keras_is_not_needed_to_install_it(published, tmp_path, run_python):
     code = (
-        "import sys; sys.modules.update(dict.fromkeys(['tensorflow', 'keras']));"
         "from keras_impl.cli import main;"
         f"raise SystemExit(main(['weights', 'oidv4', '--file', {str(published)!r}]))"
     )
-    done = run_python(code, KERAS_HOME=str(tmp_path / "home"))
+    done = run_python(code, without=["tensorflow", "keras"], KERAS_HOME=str(tmp_path / "home"))
     assert (done.returncode, done.stderr) == (0, "")
     assert "mobilenetv2_ssd_oidv4.npz" in done.stdout
 
@@ -398,14 +380,13 @@ def test_a_detector_that_is_not_there_says_how_to_get_it(empty_home, capsys, tmp
     assert names_in(tmp_path) == ["a.png"]
 
 
-def test_the_weights_file_is_enough_for_numpy(keras_home, photographs, tmp_path):
+def test_the_weights_file_is_enough_for_numpy(keras_home, photographs, run_python):
     """No TensorFlow, no Keras, no LiteRT: the reference finds the cat alone."""
     code = (
-        "import sys; sys.modules.update(dict.fromkeys(['tensorflow', 'keras', 'ai_edge_litert']));"
         "from keras_impl.prediction import load_detector, open_picture;"
         "detector = load_detector('oidv4', 'numpy');"
         f"(found,) = detector.detect([open_picture({str(photographs['chelsea'])!r})]);"
         "print([detector.names[one.label] for one in found])"
     )
-    done = run_python(code)
+    done = run_python(code, without=["tensorflow", "keras", "ai_edge_litert"])
     assert (done.stdout, done.stderr) == ("['Cat']\n", "")

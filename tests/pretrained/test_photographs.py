@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -15,7 +12,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import keras_impl
 from keras_impl import pixel_parity
 from keras_impl.cli import main
 from keras_impl.pixel_parity import (
@@ -347,26 +343,15 @@ def test_numpy_takes_two_seconds_a_picture_at_most(detectors, cat):
     assert min(seconds) < 2
 
 
-def test_without_litert_the_golden_answers_are_held(keras_home, photographs):
+def test_without_litert_the_golden_answers_are_held(keras_home, photographs, run_python):
     """The weights file and NumPy are enough to be told right from wrong."""
     code = (
-        "import sys; sys.modules.update(dict.fromkeys(['tensorflow', 'keras', 'ai_edge_litert']));"
-        "from keras_impl.pixel_parity import compare_detections;"
-        "from keras_impl.prediction import *;"
+        "from keras_impl.prediction import load_detector, open_picture;"
         "detector = load_detector('oidv4', 'numpy');"
-        f"picture = open_picture({str(photographs['astronaut'])!r});"
-        "print([(detector.names[one.label], round(one.score, 3))"
-        " for one in detector.detect([picture])[0]])"
+        f"(found,) = detector.detect([open_picture({str(photographs['astronaut'])!r})]);"
+        "print([(detector.names[one.label], round(one.score, 3)) for one in found])"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        env={**os.environ, "PYTHONPATH": str(Path(keras_impl.__file__).parents[1])},
-        capture_output=True,
-        text=True,
-        stdin=subprocess.DEVNULL,
-        timeout=60,
-        check=False,
-    )
+    done = run_python(code, without=["tensorflow", "keras", "ai_edge_litert"])
     golden = GOLDEN["photographs"]["astronaut"]["detections"]
     wanted = [(label, round(score, 3)) for label, score, *_ in golden if score > 0.5]
     assert (done.stdout, done.stderr) == (f"{wanted}\n", "")
