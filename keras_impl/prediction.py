@@ -218,10 +218,10 @@ class Detector:
     Args:
         heads: Prepared pictures (B, H, W, 3) → {"deltas": (B, A, 4), "logits": (B, A, C + 1)}.
         convention: What the heads mean and what is kept, and the layout of the anchors.
-        names: What the classes are called, from label 1 on; None for numbers.
         classes: How many there are.
-        select: Who reads the heads: (heads, images, convention) → detections of each picture;
-            the reference if None.
+        names: What they are called, from label 1 on; None for numbers.
+        select: From prepared pictures and a convention to the detections of each; the reference
+            reads the heads if None.
 
     Attributes:
         names: Label → name.
