@@ -415,11 +415,14 @@ def read_heads(
     softmax = convention.loss.class_loss == "softmax"
     needed = math.log(threshold / (1 - threshold)) - 1e-3
     columns = background_first(logits, convention)
+    excess = columns
     if softmax:
         needed -= 1e-5 * float(np.abs(logits).max(initial=0))  # the difference is rounded
-        near = np.flatnonzero((columns[:, 1:] - columns[:, :1] > needed).any(axis=1))
-    else:
-        near = np.flatnonzero((columns[:, 1:] > needed).any(axis=1))
+        excess = columns - columns[:, :1]
+    # Flat, which is several times as fast as row by row; column 0 is the background.
+    hits = np.flatnonzero(excess > needed)
+    rows = hits[hits % columns.shape[1] != 0] // columns.shape[1]
+    near = rows[np.flatnonzero(np.diff(rows, prepend=-1))]
     scores = (losses.softmax if softmax else losses.sigmoid)(columns[near])[:, 1:]
     seen = np.flatnonzero((scores >= scores.dtype.type(threshold)).any(axis=0))
     boxes = decode(deltas[near], anchors[near], convention)
