@@ -689,6 +689,7 @@ def _detect(arguments: argparse.Namespace) -> int:
     out.mkdir(parents=True, exist_ok=True)
     if not os.access(out, os.W_OK | os.X_OK):
         raise UsageError(f"--out: expected a folder that can be written to. Received: {out}")
+    _check_json(arguments.json)  # again: it may name the folder that was just made
 
     entries: list[dict[str, Any]] = []
     taken: set[str] = set()
