@@ -402,7 +402,7 @@ def _write_log(out: Path, rows: list[Any]) -> None:
 
 
 def draw_runs(runs: Sequence[str | os.PathLike[str]], path: str | os.PathLike[str]) -> None:
-    """Draw the validation of several runs beside each other.
+    """Draw loss and validation of several runs beside each other.
 
     Args:
         runs: Their folders.
@@ -414,16 +414,17 @@ def draw_runs(runs: Sequence[str | os.PathLike[str]], path: str | os.PathLike[st
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 3.6), layout="constrained")
-    both = figure.subplots(1, 2, sharey=True)
+    left, right = figure.subplots(1, 2)
     for run in runs:
         rows = read_log(run)
         if not rows:
             raise ValueError(f"runs: expected a run with a finished epoch. Received: {run}")
         seen = [row["pictures"] / 1000 for row in rows]
-        for axes, name in zip(both, ("val_map", "val_ap50"), strict=True):
+        for axes, name in ((left, "loss"), (right, "val_map")):
             axes.plot(seen, [row[name] for row in rows], marker=".", label=Path(run).name)
-    for axes, title in zip(both, ("validation mAP .50:.95", "validation AP .50"), strict=True):
-        axes.set(title=title, xlabel="thousand pictures", ylim=(0, 1.02))
+    left.set(title="training loss", xlabel="thousand pictures", yscale="log")
+    right.set(title="validation mAP .50:.95", xlabel="thousand pictures", ylim=(-0.02, 1.02))
+    for axes in (left, right):
         axes.grid(alpha=0.3)
         axes.legend(frameon=False)
     figure.savefig(path, dpi=110)
@@ -433,7 +434,7 @@ def _main(arguments: Sequence[str] | None = None) -> None:
     """Draw runs beside each other."""
     parser = argparse.ArgumentParser(
         prog="python -m keras_impl.training",
-        description="Draw the validation of several runs beside each other.",
+        description="Draw loss and validation of several runs beside each other.",
     )
     parser.add_argument("runs", metavar="RUN", nargs="+", help="folder of a run")
     parser.add_argument("--out", metavar="FILE", required=True, help="picture to write, .png")
