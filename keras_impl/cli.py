@@ -293,7 +293,7 @@ def _add_detect(commands: Any) -> None:
         "detect in pictures of your own",
         """\
 Each picture is written to the output folder as PNG, with boxes, classes and confidences; small
-pictures are drawn larger. Your own files are never overwritten. The shipped detector knows white
+pictures are drawn larger. Pictures of yours are never overwritten. The shipped detector knows white
 digits on black; oidv4, which `ssd weights oidv4` fetches, people, cats, cups, cars and 19 other
 things. A picture that cannot be read is reported, and the others go on.""",
         """\

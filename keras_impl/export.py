@@ -141,13 +141,24 @@ def export(
         compare = partial(_compare_detections, score=score) if detections else _compare_heads
         difference, compared = compare(wanted, found, form)
         check_target(path, form)  # minutes may have passed
-        if path.exists():
-            os.replace(path, Path(folder) / "earlier")
-        os.replace(made, path)
+        _put(made, path, Path(folder) / "earlier")
     facts = _facts(model, form, convention, detections)
     facts["sha256"] = sums_of(path)
     write_file(facts_file(path), _as_json(facts))
     return Exported(path, difference, compared)
+
+
+def _put(made: Path, path: Path, aside: Path) -> None:
+    """Move an export to its place; if that fails, what was there stays."""
+    if not path.is_dir():
+        os.replace(made, path)
+        return
+    os.replace(path, aside)  # no system replaces a folder that is not empty
+    try:
+        os.replace(made, path)
+    except OSError:
+        os.replace(aside, path)
+        raise
 
 
 def _as_json(facts: dict[str, Any]) -> str:

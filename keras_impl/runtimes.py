@@ -39,12 +39,6 @@ NEEDS = {
     "onnx": ("tensorflow", "onnx", "tf2onnx", "onnxruntime"),
 }
 INSTALL = 'pip install "mobilenetv2-ssd[keras,export]"'
-SAVED_MODEL = {
-    "assets",
-    "fingerprint.pb",
-    "saved_model.pb",
-    "variables",
-}  # all that is in its folder
 
 # What TensorFlow's Object Detection API calls the outputs of the heads.
 THEIRS = {"raw_outputs/box_encodings": "deltas", "raw_outputs/class_predictions": "logits"}

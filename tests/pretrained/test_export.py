@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
+import os
 import re
 import warnings
 from collections.abc import Callable, Iterator
@@ -457,6 +458,26 @@ def test_an_export_that_says_something_else_is_taken_back(
         export(digits, tmp_path / "x.onnx", "onnx")
     assert len(stand_in) == 1
     assert everything_in(tmp_path) == {}
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_an_earlier_export_outlives_a_move_that_fails(
+    stand_in, digits, tmp_path, monkeypatch, form
+):
+    path = tmp_path / f"x{FORMATS[form]}"
+    export(digits, path, form)
+    before = everything_in(tmp_path)
+    move = os.replace
+
+    def fail(source, target):
+        if Path(target) == path and Path(source).name == path.name:
+            raise OSError("No space left on device")
+        move(source, target)
+
+    monkeypatch.setattr(os, "replace", fail)
+    with pytest.raises(OSError, match="No space left"):
+        export(digits, path, form)
+    assert everything_in(tmp_path) == before
 
 
 @pytest.mark.parametrize("what", ["converter", "runtime"])
