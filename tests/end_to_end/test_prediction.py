@@ -465,6 +465,12 @@ def test_anchors_that_cannot_score_are_not_missed(name, score, **changes):
         tie = np.float32(np.log(score / (1 - score)))
         logits[::7] = [0, tie, np.nextafter(tie, np.float32(9)), np.nextafter(tie, -9), -30]
         logits[::11] = [tie, 0, 0, 0, 0]
+        # Others hardly above it, sure of one class beside the background.
+        background = 4 if convention.coding.background == "last" else 0
+        logits[::13] = -30
+        logits[::13, background] = 0
+        logits[::13, 3] = tie + np.float32(5e-4)
+    logits[:, 2] = -30  # a class that is nowhere: those after it keep their labels
     deltas = generator.normal(0, 1, (300, 4)).astype(np.float32)
 
     found = read_heads(deltas, logits, anchors, convention)
