@@ -1,0 +1,75 @@
+"""Conventions that no system has, so that each answer to each question is tried somewhere."""
+
+from __future__ import annotations
+
+from reference_numpy.conventions import CANONICAL, AnchorLayout
+from reference_numpy.presets import PRESETS
+
+__all__ = ["CONVENTIONS", "MADE_UP"]
+
+# What no preset answers. Numbers are such that the small cases meet them.
+MADE_UP = [
+    CANONICAL.but(
+        name="made up: limits",
+        iou_epsilon=1e-5,
+        ignore_from=0.3,
+        crowd_by="iou",
+        crowd_overlap=0.25,
+        threshold=0.4,
+        class_loss="focal",
+        focal_alpha=0.4,
+        focal_gamma=1.5,
+        mining="batch",
+        rounding="up",
+        negative_ratio=0.7,
+        min_negatives=2,
+        max_negatives=9,
+        normaliser="mean",
+        iou_threshold=0.7,
+        eta=0.9,
+    ),
+    CANONICAL.but(
+        name="made up: soft",
+        iou_offset=0.1,
+        force="first",
+        force_above=0.1,
+        crowd_by="share",
+        degenerate="drop",
+        size_epsilon=0.01,
+        ties="highest anchor",
+        soft_sigma=0.3,
+        iou_threshold=0.9,
+        suppress_at=">=",
+        layout=AnchorLayout(
+            "rules",
+            (80, 96),
+            ((5, 6), (2, 3)),
+            (20.0, 40.7, 90.0),
+            ((2.0, 3.0), (0.5,)),
+            unit="pixels",
+            whole_pixels=True,
+            flip=True,
+            square="listed",
+            extra_square="last",
+            extra_ratio=1.5,
+            offset=0.25,
+            order="shape",
+            clip="corners",
+        ),
+    ),
+    CANONICAL.but(
+        name="made up: falling threshold",
+        suppress_in="anchor",
+        iou_threshold=0.8,
+        eta=0.8,
+        score_at=">=",
+        clip="after",
+        drop_empty=True,
+        ignore_from=0.0,
+        force="none",
+        normaliser="picture",
+        class_loss="sigmoid",
+        mining_nms=0.3,
+    ),
+]
+CONVENTIONS = [*PRESETS.values(), *MADE_UP]

@@ -1,0 +1,209 @@
+"""The fast matcher against `reference_numpy.targets`: every bit, by every convention."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tracemalloc
+
+import numpy as np
+import pytest
+
+from keras_impl.host_matching import TargetAssigner
+from reference_numpy import cases, targets
+from reference_numpy.anchors import make_anchors
+from reference_numpy.conventions import CANONICAL, LAYOUTS, SSD300, AnchorLayout
+from reference_numpy.presets import CAFFE_SSD512
+from reference_numpy.workloads import matching_workload
+from tests.made_up import CONVENTIONS
+
+FLOATS = ("float32", "float64")
+
+
+def check(assigner, boxes, labels, crowds=None, out=None):
+    """Assign, and compare every picture with the reference."""
+    found = assigner.assign(boxes, labels, crowds, out=out)
+    shape = (len(boxes), len(assigner.anchors))
+    assert [part.shape for part in found] == [shape, (*shape, 4), shape]
+    assert [part.dtype for part in found] == [np.int32, assigner.anchors.dtype, np.int32]
+    for picture, (box, label) in enumerate(zip(boxes, labels, strict=True)):
+        crowd = None if crowds is None else crowds[picture]
+        wanted = targets.assign_targets(
+            box, label, assigner.anchors, assigner.convention, crowds=crowd
+        )
+        for name, part, want in zip(wanted._fields, found, wanted, strict=True):
+            np.testing.assert_array_equal(
+                part[picture], want, err_msg=f"{name} of picture {picture}"
+            )
+    return found
+
+
+def odd_boxes(generator, dtype):
+    """Tiny, huge, far, duplicated and crowded boxes: where bounds are weak or rivals many."""
+    center = generator.uniform(-0.2, 1.2, (2, 40, 2))
+    size = 10 ** generator.uniform(-5, 1, (2, 40, 2))
+    size[:, ::3] = 0.02
+    center[:, ::5], size[:, ::5] = center[:, :1], size[:, :1]
+    boxes = np.concatenate([center - size / 2, center + size / 2], axis=-1).astype(dtype)
+    boxes[:, 7] = boxes[:, 8] = [50, 50, 51, 51]
+    boxes[:, 9] = [-30, -30, 30, 30]
+    labels = generator.integers(1, 9, (2, 40))
+    labels[~(boxes[..., 2:] > boxes[..., :2]).all(axis=-1)] = -1
+    return boxes, labels
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("convention", CONVENTIONS, ids=lambda one: one.name)
+def test_every_convention_on_its_own_anchors(convention, dtype):
+    generator = np.random.default_rng(1)
+    assigner = TargetAssigner(make_anchors(convention.layout, dtype), convention)
+    for objects in (1, 8, 30):
+        boxes, labels = cases.random_objects(generator, 2, objects, 9, dtype)
+        check(assigner, boxes, labels)
+        check(assigner, boxes, labels, generator.random(labels.shape) < 0.3)
+    work = matching_workload(convention.layout, 2, 20, seed=3)
+    check(assigner, work.boxes.astype(dtype), work.labels)
+    check(assigner, *odd_boxes(generator, dtype))
+
+
+@pytest.mark.parametrize("layout", [*LAYOUTS.values(), CAFFE_SSD512], ids=lambda one: one.name)
+def test_lattices_are_found(layout):
+    """Without them all would still be right, and slow."""
+    assigner = TargetAssigner(make_anchors(layout))
+    assert len(assigner._others) == 0
+    shapes = np.unique(assigner.anchors[:, 2:], axis=0)
+    assert len(assigner._lattices) == len(shapes)
+
+
+def test_one_pair_in_a_hundred_is_looked_at(monkeypatch):
+    """The guard of the speed: it counts pairs, not milliseconds."""
+    work = matching_workload(SSD300, 8, 32)
+    assigner, seen = TargetAssigner(work.anchors), []
+    by_rule = TargetAssigner.quotient
+    monkeypatch.setattr(
+        TargetAssigner,
+        "quotient",
+        lambda self, *parts: seen.append(parts[0].size) or by_rule(self, *parts),
+    )
+    check(assigner, work.boxes, work.labels)
+    pairs = int((work.labels > 0).sum()) * len(work.anchors)
+    assert 0 < sum(seen) < 0.003 * pairs
+
+
+def test_anchors_in_no_order():
+    """Those that stand in no lattice are looked at one by one."""
+    work = matching_workload(LAYOUTS["ssd_mobilenet300"], 2, 12)
+    order = np.random.default_rng(0).permutation(len(work.anchors))
+    assigner = TargetAssigner(work.anchors[order])
+    assert len(assigner._others) > 1000
+    check(assigner, work.boxes, work.labels)
+
+
+def test_half_of_the_anchors_in_no_order():
+    work = matching_workload(SSD300, 2, 12)
+    anchors = np.concatenate([work.anchors, np.random.default_rng(0).permutation(work.anchors)])
+    check(TargetAssigner(anchors), work.boxes, work.labels)
+
+
+def test_many_objects_of_one_box():
+    """Each loses to those before it, and asks on and on."""
+    boxes = np.tile(np.array([0.4, 0.4, 0.45, 0.5], np.float32), (1, 300, 1))
+    check(TargetAssigner(make_anchors(SSD300)), boxes, np.ones((1, 300), int))
+
+
+def test_more_objects_than_anchors():
+    layout = AnchorLayout("few", (8, 8), ((2, 2),), (0.4, 0.6), ((),))
+    boxes = np.tile(np.array([0.1, 0.1, 0.8, 0.9], np.float32), (2, 20, 1))
+    check(TargetAssigner(make_anchors(layout)), boxes, np.ones((2, 20), int))
+
+
+@pytest.mark.parametrize(("batch", "objects"), [(0, 3), (2, 0), (2, 3)])
+def test_nothing_there(batch, objects):
+    boxes = np.zeros((batch, objects, 4), np.float32)
+    found = check(TargetAssigner(make_anchors(SSD300)), boxes, np.full((batch, objects), -1))
+    assert not found.labels.any()
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_memory_is_used_again(dtype):
+    convention = CANONICAL.but(ignore_from=0.3)
+    assigner, generator = TargetAssigner(make_anchors(SSD300, dtype), convention), None
+    generator, out = np.random.default_rng(5), None
+    for _ in range(4):
+        boxes, labels = cases.random_objects(generator, 3, 9, 5, dtype)
+        found = check(assigner, boxes, labels, generator.random(labels.shape) < 0.3, out)
+        assert out is None or found is out
+        out = found
+
+
+def test_memory_of_another_batch_is_refused():
+    assigner = TargetAssigner(make_anchors(SSD300))
+    work = matching_workload(SSD300, 2, 3)
+    out = assigner.assign(work.boxes, work.labels)
+    with pytest.raises(ValueError, match=r"out: expected targets of \(1, 8732\)"):
+        assigner.assign(work.boxes[:1], work.labels[:1], out=out)
+    with pytest.raises(TypeError, match="out: expected what an earlier call returned"):
+        assigner.assign(work.boxes, work.labels, out=tuple(out))
+
+
+def test_memory_beyond_inputs_and_outputs():
+    work = matching_workload(SSD300, 32, 32)
+    assigner = TargetAssigner(work.anchors)
+    tracemalloc.start()
+    found = assigner.assign(work.boxes, work.labels)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak - sum(part.nbytes for part in found) <= 8e6
+
+
+def test_a_thousand_objects_in_one_picture():
+    work = matching_workload(SSD300, 1, 1000)
+    check(TargetAssigner(work.anchors), work.boxes, work.labels)
+
+
+BOX = [0.1, 0.1, 0.5, 0.5]
+
+
+@pytest.mark.parametrize(
+    ("boxes", "labels", "message"),
+    [
+        ([[BOX, [0.5, 0, 0.5, 1]]], [[1, 1]], r"boxes\[0, 1\]: expected finite corners, xmin <"),
+        ([[BOX, [np.nan, 0, 1, 1]]], [[1, 1]], r"boxes\[0, 1\]: expected finite"),
+        ([[BOX], [[0, 0, np.inf, 1]]], [[1], [1]], r"boxes\[1, 0\]: expected finite"),
+        ([[BOX, BOX]], [[1, 0]], r"labels\[0, 1\]: expected 1 or more .* Received: 0"),
+        ([BOX], [1], r"boxes: expected shape \(B, M, 4\). Received: \(1, 4\)"),
+        ([[BOX]], [[1, 2]], r"labels: expected shape \(1, 1\), one a box. Received: \(1, 2\)"),
+    ],
+)
+def test_bad_objects(boxes, labels, message):
+    with pytest.raises(ValueError, match=message):
+        TargetAssigner(make_anchors(SSD300)).assign(np.array(boxes, np.float32), np.array(labels))
+
+
+def test_bad_kinds():
+    assigner, boxes = TargetAssigner(make_anchors(SSD300)), np.array([[BOX]])
+    with pytest.raises(TypeError, match=r"boxes: expected float32, as the anchors are"):
+        assigner.assign(boxes, np.array([[1]]))
+    with pytest.raises(TypeError, match=r"labels: expected whole numbers"):
+        assigner.assign(boxes.astype(np.float32), np.array([[1.0]]))
+    with pytest.raises(ValueError, match=r"crowds: expected shape \(1, 1\)"):
+        assigner.assign(boxes.astype(np.float32), np.array([[1]]), np.array([True]))
+
+
+@pytest.mark.parametrize(
+    ("anchors", "kind", "message"),
+    [
+        (np.ones((2, 4), int), TypeError, "anchors: expected float32 or float64"),
+        (np.ones((2, 3)), ValueError, r"anchors: expected shape \(A, 4\)"),
+        (np.array([[0.5, 0.5, 1, 1], [0.5, 0.5, 0, 1]]), ValueError, r"anchors\[1\]: expected"),
+    ],
+)
+def test_bad_anchors(anchors, kind, message):
+    with pytest.raises(kind, match=message):
+        TargetAssigner(anchors)
+
+
+def test_neither_keras_nor_tensorflow_is_needed():
+    code = "import sys, keras_impl.host_matching; print({'keras', 'tensorflow'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
