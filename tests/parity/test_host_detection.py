@@ -1,0 +1,165 @@
+"""Decoding on the host against `reference_numpy.detection`: every bit, by every convention."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from keras_impl import host_detection
+from keras_impl.comparisons import SMALL
+from reference_numpy import detection
+from reference_numpy.anchors import make_anchors
+from reference_numpy.conventions import CANONICAL, SSD300, SSD_MOBILENET300
+from reference_numpy.workloads import LOADS, decoding_workload
+from tests.made_up import CONVENTIONS
+
+FLOATS = ("float32", "float64")
+# The others are left to the mirror, whose exponentials are another library's.
+OWN = [one for one in CONVENTIONS if one.detection.eta == 1 and one.detection.soft_sigma is None]
+
+
+def check(deltas, logits, anchors, convention=CANONICAL):
+    """Detect, and compare every picture with the reference."""
+    found = host_detection.detect(deltas, logits, anchors, convention)
+    slots = convention.detection.max_detections
+    assert [part.shape for part in found] == [(len(deltas), slots, 4), *[(len(deltas), slots)] * 3]
+    kinds = [deltas.dtype, logits.dtype, np.int32, np.int32]
+    assert [part.dtype for part in found] == kinds
+    for picture, heads in enumerate(zip(deltas, logits, strict=True)):
+        wanted = detection.detect(*heads, anchors, convention)
+        used = len(wanted.scores)
+        for name, part, want in zip(wanted._fields, found, wanted, strict=True):
+            got, rest = part[picture, :used], part[picture, used:]
+            np.testing.assert_array_equal(got, want, err_msg=f"{name} of picture {picture}")
+            assert (rest == (-1 if name in {"labels", "anchors"} else 0)).all(), name
+    return found
+
+
+def some_heads(generator, anchors, classes, dtype, spread, lead):
+    """Heads with ties, with pictures in which nothing is seen, and with boxes that overlap."""
+    deltas = generator.normal(0, spread, (3, anchors, 4))
+    logits = generator.normal(0, 4 * spread, (3, anchors, classes + 1))
+    logits[:, ::3], deltas[:, ::3] = np.round(logits[:, ::3]), 0
+    logits[:, ::7] = 0
+    logits[..., 0] += lead
+    logits[0] -= 20
+    return deltas.astype(dtype), logits.astype(dtype)
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("convention", OWN, ids=lambda one: one.name)
+def test_every_convention(convention, dtype):
+    generator = np.random.default_rng(2)
+    anchors = make_anchors(SMALL, dtype)
+    least = 0.0 if convention.detection.score_at == ">" else 0.01
+    for classes, spread, lead, changes in (
+        (1, 0.3, 0, {}),
+        (3, 0.3, 0, {"score_threshold": 0.2, "candidates_per_class": 12, "max_detections": 25}),
+        (20, 0.3, 6, {"score_threshold": least, "max_detections": 7}),
+        (3, 2, 6, {"max_detections": 3}),
+        (3, 2, 0, {"score_threshold": 0.9999}),
+    ):
+        heads = some_heads(generator, len(anchors), classes, dtype, spread, lead)
+        check(*heads, anchors, convention.but(**changes))
+
+
+@pytest.mark.parametrize("convention", OWN, ids=lambda one: one.name)
+def test_on_its_own_anchors(convention):
+    anchors = make_anchors(convention.layout)
+    generator = np.random.default_rng(4)
+    check(*some_heads(generator, len(anchors), 4, np.float32, 0.5, 5), anchors, convention)
+
+
+@pytest.mark.parametrize("load", LOADS)
+def test_workloads(load):
+    work = decoding_workload(SSD300, 3, 8, load=load)
+    check(*work)
+
+
+def test_what_suppression_leaves_is_not_enough(monkeypatch):
+    """All say the same box, so that the slots are not filled before all candidates are visited."""
+    levels = []
+    inner = host_detection._Heads.candidates
+    monkeypatch.setattr(
+        host_detection._Heads,
+        "candidates",
+        lambda self, pictures, wanted: levels.append(wanted) or inner(self, pictures, wanted),
+    )
+    anchors = np.tile(np.float32([0.5, 0.5, 0.5, 0.5]), (8732, 1))
+    logits = np.random.default_rng(0).normal(3, 1, (2, 8732, 3)).astype(np.float32)
+    found = check(np.zeros((2, 8732, 4), np.float32), logits, anchors)
+    assert (found.labels > 0).sum() == 4
+    assert levels[-1] is None
+    assert len(levels) == 3
+
+
+def test_few_exponentials(monkeypatch):
+    """The guard of the speed: it counts scores, not milliseconds."""
+    seen = []
+    inner = host_detection._Heads._scores
+    monkeypatch.setattr(
+        host_detection._Heads,
+        "_scores",
+        lambda self, rows: seen.append(len(rows)) or inner(self, rows),
+    )
+    work = decoding_workload(SSD300, 2, 8, load="realistic")
+    host_detection.detect(*work)
+    assert 0 < sum(seen) < 0.02 * 2 * len(work.anchors)
+    seen.clear()
+    work = decoding_workload(SSD300, 2, 8, load="hard")
+    host_detection.detect(*work)
+    assert 0 < sum(seen) < 0.25 * 2 * len(work.anchors)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_what_is_not_finite_is_no_candidate(value):
+    work = decoding_workload(SSD_MOBILENET300, 1, 4)
+    clean = host_detection.detect(*work)
+    sure = int(clean.anchors[0, 0])
+    for part, column in (("deltas", 0), ("deltas", 2), ("logits", 0), ("logits", 3)):
+        heads = {"deltas": work.deltas.copy(), "logits": work.logits.copy()}
+        heads[part][0, sure, column] = value
+        found = host_detection.detect(heads["deltas"], heads["logits"], work.anchors)
+        assert np.isfinite(found.boxes).all()
+        assert np.isfinite(found.scores).all()
+        if np.isnan(value):
+            assert sure not in found.anchors[0]
+
+
+@pytest.mark.parametrize("changes", [{"soft_sigma": 0.5}, {"eta": 0.9, "iou_threshold": 0.7}])
+def test_scores_and_thresholds_that_change_are_left_to_the_mirror(changes):
+    work = decoding_workload(SSD_MOBILENET300, 1, 4)
+    found = host_detection.detect(*work, **changes)
+    wanted = detection.detect(*(part[0] for part in work[:2]), work.anchors, **changes)
+    np.testing.assert_array_equal(found.anchors[0, : len(wanted.anchors)], wanted.anchors)
+    np.testing.assert_allclose(found.boxes[0, : len(wanted.anchors)], wanted.boxes, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("changes", "batch"), [({"max_detections": 0}, 2), ({"candidates_per_class": 0}, 2), ({}, 0)]
+)
+def test_nothing_is_asked_for(changes, batch):
+    work = decoding_workload(SSD_MOBILENET300, 2, 4)
+    found = host_detection.detect(*(part[:batch] for part in work[:2]), work.anchors, **changes)
+    assert found.labels.shape == (batch, changes.get("max_detections", 200))
+    assert (found.labels == -1).all()
+
+
+@pytest.mark.parametrize(
+    ("change", "kind", "message"),
+    [
+        ({"deltas": np.zeros((5, 4))}, ValueError, r"deltas: expected shape \(B, A, 4\)"),
+        ({"logits": np.zeros((1, 4, 3))}, ValueError, r"logits: expected shape \(1, 5"),
+        ({"logits": np.zeros((1, 5, 1))}, ValueError, r"logits: expected shape"),
+        ({"logits": np.zeros((1, 5, 3), np.float32)}, TypeError, "deltas, logits: expected both"),
+        ({"anchors": np.ones((4, 4))}, ValueError, r"anchors: expected \(5, 4\)"),
+    ],
+)
+def test_bad_heads(change, kind, message):
+    heads = {
+        "deltas": np.zeros((1, 5, 4)),
+        "logits": np.zeros((1, 5, 3)),
+        "anchors": np.ones((5, 4)),
+    }
+    with pytest.raises(kind, match=message):
+        host_detection.detect(**{**heads, **change})
