@@ -9,7 +9,7 @@ from typing import Any
 
 import keras
 
-__all__ = ["MODES", "gradients", "in_mode", "load_saved_model", "make_deterministic"]
+__all__ = ["MODES", "compiled", "gradients", "in_mode", "load_saved_model", "make_deterministic"]
 
 MODES = ("eager", "graph", "xla")
 
@@ -71,6 +71,28 @@ def in_mode(function: Callable[..., Any], mode: str) -> Callable[..., Any]:
     def call(*arguments: Any) -> Any:
         tensors = [tf.convert_to_tensor(argument) for argument in arguments]
         return tf.nest.map_structure(keras.ops.convert_to_numpy, run(*tensors))
+
+    return call
+
+
+def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function of tensors that XLA compiles where a graph calls it.
+
+    Eagerly it runs as it is. Only in TensorFlow is a part of a graph compiled by itself; on other
+    backends it is compiled with what calls it, or not at all.
+
+    Example:
+        >>> float(compiled(lambda x: x + x)(keras.ops.array(2.0)))
+        4.0
+    """
+    if keras.backend.backend() != "tensorflow":
+        return function
+    import tensorflow as tf
+
+    by_xla = tf.function(partial(function), jit_compile=True, autograph=False)
+
+    def call(*arguments: Any) -> Any:
+        return function(*arguments) if tf.executing_eagerly() else by_xla(*arguments)
 
     return call
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from keras import ops
 
-from keras_impl.boxes import centers_to_corners, corners_to_centers
+from keras_impl.boxes import centers_to_corners
 from reference_numpy.conventions import CANONICAL, Convention
 
 __all__ = ["background_first", "decode", "encode"]
@@ -38,21 +38,31 @@ def encode(
     """
     rules = convention.but(**changes).coding
     # Reciprocals, as in the reference: compilers turn a division by a constant into these.
-    reciprocals = ops.array([1.0 / variance for variance in rules.variances], dtype=boxes.dtype)
-    centers = corners_to_centers(boxes)
+    reciprocals = [
+        ops.convert_to_tensor(1.0 / variance, dtype=boxes.dtype) for variance in rules.variances
+    ]
+    # Number by number, not in fours, of which a compiler makes no vectors.
+    centers = [boxes[..., axis] + boxes[..., axis + 2] for axis in (0, 1)]
+    centers = [one * 0.5 for one in centers]
+    sizes = [boxes[..., axis + 2] - boxes[..., axis] for axis in (0, 1)]
+    middles, units = ([anchors[..., axis + part] for axis in (0, 1)] for part in (0, 2))
     if rules.form == "difference":
-        return _swapped((centers - anchors) * reciprocals, rules.code_order)
-    sizes, units = centers[..., 2:], anchors[..., 2:]
-    if rules.size_epsilon:
-        epsilon = ops.convert_to_tensor(rules.size_epsilon, dtype=boxes.dtype)
-        sizes, units = sizes + epsilon, units + epsilon
-    shift = (centers[..., :2] - anchors[..., :2]) / units
-    ratio = sizes / units
-    if rules.ratio_epsilon:
-        ratio = ratio + ops.convert_to_tensor(rules.ratio_epsilon, dtype=boxes.dtype)
-    return _swapped(
-        ops.concatenate([shift, ops.log(ratio)], axis=-1) * reciprocals, rules.code_order
-    )
+        shift = [center - middle for center, middle in zip(centers, middles, strict=True)]
+        stretch = [size - unit for size, unit in zip(sizes, units, strict=True)]
+    else:
+        if rules.size_epsilon:
+            epsilon = ops.convert_to_tensor(rules.size_epsilon, dtype=boxes.dtype)
+            sizes, units = ([one + epsilon for one in part] for part in (sizes, units))
+        parts = zip(centers, middles, units, strict=True)
+        shift = [(center - middle) / unit for center, middle, unit in parts]
+        ratios = [size / unit for size, unit in zip(sizes, units, strict=True)]
+        if rules.ratio_epsilon:
+            more = ops.convert_to_tensor(rules.ratio_epsilon, dtype=boxes.dtype)
+            ratios = [ratio + more for ratio in ratios]
+        stretch = [ops.log(ratio) for ratio in ratios]
+    deltas = [one * unit for one, unit in zip([*shift, *stretch], reciprocals, strict=True)]
+    order = (0, 1, 2, 3) if rules.code_order == "xywh" else (1, 0, 3, 2)
+    return ops.stack([deltas[index] for index in order], axis=-1)
 
 
 def decode(

@@ -1,7 +1,7 @@
 """Matching of a batch on any Keras backend: mirrors `reference_numpy.matching`.
 
-The reference looks at a whole objects × anchors matrix. Here one row (an object of every
-picture against all anchors) exists at a time, so memory is batch × anchors.
+The reference looks at a whole objects × anchors matrix. Here a few rows of it (an object of every
+picture against all anchors) exist at a time, so memory is batch × anchors.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import numpy as np
 from keras import ops
 from keras.backend import standardize_dtype
 
-from keras_impl.boxes import centers_to_corners, iou
+from keras_impl.boxes import Columns, centers_to_corners, columns, iou_of_columns
 from keras_impl.ties import first_argmax
 from reference_numpy.conventions import CANONICAL, Convention
 
@@ -21,6 +21,8 @@ __all__ = ["IGNORED", "UNMATCHED", "bipartite", "match"]
 Tensor = Any
 UNMATCHED = -1
 IGNORED = -2
+TOGETHER = 4  # objects whose rows a compiler may turn into one pass over the best so far
+NOWHERE = -1e4  # where padding lies, a point that overlaps no anchor
 
 
 def match(
@@ -64,21 +66,32 @@ def match(
     nothing = ops.full((batch, count), UNMATCHED, dtype="int32")
     if objects == 0 or count == 0:
         return nothing
-    corners = centers_to_corners(anchors)
+    # Slices made here, not in the loop, are memory of their own, one number after the other.
+    corners = Columns(*(one[None] for one in columns(centers_to_corners(anchors), convention)))
+    together = min(TOGETHER, objects)
+    steps = -(-objects // together)
+    padding = steps * together - objects
+    rows = _rows(boxes, valid, convention)
+    if padding:
+        # The last object again, which betters itself nowhere.
+        rows = Columns(*(ops.concatenate([one, *[one[:, -1:]] * padding], axis=1) for one in rows))
     numbers = ops.arange(objects, dtype="int32")
+    forces = rules.force != "none"
 
-    def scan(index: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    def scan(step: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         best, best_object, height, peak = state
-        row = _row(boxes, valid, corners, ops.broadcast_to(index, (batch,)), convention)
-        better = ops.greater(row, best)  # strictly: the lowest object keeps a tie
-        value, anchor = first_argmax(row)
-        here = ops.equal(numbers, index)
-        return (
-            ops.where(better, row, best),
-            ops.where(better, ops.cast(index, "int32"), best_object),
-            ops.where(here, value[:, None], height),
-            ops.where(here, anchor[:, None], peak),
-        )
+        for place in range(together):
+            index = step * together + place
+            row = _row(rows, corners, index, convention)
+            better = ops.greater(row, best)  # strictly: the lowest object keeps a tie
+            best = ops.where(better, row, best)
+            best_object = ops.where(better, ops.cast(index, "int32"), best_object)
+            if forces:
+                value, at = first_argmax(row)
+                here = ops.equal(numbers, ops.cast(index, "int32"))
+                height = ops.where(here, value[:, None], height)
+                peak = ops.where(here, at[:, None], peak)
+        return best, best_object, height, peak
 
     start = (
         ops.full((batch, count), -1, dtype=boxes.dtype),
@@ -86,42 +99,57 @@ def match(
         ops.full((batch, objects), -1, dtype=boxes.dtype),
         ops.full((batch, objects), UNMATCHED, dtype="int32"),
     )
-    best, best_object, height, peak = ops.fori_loop(0, objects, scan, start)
+    best, best_object, height, peak = ops.fori_loop(0, steps, scan, start)
     threshold = ops.convert_to_tensor(rules.threshold, dtype=best.dtype)
     at = ops.greater_equal if rules.positive_at == ">=" else ops.greater
     free = nothing
     if rules.ignore_from is not None:
         near = ops.greater_equal(best, ops.convert_to_tensor(rules.ignore_from, dtype=best.dtype))
+        near = ops.logical_and(near, ops.any(valid, axis=1, keepdims=True))
         free = ops.where(near, ops.full_like(nothing, IGNORED), nothing)
     free = ops.where(at(best, threshold), best_object, free)
-    if rules.force == "none":
+    if not forces:
         return free
+    height = ops.where(valid, height, -1)  # above no limit
     if rules.force == "bipartite":
-        forced = bipartite(boxes, valid, corners, height, peak, convention)
+        anchor = bipartite(boxes, valid, anchors, height, peak, convention)
     else:
-        # Padding has a height of -1, which is above no limit.
         wants = ops.greater(height, ops.convert_to_tensor(rules.force_above, dtype=height.dtype))
-        forced = _each_its_best(ops.where(wants, peak, UNMATCHED), nothing, rules.force)
+        anchor = _one_each(ops.where(wants, peak, UNMATCHED), rules.force)
+    forced = _by_anchor(anchor, count)
     return ops.where(ops.greater_equal(forced, 0), forced, free)
 
 
-def _each_its_best(wanted: Tensor, nothing: Tensor, force: str) -> Tensor:
-    """(B, A) object that gets the anchor it wants most, the last or the first of several."""
-    objects = wanted.shape[1]
-    positions = ops.arange(nothing.shape[1], dtype="int32")
+def _one_each(anchor: Tensor, force: str) -> Tensor:
+    """(B, M) anchor of each object, -1 if a later one (or an earlier one) wants the same."""
+    objects = anchor.shape[1]
+    numbers = ops.arange(objects, dtype="int32")
 
-    def write(step: Tensor, taken: Tensor) -> Tensor:
-        index = step if force == "last" else objects - 1 - step
-        here = ops.equal(positions, ops.take(wanted, index, axis=1)[:, None])
-        return ops.where(here, ops.cast(index, "int32"), taken)
+    def look(index: Tensor, kept: Tensor) -> Tensor:
+        index = ops.cast(index, "int32")
+        same = ops.equal(anchor, ops.take(anchor, index, axis=1)[:, None])
+        beaten = ops.less(numbers, index) if force == "last" else ops.greater(numbers, index)
+        return ops.where(ops.logical_and(same, beaten), UNMATCHED, kept)
 
-    return ops.fori_loop(0, objects, write, nothing)
+    return ops.fori_loop(0, objects, look, anchor)
+
+
+def _by_anchor(anchor: Tensor, count: int) -> Tensor:
+    """(B, M) anchor of each object or -1, no anchor twice → (B, A) object of each anchor or -1."""
+    batch, objects = ops.shape(anchor)[0], anchor.shape[1]
+    pictures = ops.arange(batch, dtype="int32")[:, None] + ops.zeros_like(anchor)
+    # What is no anchor goes into a column of its own, which is cut off.
+    columns = ops.where(ops.less(anchor, 0), count, anchor)
+    indices = ops.reshape(ops.stack([pictures, columns], axis=-1), (-1, 2))
+    values = ops.arange(1, objects + 1, dtype="int32") + ops.zeros_like(anchor)
+    found = ops.scatter(indices, ops.reshape(values, (-1,)), (batch, count + 1))
+    return found[:, :count] - 1
 
 
 def bipartite(
     boxes: Tensor,
     valid: Tensor,
-    corners: Tensor,
+    anchors: Tensor,
     height: Tensor,
     peak: Tensor,
     convention: Convention = CANONICAL,
@@ -136,20 +164,21 @@ def bipartite(
     Args:
         boxes: (B, M, 4) corner form.
         valid: (B, M) True for an object.
-        corners: (A, 4) anchors in corner form.
+        anchors: (A, 4) centre form.
         height: (B, M) largest IoU of each object, -1 for padding.
         peak: (B, M) int32 lowest anchor that has it.
         convention: Its `Matching` says above which IoU a pair is made.
         changes: Fields of it to answer otherwise.
 
     Returns:
-        (B, A) int32 object that took the anchor, or -1.
+        (B, M) int32 anchor of each object, or -1.
     """
     convention = convention.but(**changes)
     least = ops.convert_to_tensor(convention.matching.force_above, dtype=boxes.dtype)
-    batch, objects = ops.shape(boxes)[0], boxes.shape[1]
+    objects = boxes.shape[1]
+    corners = Columns(*(one[None] for one in columns(centers_to_corners(anchors), convention)))
+    rows = _rows(boxes, valid, convention)
     numbers = ops.arange(objects, dtype="int32")
-    positions = ops.arange(corners.shape[0], dtype="int32")
 
     def unfinished(taken: Tensor, height: Tensor, peak: Tensor) -> Tensor:
         return ops.any(ops.greater(height, least))
@@ -157,42 +186,54 @@ def bipartite(
     def step(taken: Tensor, height: Tensor, peak: Tensor) -> tuple[Tensor, ...]:
         value, chosen = first_argmax(height)
         anchor = ops.take_along_axis(peak, chosen[:, None], axis=1)
-        overlaps = ops.greater(value, least)[:, None]
-        is_free = ops.less(ops.take_along_axis(taken, ops.maximum(anchor, 0), axis=1), 0)
-        takes = ops.logical_and(overlaps, is_free)
-        stale = ops.logical_and(overlaps, ops.logical_not(is_free))
+        overlaps = ops.greater(value, least)
+        gone = ops.any(ops.equal(taken, anchor), axis=1)
+        takes = ops.logical_and(overlaps, ops.logical_not(gone))
+        stale = ops.logical_and(overlaps, gone)
 
         def look_again() -> tuple[Tensor, Tensor]:
-            row = _row(boxes, valid, corners, chosen, convention)
-            return first_argmax(ops.where(ops.less(taken, 0), row, ops.full_like(row, -1)))
+            row = _row(rows, corners, chosen, convention)
+            free = ops.less(_by_anchor(taken, anchors.shape[0]), 0)
+            return first_argmax(ops.where(free, row, ops.full_like(row, -1)))
 
         new_height, new_peak = ops.cond(
             ops.any(stale), look_again, lambda: (ops.zeros_like(value), ops.zeros_like(chosen))
         )
         is_chosen = ops.equal(numbers, chosen[:, None])
-        here = ops.logical_and(takes, ops.equal(positions, anchor))
-        done = ops.logical_and(is_chosen, takes)
-        again = ops.logical_and(is_chosen, stale)
+        done = ops.logical_and(is_chosen, takes[:, None])
+        again = ops.logical_and(is_chosen, stale[:, None])
         return (
-            ops.where(here, chosen[:, None], taken),
+            ops.where(done, anchor, taken),
             ops.where(again, new_height[:, None], ops.where(done, -1, height)),
             ops.where(again, new_peak[:, None], peak),
         )
 
-    nothing = ops.full((batch, corners.shape[0]), UNMATCHED, dtype="int32")
     # An object looks again at most once for each object that took an anchor before it.
     bound = objects * (objects + 1)
     taken, _, _ = ops.while_loop(
-        unfinished, step, (nothing, height, peak), maximum_iterations=bound
+        unfinished, step, (ops.full_like(peak, UNMATCHED), height, peak), maximum_iterations=bound
     )
     return taken
 
 
-def _row(
-    boxes: Tensor, valid: Tensor, corners: Tensor, index: Tensor, convention: Convention
-) -> Tensor:
-    """IoU of one object of each picture, `index` (B,), with all anchors: (B, A), -1 for padding."""
-    box = ops.take_along_axis(boxes, index[:, None, None], axis=1)
-    is_object = ops.take_along_axis(valid, index[:, None], axis=1)
-    overlap = iou(box, corners[None], convention)
-    return ops.where(is_object, overlap, ops.full_like(overlap, -1))
+def _rows(boxes: Tensor, valid: Tensor, convention: Convention) -> Columns:
+    """(B, M) objects; padding overlaps nothing."""
+    return columns(ops.where(valid[..., None], boxes, NOWHERE), convention)
+
+
+def _row(rows: Columns, corners: Columns, index: Tensor, convention: Convention) -> Tensor:
+    """(B, A) IoU of one object of each picture with all anchors, 0 for padding.
+
+    Args:
+        rows: (B, M) objects.
+        corners: (1, A) anchors.
+        index: Which object, one for all pictures or (B,).
+        convention: Its `Overlap`.
+    """
+
+    def of(values: Tensor) -> Tensor:
+        if ops.ndim(index) == 0:
+            return ops.take(values, index, axis=1)[:, None]
+        return ops.take_along_axis(values, index[:, None], axis=1)
+
+    return iou_of_columns(Columns(*map(of, rows)), corners, convention)

@@ -17,14 +17,16 @@ import dataclasses
 import math
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import keras
 import numpy as np
 from keras import layers, ops
 
-from keras_impl import anchors, coding, detection, multibox, targets
+from keras_impl import anchors, coding, detection, host_detection, multibox, targets
+from keras_impl.backend_tensorflow import compiled
+from keras_impl.boxes import check_boxes
 from keras_impl.mobilenet_v2 import TAPS, conv_unit, make_divisible, mobilenet_v2
 from reference_numpy.conventions import CANONICAL, LAYOUTS, AnchorLayout, Convention, revived
 from reference_numpy.presets import tf_od_ssd_mobilenet_v2
@@ -269,11 +271,13 @@ class SSD(keras.Model):
         sample_weight: Any = None,
         training: bool = True,
     ) -> Any:
-        """MultiBox loss of a batch (arXiv:1512.02325, equation 1), targets assigned here.
+        """MultiBox loss of a batch (arXiv:1512.02325, equation 1).
 
         Args:
             x: Not looked at.
-            y: {"boxes": (B, M, 4) corners, "labels": (B, M)}, and "crowds": (B, M) or not.
+            y: {"boxes": (B, M, 4) corners, "labels": (B, M)}, and "crowds": (B, M) or not, of
+                which targets are assigned here; or {"target_deltas": (B, A, 4), "target_labels":
+                (B, A)} where that is done (`keras_impl.data.targets`).
             y_pred: {"deltas": (B, A, 4), "logits": (B, A, classes + 1)}.
             sample_weight: Must be None.
             training: Not looked at: the loss is the same in `evaluate`.
@@ -289,24 +293,41 @@ class SSD(keras.Model):
                 "sample_weight: not supported, the loss is normalised by the positives of the "
                 f"whole batch. Received: {sample_weight!r}"
             )
-        boxes, labels, crowds = _checked_targets(y)
-        # float32 under any policy: at half precision an IoU is off by more than a threshold
-        # is worth. The outputs are float32 already, unless another model made them.
-        boxes, labels = ops.cast(boxes, "float32"), ops.cast(labels, "int32")
         deltas, logits = (ops.cast(y_pred[key], "float32") for key in ("deltas", "logits"))
-        assigned = targets.assign_targets(
-            boxes, labels, self.anchors, self.convention, crowds=crowds
-        )
+        wanted_deltas, wanted_labels = self._targets(y)
         predicted = None
         if self.convention.loss.mining_nms is not None:
             predicted = coding.decode(ops.stop_gradient(deltas), self.anchors, self.convention)
         parts = multibox.multibox(
-            deltas, logits, assigned.deltas, assigned.labels, self.convention, boxes=predicted
+            deltas, logits, wanted_deltas, wanted_labels, self.convention, boxes=predicted
         )
         pictures = ops.shape(deltas)[0]
         self.class_loss.update_state(parts.class_loss, sample_weight=pictures)
         self.box_loss.update_state(parts.box_loss, sample_weight=pictures)
         return sum((ops.cast(ops.sum(extra), "float32") for extra in self.losses), parts.total)
+
+    def _targets(self, y: Any) -> tuple[Any, Any]:
+        """Deltas (B, A, 4) and labels (B, A) to be learned."""
+        if isinstance(y, Mapping) and {"target_deltas", "target_labels"} <= set(y):
+            deltas, labels = y["target_deltas"], y["target_labels"]
+            anchors = len(self.anchors)
+            if tuple(deltas.shape[1:]) != (anchors, 4) or tuple(labels.shape[1:]) != (anchors,):
+                raise ValueError(
+                    f"y: expected 'target_deltas' of shape (B, {anchors}, 4) and 'target_labels' "
+                    f"of shape (B, {anchors}). "
+                    f"Received: {tuple(deltas.shape)} and {tuple(labels.shape)}"
+                )
+            return ops.cast(deltas, "float32"), ops.cast(labels, "int32")
+        boxes, labels, crowds = _checked_targets(y)
+        # float32 under any policy: at half precision an IoU is off by more than a threshold
+        # is worth. The outputs are float32 already, unless another model made them.
+        boxes, labels = ops.cast(boxes, "float32"), ops.cast(labels, "int32")
+        check_boxes(boxes, labels, self.convention)  # what is compiled below raises nothing
+        arguments = [boxes, labels, ops.convert_to_tensor(self.anchors)]
+        if crowds is not None:
+            arguments.append(ops.cast(crowds, "bool"))
+        assigned = _assigner(self.convention)(*arguments)
+        return assigned.deltas, assigned.labels
 
     # Detection
 
@@ -345,8 +366,8 @@ class SSD(keras.Model):
         batches = []
         for start in range(0, shape[0], batch_size):
             found = self.predict(images[start : start + batch_size], batch_size, verbose=0)
-            found = detection.detect(found["deltas"], found["logits"], self.anchors, convention)
-            batches.append([ops.convert_to_numpy(part) for part in found])
+            deltas, logits = (np.asarray(found[name], np.float32) for name in ("deltas", "logits"))
+            batches.append(host_detection.detect(deltas, logits, self.anchors, convention))
         return detection.Detections(*map(np.concatenate, zip(*batches, strict=True)))
 
     # Saving
@@ -486,6 +507,16 @@ def _checked_layout(layout: AnchorLayout | str) -> AnchorLayout:
             f"layout: expected an AnchorLayout or one of {sorted(LAYOUTS)}. Received: {layout!r}"
         )
     return layout
+
+
+@lru_cache(maxsize=32)
+def _assigner(convention: Convention) -> Callable[..., targets.Targets]:
+    """Target assignment by a convention, compiled: the network around it is not, on a CPU."""
+
+    def assign(boxes: Any, labels: Any, anchors: Any, crowds: Any = None) -> targets.Targets:
+        return targets.assign_targets(boxes, labels, anchors, convention, crowds=crowds)
+
+    return compiled(assign)
 
 
 def _checked_targets(y: Any) -> tuple[Any, Any, Any]:

@@ -335,9 +335,12 @@ def test_one_seed_gives_one_model() -> None:
 
 
 def test_fit_learns_and_repeats_itself() -> None:
-    """Four pictures are learnt; from the same start again, to the same bit."""
+    """Four pictures are learnt; from the same start again, to the same bit.
+
+    Three times the rate, and a change of 1e-7 in the pictures decides how it ends.
+    """
     model, images = tiny(batch_norm_momentum=0.5), some_pictures(4)
-    model.compile(keras.optimizers.SGD(0.03))
+    model.compile(keras.optimizers.SGD(0.01))
     start = model.get_weights()
 
     runs = []
