@@ -13,8 +13,8 @@ import numpy as np
 
 import keras_impl.detection
 import reference_numpy.detection
-from benchmarks.agreement import check_detections
 from benchmarks.workloads import REFERENCE, Load, Runner, decoding_work, grid
+from keras_impl.agreement import check_detections
 from reference_numpy.detection import Detections
 
 

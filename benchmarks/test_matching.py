@@ -13,8 +13,8 @@ import numpy as np
 
 import keras_impl.targets
 import reference_numpy.targets
-from benchmarks.agreement import check_targets
 from benchmarks.workloads import REFERENCE, Load, Runner, grid, matching_work
+from keras_impl.agreement import check_targets
 from reference_numpy.targets import PADDING, Targets
 
 

@@ -12,16 +12,22 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from keras_impl.comparisons import OPERATIONS
+from keras_impl.judges import decode_scale
 from keras_impl.tolerances import BUDGETS
 from reference_numpy import detection
 from reference_numpy.boxes import clip, pairwise_iou
-from reference_numpy.coding import decode
-from reference_numpy.conventions import CANONICAL
-from reference_numpy.losses import softmax
+from reference_numpy.coding import background_first, decode
+from reference_numpy.conventions import CANONICAL, Convention
+from reference_numpy.losses import sigmoid, softmax
 from reference_numpy.targets import assign_targets
 from reference_numpy.workloads import DecodingWorkload, MatchingWorkload
+
+__all__ = ["EPS", "Truth", "check_detections", "check_targets"]
+
+Array = NDArray[Any]
 
 EPS = float(np.finfo(np.float32).eps)
 
@@ -36,10 +42,14 @@ def check_targets(found: Any, work: MatchingWorkload, *, excuse: bool) -> int:
 
     Returns:
         Pictures in which one was.
+
+    Raises:
+        AssertionError: They are not the reference's; it says where.
     """
     shape = (len(work.boxes), len(work.anchors))
-    assert [part.shape for part in found] == [shape, (*shape, 4), shape]
-    assert [part.dtype for part in found] == [np.int32, np.float32, np.int32]
+    _demand_shapes(found, [shape, (*shape, 4), shape])
+    dtypes = [part.dtype for part in found]
+    _demand(dtypes == [np.int32, np.float32, np.int32], f"another dtype: {dtypes}")
     excused = 0
     for picture, (boxes, labels, *parts) in enumerate(zip(*work[:2], *found, strict=True)):
         inputs = (boxes[None], labels[None], work.anchors)
@@ -60,7 +70,10 @@ def check_targets(found: Any, work: MatchingWorkload, *, excuse: bool) -> int:
 
 
 def check_detections(
-    found: Any, expected: Sequence[detection.Detections], work: DecodingWorkload
+    found: Any,
+    expected: Sequence[detection.Detections],
+    work: DecodingWorkload,
+    convention: Convention = CANONICAL,
 ) -> int:
     """Compare detections with the reference's.
 
@@ -70,58 +83,94 @@ def check_detections(
         found: `keras_impl.detection.Detections` as arrays.
         expected: The reference's, one a picture.
         work: What both were made of.
+        convention: What the heads mean; what is kept has to be `CANONICAL`'s.
 
     Returns:
         Pictures in which a near-tie was excused.
+
+    Raises:
+        AssertionError: They are not the reference's; it says where.
+        ValueError: A convention that keeps otherwise.
     """
-    slots = CANONICAL.detection.max_detections
+    slots = convention.detection.max_detections
     batch = len(expected)
-    assert [part.shape for part in found] == [(batch, slots, 4), *[(batch, slots)] * 3]
+    _demand_shapes(found, [(batch, slots, 4), *[(batch, slots)] * 3])
     excused = 0
     for picture, want in enumerate(expected):
         boxes, scores, labels, anchors = (part[picture] for part in found)
         count = int((labels != -1).sum())
         unused = slice(count, None)
         empty = (labels[unused] == -1) & (anchors[unused] == -1) & (scores[unused] == 0)
-        assert empty.all(), f"picture {picture}: a detection after an unused slot"
-        assert not boxes[unused].any(), f"picture {picture}: an unused slot with a box"
+        _demand(empty.all(), f"picture {picture}: a detection after an unused slot")
+        _demand(not boxes[unused].any(), f"picture {picture}: an unused slot with a box")
         boxes, scores, labels, anchors = (part[:count] for part in (boxes, scores, labels, anchors))
 
-        truth = Truth(work.deltas[picture], work.logits[picture], work.anchors)
+        truth = Truth(work.deltas[picture], work.logits[picture], work.anchors, convention)
         objection = truth.objection(anchors, labels)
-        assert not objection, f"picture {picture}: not the reference's detections: {objection}"
+        _demand(not objection, f"picture {picture}: not the reference's detections: {objection}")
         same = np.array_equal(anchors, want.anchors) and np.array_equal(labels, want.labels)
         excused += not same
 
         error = np.abs(scores - truth.scores[anchors, labels - 1])
-        allowed = truth.score_rounding[anchors, labels - 1]
-        assert (error <= allowed).all(), f"picture {picture}: scores off by {error.max()}"
+        close = (error <= truth.score_rounding[anchors, labels - 1]).all()
+        _demand(close, f"picture {picture}: scores off by {error.max(initial=0)}")
         error = np.abs(boxes - truth.boxes[anchors])
-        allowed = truth.corner_rounding[anchors, None]
-        assert (error <= allowed).all(), f"picture {picture}: boxes off by {error.max()}"
+        close = (error <= truth.corner_rounding[anchors, None]).all()
+        _demand(close, f"picture {picture}: boxes off by {error.max(initial=0)}")
     return excused
 
 
-class Truth:
-    """What the heads say of one picture in double precision, and how far float32 may be off."""
+def _demand_shapes(found: Any, expected: Sequence[tuple[int, ...]]) -> None:
+    shapes = [part.shape for part in found]
+    _demand(shapes == list(expected), f"another shape: {shapes}, expected {list(expected)}")
 
-    def __init__(self, deltas: np.ndarray, logits: np.ndarray, anchors: np.ndarray) -> None:
+
+def _demand(truth: Any, otherwise: str) -> None:
+    """As `assert`, but also where Python leaves assertions out (`python -O`)."""
+    if not truth:
+        raise AssertionError(otherwise)
+
+
+class Truth:
+    """What the heads say of one picture in double precision, and how far float32 may be off.
+
+    Args:
+        deltas: (A, 4) codes.
+        logits: (A, C + 1) classes.
+        anchors: (A, 4) centre form.
+        convention: What the heads mean; what is kept has to be `CANONICAL`'s.
+
+    Raises:
+        ValueError: A convention that keeps otherwise.
+    """
+
+    def __init__(
+        self, deltas: Array, logits: Array, anchors: Array, convention: Convention = CANONICAL
+    ) -> None:
+        if convention.detection != CANONICAL.detection:
+            raise ValueError(
+                "convention: expected one that keeps what the canonical one keeps. "
+                f"Received: {convention.detection}"
+            )
         deltas, logits, anchors = (part.astype(np.float64) for part in (deltas, logits, anchors))
-        self.options = CANONICAL.detection
-        self.boxes = clip(decode(deltas, anchors))
-        self.scores = softmax(logits)[:, 1:]
-        # u = EPS / 2 for each rounding. A difference of logits inside exp; exp 4 u, above and
-        # below the line; below also a sum of n terms and their differences; the quotient.
-        below = logits.max(axis=1, keepdims=True) - logits[:, 1:]
-        classes = logits.shape[1]
-        self.score_rounding = self.scores * EPS / 2 * (below + classes * (1 + 1 / np.e) + 10)
-        shift = np.abs(deltas[:, :2]) * CANONICAL.coding.variances[0] * anchors[:, 2:]
-        stretch = np.abs(deltas[:, 2:]) * CANONICAL.coding.variances[2]
-        half = np.exp(stretch) * anchors[:, 2:] / 2
-        scale = np.abs(anchors[:, :2]) + shift + half * (1 + stretch)
+        self.convention, self.options = convention, convention.detection
+        self.boxes = clip(decode(deltas, anchors, convention))
+        columns = background_first(logits, convention)
+        # u = EPS / 2 for each rounding.
+        if convention.loss.class_loss == "softmax":
+            self.scores = softmax(columns)[:, 1:]
+            # A difference of logits inside exp; exp 4 u, above and below the line; below also a
+            # sum of n terms and their differences; the quotient.
+            below = columns.max(axis=1, keepdims=True) - columns[:, 1:]
+            units = below + columns.shape[1] * (1 + 1 / np.e) + 10
+            self.score_rounding = self.scores * EPS / 2 * units
+        else:
+            self.scores = sigmoid(columns)[:, 1:]
+            self.score_rounding = self.scores * EPS * BUDGETS["sigmoid"].eps
+        scale = decode_scale(deltas, anchors, convention)
         self.corner_rounding = BUDGETS["decode"].eps * EPS * scale.max(axis=1)
 
-    def overlap(self, first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def overlap(self, first: Array, second: Array) -> tuple[Array, Array]:
         """IoU of two lists of anchors' boxes, and how far float32 may be off.
 
         Where corners move by c, an area w h moves by at most 2 c (w + h), and so does an
@@ -129,11 +178,11 @@ class Truth:
         """
         with np.errstate(divide="ignore"):  # how far a box without area is off, nobody knows
             thin = (1 / (self.boxes[:, 2:] - self.boxes[:, :2])).sum(axis=1)
-        iou = pairwise_iou(self.boxes[first], self.boxes[second])
+        iou = pairwise_iou(self.boxes[first], self.boxes[second], self.convention)
         moved = 4 * self.corner_rounding.max() * (thin[first][:, None] + thin[second])
         return iou, moved + BUDGETS["pairwise_iou"].eps * EPS * iou
 
-    def objection(self, anchors: np.ndarray, labels: np.ndarray) -> str | None:
+    def objection(self, anchors: Array, labels: Array) -> str | None:
         """Why this list is not what greedy suppression gives for numbers within rounding, if so.
 
         Suppression is decided from the highest score down, so a list is right exactly if it is in
