@@ -158,7 +158,7 @@ class TargetAssigner:
         picture = rows // slots
         state = _Matching(self, objects, picture * len(self.anchors), rows - picture * slots)
         owner = found.objects.reshape(-1)
-        forced, anchors = state.force(owner)
+        forced, anchors = state.force()
         keys, who, ignored = state.settle(owner, forced, anchors)
 
         if ignored.size:
@@ -520,11 +520,8 @@ class _Matching:
 
     # Who is forced on which anchor
 
-    def force(self, holder: Array) -> tuple[Array, Array]:
+    def force(self) -> tuple[Array, Array]:
         """Objects that get an anchor whatever the threshold.
-
-        Args:
-            holder: (B × A,) int32 scratch, -1 throughout, and so again afterwards.
 
         Returns:
             (n,) objects in ascending order and (n,) their anchors; several may have one anchor.
@@ -541,14 +538,12 @@ class _Matching:
         wants = np.flatnonzero(height > self.assigner._number(rules.force_above))
         chosen, peak, height = who[starts][wants], peak[wants], height[wants]
         if rules.force == "bipartite":
-            self._settle_rivals(holder, chosen, peak, height, rules.force_above)
+            self._settle_rivals(chosen, peak, height, rules.force_above)
             kept = np.flatnonzero(peak >= 0)
             return chosen[kept], peak[kept]
         return chosen, peak
 
-    def _settle_rivals(
-        self, holder: Array, who: Array, anchor: Array, iou: Array, force_above: float
-    ) -> None:
+    def _settle_rivals(self, who: Array, anchor: Array, iou: Array, force_above: float) -> None:
         """Give each object an anchor of its own; writes into `anchor`, -1 where none is left.
 
         Greedy matching takes the largest pair of all, then of what is left. Both sides of a pair
@@ -561,37 +556,39 @@ class _Matching:
         equal = keys[order[1:]] == keys[order[:-1]]
         if not equal.any():
             return
-        ranks = np.arange(len(who), dtype=np.int32)  # as objects: both ascend
-        holder[keys] = ranks
-        contested = np.flatnonzero(np.append(equal, False) | np.append(False, equal))
-        contested = order[contested]
-        # The best of each anchor is written last.
-        contested = contested[np.lexsort((-contested, iou[contested]))]
-        holder[keys[contested]] = contested
-        waiting = contested[holder[keys[contested]] != contested].tolist()
+        # From here on an object is its rank in `who`; ranks ascend as objects do. Rivals are few,
+        # and what they ask in turn depends on who was refused: plain Python is quick enough.
+        contested = order[np.append(equal, False) | np.append(False, equal)]
+        contested = contested[np.lexsort((-contested, iou[contested]))]  # the best of each last
+        holder = dict(zip(keys.tolist(), range(len(who)), strict=True))
+        holder.update(zip(keys[contested].tolist(), contested.tolist(), strict=True))
+        held = np.array([holder[key] for key in keys[contested].tolist()])
+        waiting = contested[held != contested].tolist()
 
+        places, values, first = anchor.tolist(), iou.tolist(), self.first_key.take(who).tolist()
         lists = _Lists(self, who, self.assigner._number(force_above))
-        lists.fetch(np.array(waiting))
-        near = lists.near()
-        rivals = holder[near[near >= 0]] if near.size else near
-        lists.fetch(np.unique(rivals[rivals >= 0]))
-        used = [keys]
-        while waiting:
+        at, end, hungry = lists.at, lists.end, []
+        while waiting or hungry:
+            if not waiting:
+                lists.lengthen(hungry)
+                waiting, hungry = hungry, []
             rank = waiting.pop()
-            while True:
-                place, value = lists.next(rank)
-                if place < 0:
-                    anchor[rank] = -1
+            for place in range(at[rank], end[rank]):
+                wanted, value = lists.anchor[place], lists.iou[place]
+                rival = holder.get(first[rank] + wanted)
+                if rival is None or (value, rival) > (values[rival], rank):
+                    holder[first[rank] + wanted] = rank
+                    at[rank], places[rank], values[rank] = place + 1, wanted, value
+                    if rival is not None:
+                        waiting.append(rival)
                     break
-                key = int(self.first_key[who[rank]]) + place
-                held = int(holder[key])
-                if held < 0 or (value, held) > (float(iou[held]), rank):
-                    used.append(np.array([key]))
-                    holder[key], anchor[rank], iou[rank] = rank, place, value
-                    if held >= 0:
-                        waiting.append(held)
-                    break
-        holder[np.concatenate(used)] = -1
+            else:
+                at[rank] = end[rank]
+                if lists.has_more(rank):
+                    hungry.append(rank)
+                else:
+                    places[rank] = -1
+        anchor[:] = places
 
     # Who has which anchor in the end
 
@@ -650,7 +647,7 @@ class _Matching:
 
 
 class _Lists:
-    """What some objects ask for next: their pairs by falling IoU, then rising anchor.
+    """What some objects ask for: their pairs by falling IoU, then rising anchor.
 
     A list is as long as its pairs are complete. When it ends, pairs of lower IoU are evaluated; the
     old list is then the beginning of the new one, so that the place in it stays.
@@ -659,55 +656,39 @@ class _Lists:
         matching: Whose objects and pairs they are.
         who: (n,) ascending objects; here they go by their rank among these.
         least: No pair of this IoU or less is asked for.
+
+    Attributes:
+        anchor, iou: All lists, one after the other.
+        at, end: Place in these of what each object asks for next, and where its list ends; what it
+            has asked for already is its best.
     """
 
     def __init__(self, matching: _Matching, who: Array, least: Any) -> None:
         self.matching, self.who, self.least = matching, who, least
         self.complete = matching.complete.take(who)
-        self.places: dict[int, list[int]] = {}
-        self.values: dict[int, list[float]] = {}
-        self.at: dict[int, int] = {}
+        self.fresh = np.ones(len(who), np.bool_)
+        self.anchor: list[int] = []
+        self.iou: list[float] = []
+        self.at, self.end = [0] * len(who), [0] * len(who)
+        self.asked = np.ones(len(who), np.int64)  # when the list was made
 
-    def fetch(self, ranks: Array) -> None:
-        """Make the lists of some objects, long enough to ask twice or more."""
-        if not ranks.size:
-            return
-        ranks = np.sort(ranks)
-        pairs = self.matching.pairs
+    def has_more(self, rank: int) -> bool:
+        """Whether an object may have pairs that are in no list yet."""
+        return bool(self.fresh[rank] or self.complete[rank] > self.least)
+
+    def lengthen(self, which: list[int]) -> None:
+        """Make lists longer, all of them together."""
+        ranks = np.array(sorted(which))
+        pairs, number = self.matching.pairs, self.matching.assigner._number
         first = np.searchsorted(pairs.who, self.who[ranks])
         sizes = np.searchsorted(pairs.who, self.who[ranks], side="right") - first
-        short = (sizes < 3) & (self.complete[ranks] > self.least)
-        self._widen(ranks[short])
-        first, sizes, ranks = first[~short], sizes[~short], ranks[~short]
+        # A list of one or two, which is what most have, is made longer at once.
+        known = self.fresh[ranks] & ((sizes > 2) | (self.complete[ranks] <= self.least))
+        self.fresh[ranks] = False
+        first, sizes = first[known], sizes[known]
         at = np.arange(sizes.sum()) + np.repeat(first - (np.cumsum(sizes) - sizes), sizes)
-        self._keep(ranks, _Pairs(*(one.take(at) for one in pairs)))
-
-    def near(self) -> Array:
-        """Keys of the pairs in the lists, but for the first of each."""
-        keys = [
-            int(self.matching.first_key[self.who[rank]]) + place
-            for rank, places in self.places.items()
-            for place in places[1:]
-        ]
-        return np.array(keys, np.int64)
-
-    def next(self, rank: int) -> tuple[int, float]:
-        """The next anchor of an object and their IoU; anchor -1 if there is none left."""
-        if rank not in self.places:
-            self.fetch(np.array([rank]))
-        self.at[rank] = at = self.at.get(rank, 0) + 1
-        while at >= len(self.places[rank]):
-            if not self.complete[rank] > self.least:
-                return -1, 0.0
-            self._widen(np.array([rank]))
-        value = self.values[rank][at]
-        return (self.places[rank][at], value) if value > self.least else (-1, 0.0)
-
-    def _widen(self, ranks: Array) -> None:
-        """Evaluate more pairs of objects."""
-        if not ranks.size:
-            return
-        number = self.matching.assigner._number
+        self._keep(ranks[known], _Pairs(*(one.take(at) for one in pairs)))
+        ranks = ranks[~known]
         wanted = self.complete[ranks] * number(WIDER)
         last = wanted <= 2 * self.matching.lattices.slack
         wanted[last] = np.nextafter(number(0), number(1))  # all that overlap at all
@@ -716,12 +697,19 @@ class _Lists:
         self._keep(ranks, pairs)
 
     def _keep(self, ranks: Array, pairs: _Pairs) -> None:
+        if self.least > 0:
+            pairs = _Pairs(*(one[pairs.iou > self.least] for one in pairs))
         order = np.lexsort((pairs.anchor, -pairs.iou, pairs.who))
-        start = np.searchsorted(pairs.who, self.who[ranks]).tolist()
-        end = np.searchsorted(pairs.who, self.who[ranks], side="right").tolist()
-        places, values = pairs.anchor[order].tolist(), pairs.iou[order].tolist()
-        for rank, first, last in zip(ranks.tolist(), start, end, strict=True):
-            self.places[rank], self.values[rank] = places[first:last], values[first:last]
+        start = np.searchsorted(pairs.who, self.who[ranks]) + len(self.anchor)
+        end = np.searchsorted(pairs.who, self.who[ranks], side="right") + len(self.anchor)
+        self.anchor += pairs.anchor[order].tolist()
+        self.iou += pairs.iou[order].tolist()
+        asked = self.asked[ranks]
+        self.asked[ranks] = end - start
+        for rank, first, last in zip(
+            ranks.tolist(), np.minimum(start + asked, end).tolist(), end.tolist(), strict=True
+        ):
+            self.at[rank], self.end[rank] = first, last
 
 
 class _Bounds:
