@@ -164,8 +164,6 @@ class _Heads:
         self.rules = convention.detection
         self.softmax = convention.loss.class_loss == "softmax"
         self.place = 0 if convention.coding.background == "first" else self.columns - 1
-        # What a class is measured against: (B, A).
-        self.background = logits[..., self.place].copy() if self.softmax else None
         threshold = self.rules.score_threshold
         # The least logit above the background's (for sigmoids: at all) that can reach it.
         if threshold <= 0:
@@ -185,25 +183,14 @@ class _Heads:
         Returns:
             The candidates, and (n,) whether these are all there are of the picture.
         """
-        logits, background = self.logits, self.background
-        if len(pictures) < len(logits):
-            logits = logits[pictures]
-            background = None if background is None else background[pictures]
-        low = np.zeros(len(logits), logits.dtype)
-        if background is not None:
-            # Most anchors have this background or more; the others are looked at one by one.
-            sample = background[:, :: max(1, logits.shape[1] // 512)]
-            place = int(LOW_SHARE * sample.shape[1])
-            low = np.partition(sample, place, axis=1)[:, place]
-        levels = np.full(len(pictures), self.least)
-        above = self._above(logits, low, levels)
-        if wanted is not None and np.count_nonzero(above) > MANY * wanted * len(pictures):
-            levels = np.maximum(levels, self._guess(logits, background, low, wanted))
-            above = self._above(logits, low, levels)
-        rows = self._rows(logits, background, low, levels, above)
-        count = logits.shape[1]
+        count = self.logits.shape[1]
+        rows, levels = self._above(pictures, wanted)
         picture = rows // count
-        scores = self._scores(logits.reshape(-1, self.columns).take(rows, axis=0))
+        anchors = rows - picture * count
+        flat = (
+            rows if len(pictures) == len(self.logits) else pictures.take(picture) * count + anchors
+        )
+        scores = self._scores(self.logits.reshape(-1, self.columns).take(flat, axis=0))
         # What is not above the level scores less than this, however it is rounded.
         floor = np.where(levels > self.least, _sigmoid(levels) * (1 + ROUNDING), -1)
         floor = np.nextafter(floor.astype(scores.dtype), scores.dtype.type(math.inf))
@@ -218,58 +205,69 @@ class _Heads:
         flat = np.flatnonzero(fit)
         row = flat // scores.shape[1]
         column = flat - row * scores.shape[1]
-        found = picture.take(row)
-        anchor = rows.take(row) - found * count
-        parts = (pictures.take(found), anchor, column, scores.reshape(-1).take(flat))
+        anchor, score = anchors.take(row), scores.reshape(-1).take(flat)
+        parts = (pictures.take(picture.take(row)), anchor, column, score)
         return self._in_order(_Candidates(*parts)), levels <= self.least
 
-    def _guess(self, logits: Array, background: Array | None, low: Array, wanted: int) -> Array:
-        """(n,) a level that about so many logits of each picture are above, by a sample."""
-        step = max(1, min(SAMPLE, logits.shape[1] // 64))
-        lead = logits[:, ::step].copy()
-        if background is not None:
-            behind = background[:, ::step]
-            lead -= behind[..., None]
-            lead[behind < low[:, None]] = -math.inf
-        lead[..., self.place] = -math.inf
-        lead = lead.reshape(len(logits), -1)
-        place = max(1, wanted // step)
-        if place >= lead.shape[1]:
-            return np.full(len(logits), -math.inf)
-        level = np.partition(lead, -place, axis=1)[:, -place].astype(np.float64)
-        return np.where(np.isfinite(level), level, -math.inf)
+    def _above(self, pictures: Array, wanted: int | None) -> tuple[Array, Array]:
+        """Anchors of which some class may be above a level, and the level of each picture.
 
-    def _above(self, logits: Array, low: Array, levels: Array) -> Array:
-        """(n, A, C + 1) where a logit is above the level and a low background.
+        One comparison, with the level above a low background, leaves few in the time that reading
+        takes. The few anchors whose background is lower still are all left.
 
-        A comparison with one number a picture takes no longer than reading does.
+        Returns:
+            Flat indices of (n, A), and (n,) levels.
         """
-        above = np.empty(logits.shape, np.bool_)
-        bars = low + levels - ROUNDING * (1 + np.abs(low) + np.abs(levels))
-        for picture, bar in enumerate(bars.astype(logits.dtype)):
-            if np.isfinite(bar):
-                np.greater(logits[picture], bar, out=above[picture])
-            else:
-                above[picture] = True
+        shape = (len(pictures), *self.logits.shape[1:])
+        above, lower = np.empty(shape, np.bool_), np.zeros(shape[:2], np.bool_)
+        levels, slacks = np.empty(shape[0]), np.empty(shape[0], self.logits.dtype)
+        for index, picture in enumerate(pictures.tolist()):
+            logits, low, level = self.logits[picture], 0.0, self.least
+            if self.softmax:
+                background = logits[:, self.place]
+                sample = background[:: max(1, len(logits) // 512)]
+                place = int(LOW_SHARE * len(sample))
+                low = float(np.partition(sample, place)[place])
+                np.less(background, logits.dtype.type(low), out=lower[index])
+            _compare(logits, low, level, above[index])
+            if wanted is not None:
+                hits = np.count_nonzero(above[index]) - np.count_nonzero(
+                    above[index, :, self.place]
+                )
+                if hits > MANY * wanted:
+                    level = max(level, self._guess(logits, low, wanted))
+                    _compare(logits, low, level, above[index])
+            levels[index], slacks[index] = level, _slack(low, level)
         above[..., self.place] = False
-        return above
-
-    def _rows(
-        self, logits: Array, background: Array | None, low: Array, levels: Array, above: Array
-    ) -> Array:
-        """Flat indices of the anchors of which some class may be above the level."""
-        batch, count, columns = logits.shape
         hits = _nonzero(above.reshape(-1))
-        row = hits // columns
-        if background is None:
-            rows = np.zeros(batch * count, np.bool_)
-        else:
-            rows = (background < low[:, None]).reshape(-1)
-            lead = logits.reshape(-1).take(hits) - background.reshape(-1).take(row)
-            level = levels - ROUNDING * (1 + np.abs(low) + np.abs(levels))
-            row = row[lead > level.astype(lead.dtype).take(row // count)]
+        row, rows = hits // self.columns, lower.reshape(-1)
+        if self.softmax:
+            # The same with the background that each anchor has.
+            index = row // shape[1]
+            places = row * self.columns + self.place
+            if len(pictures) < len(self.logits):
+                shift = (pictures - np.arange(len(pictures))).take(index) * (shape[1] * shape[2])
+                hits, places = hits + shift, places + shift
+            lead = self.logits.reshape(-1).take(hits) - self.logits.reshape(-1).take(places)
+            row = row[lead > (levels - slacks).astype(lead.dtype).take(index)]
         rows[row] = True
-        return np.flatnonzero(rows)
+        return np.flatnonzero(rows), levels
+
+    def _guess(self, logits: Array, low: float, wanted: int) -> float:
+        """A level that about so many logits are above, by a sample."""
+        step = max(1, min(SAMPLE, len(logits) // 64))
+        lead = logits[::step].copy()
+        if self.softmax:
+            behind = lead[:, self.place].copy()
+            lead -= behind[:, None]
+            lead[behind < low] = -math.inf
+        lead[:, self.place] = -math.inf
+        lead = lead.reshape(-1)
+        place = max(1, wanted // step)
+        if place >= lead.size:
+            return -math.inf
+        level = float(np.partition(lead, -place)[-place])
+        return level if math.isfinite(level) else -math.inf
 
     def _scores(self, rows: Array) -> Array:
         """(n, C) scores, background left out, with the arithmetic of `reference_numpy.losses`."""
@@ -537,6 +535,20 @@ def _ranks(group: Array) -> Array:
 
 def _logit(score: float) -> float:
     return math.log(score / (1 - score))
+
+
+def _compare(logits: Array, low: float, level: float, out: Array) -> None:
+    """Where a logit is above the level and a low background."""
+    bar = low + level - _slack(low, level)
+    if math.isfinite(bar):
+        np.greater(logits, logits.dtype.type(bar), out=out)
+    else:
+        out[...] = True
+
+
+def _slack(low: float, level: float) -> float:
+    """Rounding of sums and differences of such logits."""
+    return ROUNDING * (1 + abs(low) + abs(level))
 
 
 def _sigmoid(logits: Array) -> Array:

@@ -530,13 +530,17 @@ class _Matching:
         who, anchor, iou = self.pairs
         if not self.forces or not who.size:
             return np.empty(0, np.int64), np.empty(0, np.int64)
-        starts = np.flatnonzero(np.diff(who, prepend=-1))
+        differs = np.ones(who.size, np.bool_)
+        np.not_equal(who[1:], who[:-1], out=differs[1:])
+        starts = np.flatnonzero(differs)
         height = np.maximum.reduceat(iou, starts)
-        sizes = np.diff(starts, append=who.size)
+        sizes = np.empty_like(starts)
+        sizes[:-1], sizes[-1] = starts[1:] - starts[:-1], who.size - starts[-1]
         lower = np.where(iou == np.repeat(height, sizes), anchor, len(self.assigner.anchors))
         peak = np.minimum.reduceat(lower, starts)
         wants = np.flatnonzero(height > self.assigner._number(rules.force_above))
-        chosen, peak, height = who[starts][wants], peak[wants], height[wants]
+        chosen = who.take(starts.take(wants))
+        peak, height = peak.take(wants), height.take(wants)
         if rules.force == "bipartite":
             self._settle_rivals(chosen, peak, height, rules.force_above)
             kept = np.flatnonzero(peak >= 0)
