@@ -453,7 +453,9 @@ def plan(quick: bool = False) -> Plan:
     most = tuple(dict.fromkeys((*OBJECT_LOADS, *ANCHOR_LOADS)))
     others = OBJECT_LOADS if quick else everywhere
     decoded = DECODING_LOADS[:2] if quick else DECODING_LOADS
-    theirs = [peer for name, peer in PEERS.items() if installed(name)]
+    theirs = [
+        peer for name, peer in PEERS.items() if installed(name) and (peer.as_used or not quick)
+    ]
 
     loads: list[tuple[str, str, str, Sequence[str]]] = [
         ("keras", "host", "matching", everywhere),
