@@ -13,9 +13,15 @@ from collections.abc import Callable
 from importlib.metadata import version
 from typing import Any
 
-import keras
 import numpy as np
 import pytest
+
+from keras_impl.peers import installed
+
+if installed("torchvision"):
+    import torchvision  # noqa: F401  # in one process, before TensorFlow (docs/peer-bugs.md)
+
+import keras
 
 from benchmarks.table import Row, table
 from benchmarks.workloads import Load, Runner, is_quick
@@ -98,7 +104,7 @@ def timed(benchmark: Any, pytestconfig: pytest.Config) -> Timed:
         """
         traced = Traced(function)
         device = "cpu"
-        if runner.implementation == "keras":
+        if runner.implementation == "keras" and runner.mode != "host":
             from keras_impl.backend_tensorflow import in_mode
 
             device = keras_device()

@@ -13,14 +13,22 @@ import numpy as np
 
 import keras_impl.detection
 import reference_numpy.detection
-from benchmarks.workloads import REFERENCE, Load, Runner, decoding_work, grid
+from benchmarks.workloads import REFERENCE, THEIRS, Load, Runner, decoding_work, grid
+from keras_impl import host_detection
 from keras_impl.agreement import check_detections
+from keras_impl.host_detection import HostDetections
+from keras_impl.peers import decoder
+from reference_numpy.conventions import CANONICAL
 from reference_numpy.detection import Detections
 
 
 def by_reference(anchors: np.ndarray, deltas: np.ndarray, logits: np.ndarray) -> list[Detections]:
     detect = reference_numpy.detection.detect
     return [detect(*picture, anchors) for picture in zip(deltas, logits, strict=True)]
+
+
+def by_host(anchors: np.ndarray, deltas: np.ndarray, logits: np.ndarray) -> HostDetections:
+    return host_detection.detect(deltas, logits, anchors)
 
 
 def by_keras(anchors: np.ndarray, deltas: Any, logits: Any) -> keras_impl.detection.Detections:
@@ -38,13 +46,21 @@ def test_decoding(load: Load, runner: Runner, timed):
     work = decoding_work(load)
 
     def check(found: Any) -> int:
-        # The reference is what the others are compared with.
-        return 0 if runner == REFERENCE else check_detections(found, right(load), work)
+        # The reference is what the others are compared with, and peers chose otherwise.
+        if runner == REFERENCE or runner in THEIRS:
+            return 0
+        return check_detections(found, right(load), work)
 
+    if runner in THEIRS:
+        function = decoder(runner.implementation, work.anchors, CANONICAL)
+    elif runner.implementation == "keras" and runner.mode == "host":
+        function = partial(by_host, work.anchors)
+    else:
+        function = partial(by_reference if runner == REFERENCE else by_keras, work.anchors)
     timed(
         load,
         runner,
-        partial(by_reference if runner == REFERENCE else by_keras, work.anchors),
+        function,
         (work.deltas, work.logits),
         check,
         pairs=load.batch * load.anchors * (work.logits.shape[-1] - 1),

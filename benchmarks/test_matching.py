@@ -13,14 +13,27 @@ import numpy as np
 
 import keras_impl.targets
 import reference_numpy.targets
-from benchmarks.workloads import REFERENCE, Load, Runner, grid, matching_work
+from benchmarks.workloads import REFERENCE, THEIRS, Load, Runner, grid, matching_work
 from keras_impl.agreement import check_targets
+from keras_impl.host_matching import HostTargets, TargetAssigner
+from keras_impl.peers import PEERS, matcher
 from reference_numpy.targets import PADDING, Targets
 
 
 def by_reference(anchors: np.ndarray, boxes: np.ndarray, labels: np.ndarray) -> list[Targets]:
     assign = reference_numpy.targets.assign_targets
     return [assign(*picture, anchors) for picture in zip(boxes, labels, strict=True)]
+
+
+def by_host(anchors: np.ndarray) -> Any:
+    """Into memory that is used again, as an input pipeline does."""
+    assigner, held = TargetAssigner(anchors), {}
+
+    def assign(boxes: np.ndarray, labels: np.ndarray) -> HostTargets:
+        held["out"] = assigner.assign(boxes, labels, out=held.get("out"))
+        return held["out"]
+
+    return assign
 
 
 def by_keras(anchors: np.ndarray, boxes: Any, labels: Any) -> keras_impl.targets.Targets:
@@ -32,15 +45,21 @@ def test_matching(load: Load, runner: Runner, timed):
     work = matching_work(load)
 
     def check(found: Any) -> int:
-        if runner == REFERENCE:
-            return 0  # it is what the others are compared with
+        if runner == REFERENCE or (runner in THEIRS and not PEERS[runner.implementation].yardstick):
+            return 0  # what the others are compared with; and who chose otherwise
         # Only XLA fuses multiplications with additions: elsewhere there is nothing to excuse.
         return check_targets(found, work, excuse=runner.mode == "xla")
 
+    if runner in THEIRS:
+        function = matcher(runner.implementation, work.anchors, load.objects)
+    elif runner.implementation == "keras" and runner.mode == "host":
+        function = by_host(work.anchors)
+    else:
+        function = partial(by_reference if runner == REFERENCE else by_keras, work.anchors)
     timed(
         load,
         runner,
-        partial(by_reference if runner == REFERENCE else by_keras, work.anchors),
+        function,
         (work.boxes, work.labels),
         check,
         pairs=int((work.labels != PADDING).sum()) * load.anchors,

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import pytest
 
+from keras_impl.peers import PEERS, installed
 from reference_numpy import workloads
 from reference_numpy.anchors import make_anchors
 from reference_numpy.conventions import LAYOUTS
@@ -54,7 +55,10 @@ class Runner(NamedTuple):
 
 
 REFERENCE = Runner("reference", "host")
-RUNNERS = (REFERENCE, *(Runner("keras", mode) for mode in ("eager", "graph", "xla")))
+OURS = (REFERENCE, *(Runner("keras", mode) for mode in ("host", "eager", "graph", "xla")))
+# Other people's, where they are installed: `tox run -e bench-peers`.
+THEIRS = tuple(Runner(name, peer.mode) for name, peer in PEERS.items() if installed(name))
+RUNNERS = (*OURS, *THEIRS)
 
 NETWORK = Load("network", "digits224", None, 1)
 
@@ -69,6 +73,13 @@ def loads(operation: str) -> list[Load]:
     ]
 
 
+def does(runner: Runner, operation: str) -> bool:
+    """Whether somebody has an operation at all; TensorFlow, for one, suppresses but matches not."""
+    if runner in OURS:
+        return True
+    return operation.partition("-")[0] in PEERS[runner.implementation].operations
+
+
 def grid(*operations: str) -> pytest.MarkDecorator:
     """Parametrise a test with `load` and `runner`; all runners of a load follow each other."""
     return pytest.mark.parametrize(
@@ -80,7 +91,8 @@ def grid(*operations: str) -> pytest.MarkDecorator:
             for operation in operations
             for load in loads(operation)
             for runner in RUNNERS
-            if runner.mode != "eager" or load.batch <= LARGEST_EAGER_BATCH
+            if does(runner, operation)
+            and (runner not in OURS or runner.mode != "eager" or load.batch <= LARGEST_EAGER_BATCH)
         ],
     )
 

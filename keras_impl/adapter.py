@@ -1,4 +1,4 @@
-"""Keras as an implementation to be held to the reference: every operation, in every mode."""
+"""Ours as implementations held to the reference: Keras in every mode, and the host's NumPy."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_impl import (
@@ -15,6 +16,7 @@ from keras_impl import (
     boxes,
     coding,
     detection,
+    host_detection,
     losses,
     matching,
     mining,
@@ -24,9 +26,11 @@ from keras_impl import (
 )
 from keras_impl.backend_tensorflow import gradients, in_mode
 from keras_impl.conformance import Implementation, Offer
+from keras_impl.host_matching import TargetAssigner
+from keras_impl.matching import IGNORED
 from reference_numpy.conventions import CANONICAL, Convention
 
-__all__ = ["KERAS", "MODES", "NO_FUSING", "keras_as"]
+__all__ = ["HOST", "KERAS", "MODES", "NO_FUSING", "host_as", "keras_as"]
 
 MODES = ("eager", "graph", "xla", "xla-nofuse")
 NO_FUSING = "--xla_cpu_max_isa=AVX"  # processors of that age have no fused multiply-add
@@ -137,3 +141,38 @@ KERAS = Implementation(
 def keras_as(convention: Convention = CANONICAL) -> Implementation:
     """Keras, claiming another convention: it obeys every one."""
     return replace(KERAS, convention=convention)
+
+
+def _host_targets(
+    box: Any, labels: Any, anchor: Any, crowds: Any = None, *, convention: Convention
+) -> tuple[Any, ...]:
+    return tuple(TargetAssigner(anchor, convention).assign(box, labels, crowds))
+
+
+def _host_match(box: Any, labels: Any, anchor: Any, *, convention: Convention) -> tuple[Any, ...]:
+    found = TargetAssigner(anchor, convention).assign(box, labels)
+    return (np.where(found.labels < 0, IGNORED, found.objects),)
+
+
+def _host_detect(
+    deltas: Any, logits: Any, anchor: Any, *, convention: Convention
+) -> tuple[Any, ...]:
+    return *host_detection.detect(deltas, logits, anchor, convention), None, None
+
+
+HOST = Implementation(
+    name="host",
+    operations={
+        "match": _host_match,
+        "assign_targets": _host_targets,
+        "assign_targets_with_crowds": _host_targets,
+        "detect": _host_detect,
+    },
+    modes=("host",),
+    version=np.__version__,
+)
+
+
+def host_as(convention: Convention = CANONICAL) -> Implementation:
+    """The fast paths of the host, claiming another convention: they obey every one."""
+    return replace(HOST, convention=convention)

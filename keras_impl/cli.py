@@ -423,7 +423,7 @@ exit status 1 if a check failed.""",
         "--mode",
         dest="modes",
         action="append",
-        choices=("eager", "graph", "xla", "xla-nofuse"),
+        choices=("eager", "graph", "xla", "xla-nofuse", "host"),
         help="only this one; may be given several times",
     )
     parser.add_argument(

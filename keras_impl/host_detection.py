@@ -231,10 +231,9 @@ class _Heads:
                 np.less(background, logits.dtype.type(low), out=lower[index])
             _compare(logits, low, level, above[index])
             if wanted is not None:
-                hits = np.count_nonzero(above[index]) - np.count_nonzero(
-                    above[index, :, self.place]
-                )
-                if hits > MANY * wanted:
+                number = np.count_nonzero(above[index])
+                number -= np.count_nonzero(above[index, :, self.place])
+                if number > MANY * wanted:
                     level = max(level, self._guess(logits, low, wanted))
                     _compare(logits, low, level, above[index])
             levels[index], slacks[index] = level, _slack(low, level)

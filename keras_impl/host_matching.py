@@ -571,7 +571,8 @@ class _Matching:
 
         places, values, first = anchor.tolist(), iou.tolist(), self.first_key.take(who).tolist()
         lists = _Lists(self, who, self.assigner._number(force_above))
-        at, end, hungry = lists.at, lists.end, []
+        at, end = lists.at, lists.end
+        hungry: list[int] = []
         while waiting or hungry:
             if not waiting:
                 lists.lengthen(hungry)

@@ -13,7 +13,8 @@ ones full of ties, and judged by `reference_numpy`:
 - `detect` decides about numbers that come out of exp. Its boxes and scores must be within
   budget, and its decisions those of the reference on these very boxes and scores.
 
-Keras obeys every convention, so each can be asked for: `run(convention=...)`.
+The fast paths in NumPy ("host") are judged likewise, without excuses for their matches. All of
+these obey every convention, so each can be asked for: `run(convention=...)`.
 """
 
 from __future__ import annotations
@@ -27,13 +28,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from keras_impl.adapter import MODES, NO_FUSING, keras_as
+from keras_impl import adapter
+from keras_impl.adapter import NO_FUSING, host_as, keras_as
 from keras_impl.comparisons import OPERATIONS
-from keras_impl.conformance import DTYPES, Check, check
+from keras_impl.conformance import DTYPES, Check, Implementation, check
 from reference_numpy.conventions import CANONICAL, Convention
 from reference_numpy.presets import PRESETS
 
 __all__ = ["DTYPES", "MODES", "Check", "Report", "run"]
+
+MODES = (*adapter.MODES, "host")
 
 
 @dataclass(frozen=True)
@@ -106,17 +110,25 @@ def run(
             f"process has to know by its name. Received: {convention.name!r}"
         )
 
-    here = [mode for mode in modes if mode != "xla-nofuse"]
-    checks = _checks(convention, names, here, dtypes, cases, seed, watch)
+    here = [mode for mode in modes if mode in adapter.MODES and mode != "xla-nofuse"]
+    checks = _checks(keras_as(convention), names, here, dtypes, cases, seed, watch)
+    if "host" in modes:
+        host = host_as(convention)
+        mine = [name for name in names if name in host.asked()]
+        checks += _checks(host, mine, host.modes, dtypes, cases, seed, watch)
     if "xla-nofuse" in modes:
         watch("all under XLA without fusing, in another process")
         checks += _check_without_fusing(convention, names, dtypes, cases, seed)
+    if not checks:
+        raise ValueError(
+            f"modes: expected one that {', '.join(names)} can be run in. Received: {list(modes)}"
+        )
     order = {name: index for index, name in enumerate(names)}
     return Report(tuple(sorted(checks, key=lambda check: order[check.op])))
 
 
 def _checks(
-    convention: Convention,
+    implementation: Implementation,
     names: Sequence[str],
     modes: Sequence[str],
     dtypes: Sequence[str],
@@ -124,7 +136,6 @@ def _checks(
     seed: int,
     watch: Callable[[str], None] = lambda text: None,
 ) -> list[Check]:
-    implementation = keras_as(convention)
     checks = []
     for name in names:
         for mode in modes:
@@ -168,7 +179,7 @@ def _main() -> None:
     parser.add_argument("request", type=json.loads)
     request = parser.parse_args().request
     checks = _checks(
-        PRESETS[request["convention"]],
+        keras_as(PRESETS[request["convention"]]),
         request["ops"],
         ["xla-nofuse"],
         request["dtypes"],

@@ -75,7 +75,12 @@ def two_peers(monkeypatch):
     """A slow one that matches, and a fast one that does both."""
     known = {
         "slow": SimpleNamespace(
-            name="slow", needs=(), operations=("matching",), mode="host", yardstick=False
+            name="slow",
+            needs=(),
+            operations=("matching",),
+            mode="host",
+            yardstick=False,
+            as_used=True,
         ),
         "fast": SimpleNamespace(
             name="fast",
@@ -83,6 +88,7 @@ def two_peers(monkeypatch):
             operations=("matching", "decoding"),
             mode="graph",
             yardstick=False,
+            as_used=True,
         ),
     }
     monkeypatch.setattr(peers, "PEERS", known)

@@ -31,6 +31,7 @@ COMMANDS = (
     ["weights"],
     ["export"],
     ["parity"],
+    ["bench"],
     ["conventions"],
 )
 PACKAGES = str(Path(keras_impl.__file__).parents[1])

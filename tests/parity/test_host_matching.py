@@ -9,6 +9,8 @@ import tracemalloc
 import numpy as np
 import pytest
 
+from keras_impl import conformance
+from keras_impl.adapter import host_as
 from keras_impl.host_matching import TargetAssigner
 from reference_numpy import cases, targets
 from reference_numpy.anchors import make_anchors
@@ -64,6 +66,17 @@ def test_every_convention_on_its_own_anchors(convention, dtype):
     work = matching_workload(convention.layout, 2, 20, seed=3)
     check(assigner, work.boxes.astype(dtype), work.labels)
     check(assigner, *odd_boxes(generator, dtype))
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("convention", CONVENTIONS, ids=lambda one: one.name)
+def test_by_the_judges_of_parity(convention, dtype):
+    """The workloads of the parity table: worked cases, ties, crowds; detection among them."""
+    host = host_as(convention)
+    for label in host.asked():
+        found = conformance.check(host, label, "host", dtype, cases=12)
+        assert found.passed, found
+        assert label == "detect" or found.excused == 0
 
 
 @pytest.mark.parametrize("layout", [*LAYOUTS.values(), CAFFE_SSD512], ids=lambda one: one.name)

@@ -1,0 +1,7 @@
+"""The fast paths on the host: matching, targets and detection in NumPy."""
+
+from __future__ import annotations
+
+from keras_impl.adapter import HOST
+
+IMPLEMENTATION = HOST
