@@ -231,9 +231,8 @@ class _Heads:
                 np.less(background, logits.dtype.type(low), out=lower[index])
             _compare(logits, low, level, above[index])
             if wanted is not None:
-                number = np.count_nonzero(above[index])
-                number -= np.count_nonzero(above[index, :, self.place])
-                if number > MANY * wanted:
+                # The background itself is above nearly everywhere.
+                if np.count_nonzero(above[index]) - len(logits) > MANY * wanted:
                     level = max(level, self._guess(logits, low, wanted))
                     _compare(logits, low, level, above[index])
             levels[index], slacks[index] = level, _slack(low, level)
@@ -407,6 +406,8 @@ class _Selection:
 
     def _suppressed_by(self, kept: _Boxes, new: _Boxes) -> Array:
         """(n,) which candidates some box of their group that was kept before suppresses."""
+        if not kept.size:
+            return np.zeros(new.size, np.bool_)
         order = np.argsort(kept.group, kind="stable")
         ordered = kept.group.take(order)
         first = np.searchsorted(ordered, new.group)
