@@ -230,23 +230,23 @@ class _Heads:
                 low = float(np.partition(sample, place)[place])
                 np.less(background, logits.dtype.type(low), out=lower[index])
             _compare(logits, low, level, above[index])
-            if wanted is not None:
-                # The background itself is above nearly everywhere.
-                if np.count_nonzero(above[index]) - len(logits) > MANY * wanted:
-                    level = max(level, self._guess(logits, low, wanted))
-                    _compare(logits, low, level, above[index])
+            # The background itself is above nearly everywhere.
+            hits = np.count_nonzero(above[index]) - len(logits)
+            if wanted is not None and hits > MANY * wanted:
+                level = max(level, self._guess(logits, low, wanted))
+                _compare(logits, low, level, above[index])
             levels[index], slacks[index] = level, _slack(low, level)
         above[..., self.place] = False
-        hits = _nonzero(above.reshape(-1))
-        row, rows = hits // self.columns, lower.reshape(-1)
+        places = _nonzero(above.reshape(-1))
+        row, rows = places // self.columns, lower.reshape(-1)
         if self.softmax:
             # The same with the background that each anchor has.
             index = row // shape[1]
-            places = row * self.columns + self.place
+            behind = row * self.columns + self.place
             if len(pictures) < len(self.logits):
                 shift = (pictures - np.arange(len(pictures))).take(index) * (shape[1] * shape[2])
-                hits, places = hits + shift, places + shift
-            lead = self.logits.reshape(-1).take(hits) - self.logits.reshape(-1).take(places)
+                places, behind = places + shift, behind + shift
+            lead = self.logits.reshape(-1).take(places) - self.logits.reshape(-1).take(behind)
             row = row[lead > (levels - slacks).astype(lead.dtype).take(index)]
         rows[row] = True
         return np.flatnonzero(rows), levels
