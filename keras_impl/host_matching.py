@@ -566,27 +566,30 @@ class _Matching:
         contested = contested[np.lexsort((-contested, iou[contested]))]  # the best of each last
         holder = dict(zip(keys.tolist(), range(len(who)), strict=True))
         holder.update(zip(keys[contested].tolist(), contested.tolist(), strict=True))
-        held = np.array([holder[key] for key in keys[contested].tolist()])
-        waiting = contested[held != contested].tolist()
+        owners = np.array([holder[key] for key in keys[contested].tolist()])
+        waiting = contested[owners != contested].tolist()
 
         places, values, first = anchor.tolist(), iou.tolist(), self.first_key.take(who).tolist()
         lists = _Lists(self, who, self.assigner._number(force_above))
-        at, end = lists.at, lists.end
+        at, end, next_anchor, next_iou = lists.at, lists.end, lists.anchor, lists.iou
         hungry: list[int] = []
         while waiting or hungry:
             if not waiting:
                 lists.lengthen(hungry)
                 waiting, hungry = hungry, []
             rank = waiting.pop()
+            start = first[rank]
             for place in range(at[rank], end[rank]):
-                wanted, value = lists.anchor[place], lists.iou[place]
-                rival = holder.get(first[rank] + wanted)
-                if rival is None or (value, rival) > (values[rival], rank):
-                    holder[first[rank] + wanted] = rank
-                    at[rank], places[rank], values[rank] = place + 1, wanted, value
-                    if rival is not None:
-                        waiting.append(rival)
-                    break
+                key, value = start + next_anchor[place], next_iou[place]
+                rival = holder.get(key)
+                if rival is not None:
+                    held = values[rival]
+                    if value < held or (value == held and rival < rank):
+                        continue
+                    waiting.append(rival)
+                holder[key] = rank
+                at[rank], places[rank], values[rank] = place + 1, key - start, value
+                break
             else:
                 at[rank] = end[rank]
                 if lists.has_more(rank):
