@@ -6,7 +6,7 @@ from typing import Any
 
 from keras import ops
 
-from keras_impl.boxes import centers_to_corners
+from keras_impl.boxes import centers_to_corners, plus
 from reference_numpy.conventions import CANONICAL, Convention
 
 __all__ = ["background_first", "decode", "encode"]
@@ -50,16 +50,11 @@ def encode(
         shift = [center - middle for center, middle in zip(centers, middles, strict=True)]
         stretch = [size - unit for size, unit in zip(sizes, units, strict=True)]
     else:
-        if rules.size_epsilon:
-            epsilon = ops.convert_to_tensor(rules.size_epsilon, dtype=boxes.dtype)
-            sizes, units = ([one + epsilon for one in part] for part in (sizes, units))
+        sizes, units = ([plus(one, rules.size_epsilon) for one in part] for part in (sizes, units))
         parts = zip(centers, middles, units, strict=True)
         shift = [(center - middle) / unit for center, middle, unit in parts]
         ratios = [size / unit for size, unit in zip(sizes, units, strict=True)]
-        if rules.ratio_epsilon:
-            more = ops.convert_to_tensor(rules.ratio_epsilon, dtype=boxes.dtype)
-            ratios = [ratio + more for ratio in ratios]
-        stretch = [ops.log(ratio) for ratio in ratios]
+        stretch = [ops.log(plus(ratio, rules.ratio_epsilon)) for ratio in ratios]
     deltas = [one * unit for one, unit in zip([*shift, *stretch], reciprocals, strict=True)]
     order = (0, 1, 2, 3) if rules.code_order == "xywh" else (1, 0, 3, 2)
     return ops.stack([deltas[index] for index in order], axis=-1)
