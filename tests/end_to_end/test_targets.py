@@ -1,0 +1,99 @@
+"""Targets assigned by the data set, on the host: the same loss, and `fit` takes them."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_impl.data.digits import dataset, load_digits
+from keras_impl.data.targets import assign
+from keras_impl.host_matching import TargetAssigner
+from keras_impl.ssd import SSD
+from reference_numpy import targets
+
+BATCH = 3
+
+
+@pytest.fixture(scope="module")
+def model():
+    keras.utils.set_random_seed(0)
+    made = SSD("digits224", classes=10, alpha=0.1)
+    made.compile("adam")
+    return made
+
+
+@pytest.fixture(scope="module")
+def batches():
+    return dataset(load_digits("test"), "1-10", 2 * BATCH, BATCH, seed=1)
+
+
+def test_they_are_the_references(model, batches):
+    assigned = assign(batches, TargetAssigner(model.anchors, model.convention))
+    for (images, objects), (same, wanted) in zip(batches, assigned, strict=True):
+        np.testing.assert_array_equal(images, same)
+        boxes, labels = objects["boxes"].numpy(), objects["labels"].numpy()
+        for picture in range(BATCH):
+            right = targets.assign_targets(
+                boxes[picture], labels[picture], model.anchors, model.convention
+            )
+            np.testing.assert_array_equal(wanted["target_labels"][picture], right.labels)
+            np.testing.assert_array_equal(wanted["target_deltas"][picture], right.deltas)
+
+
+def test_batches_that_were_made_stay_as_they_are(model, batches):
+    """TensorFlow keeps the arrays it is given, so none may be used again."""
+    assigned = list(assign(batches, TargetAssigner(model.anchors, model.convention)))
+    again = list(assign(batches, TargetAssigner(model.anchors, model.convention)))
+    for (_, first), (_, second) in zip(assigned, again, strict=True):
+        np.testing.assert_array_equal(first["target_labels"], second["target_labels"])
+    assert not np.array_equal(assigned[0][1]["target_labels"], assigned[1][1]["target_labels"])
+
+
+def test_the_loss_is_the_same(model, batches):
+    assigned = assign(batches, TargetAssigner(model.anchors, model.convention))
+    (images, objects), (_, wanted) = next(iter(batches)), next(iter(assigned))
+    heads = model(images)
+    by_model = float(model.compute_loss(y=objects, y_pred=heads))
+    by_host = float(model.compute_loss(y=wanted, y_pred=heads))
+    np.testing.assert_allclose(by_host, by_model, rtol=1e-5)
+
+
+def test_fit_takes_them(model, batches):
+    assigned = assign(batches, TargetAssigner(model.anchors, model.convention))
+    history = model.fit(assigned, epochs=1, shuffle=False, verbose=0).history
+    assert np.isfinite(history["loss"]).all()
+
+
+def test_crowds_are_heard(model):
+    anchors, convention = model.anchors, model.convention
+    objects = {
+        "boxes": np.array([[[0.1, 0.1, 0.3, 0.3], [0.4, 0.4, 0.9, 0.9]]], np.float32),
+        "labels": np.array([[1, 2]], np.int32),
+        "crowds": np.array([[False, True]]),
+    }
+    data = tf.data.Dataset.from_tensors((np.zeros((1, 1), np.float32), objects))
+    (_, wanted) = next(iter(assign(data, TargetAssigner(anchors, convention))))
+    right = targets.assign_targets(
+        objects["boxes"][0], objects["labels"][0], anchors, convention, crowds=objects["crowds"][0]
+    )
+    assert (right.labels == -1).any()
+    np.testing.assert_array_equal(wanted["target_labels"][0], right.labels)
+
+
+def test_bad_boxes_stop_the_pipeline(model):
+    objects = {
+        "boxes": np.array([[[0.5, 0.1, 0.5, 0.3]]], np.float32),
+        "labels": np.array([[1]], np.int32),
+    }
+    data = tf.data.Dataset.from_tensors((np.zeros((1, 1), np.float32), objects))
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"boxes\[0, 0\]: expected finite"):
+        next(iter(assign(data, TargetAssigner(model.anchors))))
+
+
+@pytest.mark.parametrize("shape", [(1, 7, 4), (1, 2884, 5)])
+def test_targets_of_other_anchors_are_refused(model, shape):
+    y = {"target_deltas": np.zeros(shape, np.float32), "target_labels": np.zeros(shape[:2], int)}
+    with pytest.raises(ValueError, match=r"y: expected 'target_deltas' of shape \(B, 2884, 4\)"):
+        model.compute_loss(y=y, y_pred={"deltas": np.zeros((1, 2884, 4)), "logits": 0.0})
