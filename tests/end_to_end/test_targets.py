@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import keras
 import numpy as np
 import pytest
@@ -97,3 +100,11 @@ def test_targets_of_other_anchors_are_refused(model, shape):
     y = {"target_deltas": np.zeros(shape, np.float32), "target_labels": np.zeros(shape[:2], int)}
     with pytest.raises(ValueError, match=r"y: expected 'target_deltas' of shape \(B, 2884, 4\)"):
         model.compute_loss(y=y, y_pred={"deltas": np.zeros((1, 2884, 4)), "logits": 0.0})
+
+
+def test_what_the_page_shows_runs():
+    page = (Path(__file__).parents[2] / "docs" / "performance.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"^```python\n(.*?)^```", page, re.S | re.M)
+    names: dict[str, object] = {}
+    exec(compile(block, "docs/performance.md", "exec"), names)
+    assert (names["targets"].labels == 3).any()
