@@ -126,7 +126,9 @@ def timed(benchmark: Any, pytestconfig: pytest.Config) -> Timed:
         benchmark.group = f"{load.operation} {load}"
         benchmark.has_error = True  # keeps a timing out of the JSON until the last line below
         last = benchmark.pedantic(call, arguments, rounds=rounds)
-        assert runner.mode not in {"graph", "xla"} or traced.runs == runs, "traced while timed"
+        # Peers are called as they come; what they trace they trace out of sight.
+        in_graph = runner.implementation == "keras" and runner.mode in {"graph", "xla"}
+        assert not in_graph or traced.runs == runs, "traced while timed"
         assert_same(result, last)
         if benchmark.enabled:
             median = benchmark.stats.stats.median
