@@ -78,7 +78,7 @@ def test_the_page_lists_every_operation():
     [
         (
             "torchvison",
-            "one of keras, .*torchvision.* Received: torchvison",
+            "one of host, keras, .*torchvision.* Received: torchvison",
         ),
         ("no_such_module:IT", "No module named 'no_such_module'"),
         ("json:loads", "expected a keras_impl.conformance.Implementation. Received: <function"),
