@@ -6,6 +6,7 @@ load, are replaced by one that shows the implementations side by side.
 
 from __future__ import annotations
 
+import copy
 import os
 import time
 import warnings
@@ -115,6 +116,7 @@ def timed(benchmark: Any, pytestconfig: pytest.Config) -> Timed:
 
         result = call(*arguments)  # traces and compiles
         excused = check(result)
+        result = copy.deepcopy(result)  # a call may use the memory of its last answer again
 
         rounds = LEAST_ROUNDS
         if benchmark.enabled:
