@@ -136,8 +136,7 @@ class TargetAssigner:
             crowds: (B, M) True for a crowd or a difficult object, which no anchor answers for;
                 anchors that overlap it and have no object are neither object nor background.
             out: What an earlier call gave for as many pictures, unchanged since: its memory is
-                used again, and what it held is gone. Only for arrays that nobody else holds:
-                `tf.numpy_function`, for one, keeps what it is given without copying.
+                used again, and what it held is gone. Only for arrays that nobody else holds.
 
         Returns:
             `HostTargets`, equal to the reference's of each picture.

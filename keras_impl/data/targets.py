@@ -44,7 +44,7 @@ def assign(dataset: tf.data.Dataset, assigner: TargetAssigner) -> tf.data.Datase
     count, dtype = len(assigner.anchors), assigner.anchors.dtype
 
     def by_numpy(*objects: Any) -> tuple[Any, Any]:
-        # New arrays each time: TensorFlow keeps them without copying.
+        # New arrays each time: two iterators of one data set may be at work at once.
         found = assigner.assign(*objects)
         return found.deltas, found.labels
 

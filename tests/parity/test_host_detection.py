@@ -58,6 +58,8 @@ def test_every_convention(convention, dtype):
         (20, 0.3, 6, {"score_threshold": least, "max_detections": 7}),
         (3, 2, 6, {"max_detections": 3}),
         (3, 2, 0, {"score_threshold": 0.9999}),
+        # What only touches, or lies elsewhere, overlaps by 0, which is enough here.
+        (3, 0.3, 0, {"iou_threshold": 0, "suppress_at": ">=", "eta": 1.0}),
     ):
         heads = some_heads(generator, len(anchors), classes, dtype, spread, lead)
         check(*heads, anchors, convention.but(**changes))
