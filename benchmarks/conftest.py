@@ -106,7 +106,7 @@ def timed(benchmark: Any, pytestconfig: pytest.Config) -> Timed:
         traced = Traced(function)
         device = "cpu"
         if runner.implementation == "keras" and runner.mode != "host":
-            from keras_impl.backend_tensorflow import in_mode
+            from keras_impl.backends import in_mode
 
             device = keras_device()
             arguments = tuple(map(keras.ops.convert_to_tensor, arguments))

@@ -24,22 +24,26 @@ from keras_impl import (
     nms,
     targets,
 )
-from keras_impl.backend_tensorflow import gradients, in_mode
+from keras_impl.backends import NO_FUSING, backend, compiler, gradients, in_mode, modes
 from keras_impl.conformance import Implementation, Offer
 from keras_impl.host_matching import TargetAssigner
 from keras_impl.matching import IGNORED
 from reference_numpy.conventions import CANONICAL, Convention
 
-__all__ = ["HOST", "KERAS", "MODES", "NO_FUSING", "host_as", "keras_as"]
+__all__ = ["COMPILED", "HOST", "KERAS", "MODES", "UNFUSED", "host_as", "keras_as"]
 
-MODES = ("eager", "graph", "xla", "xla-nofuse")
-NO_FUSING = "--xla_cpu_max_isa=AVX"  # processors of that age have no fused multiply-add
+# Where XLA compiles there is one mode more, in a process of its own: compiled, and nothing fused.
+COMPILED = compiler()
+UNFUSED = f"{COMPILED}-nofuse" if COMPILED else None
+MODES = (*modes(), *([UNFUSED] if UNFUSED else []))
 
 
 def _run(function: Callable[..., Any], mode: str) -> Callable[..., Any]:
-    if mode == "xla-nofuse" and NO_FUSING not in os.environ.get("XLA_FLAGS", ""):
-        raise RuntimeError(f"mode xla-nofuse: expected a process with XLA_FLAGS={NO_FUSING}")
-    return in_mode(function, "xla" if mode == "xla-nofuse" else mode)
+    if mode != UNFUSED:
+        return in_mode(function, mode)
+    if NO_FUSING not in os.environ.get("XLA_FLAGS", ""):
+        raise RuntimeError(f"mode {mode}: expected a process with XLA_FLAGS={NO_FUSING}")
+    return in_mode(function, str(COMPILED))
 
 
 def _plainly(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -101,7 +105,7 @@ def _detect(deltas: Any, logits: Any, anchor: Any, *, convention: Convention) ->
 
 
 KERAS = Implementation(
-    name="keras",
+    name=f"keras ({backend()})",
     operations={
         "corners_to_centers": _plainly(boxes.corners_to_centers),
         "centers_to_corners": _plainly(boxes.centers_to_corners),
@@ -133,7 +137,7 @@ KERAS = Implementation(
     },
     modes=MODES,
     in_mode=_run,
-    may_fuse=("xla",),
+    may_fuse=(COMPILED,) if COMPILED else (),
     version=keras.__version__,
 )
 

@@ -5,11 +5,13 @@ Anchors are constants of a model, made once on the host in double precision.
 
 from __future__ import annotations
 
-from math import sqrt
+from math import inf, sqrt
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
 
+from keras_impl.checks import check_count
 from reference_numpy.conventions import AnchorLayout
 
 __all__ = ["level_shapes", "linear_scales", "make_anchors"]
@@ -22,9 +24,9 @@ def linear_scales(levels: int, smallest: float = 0.2, largest: float = 0.9) -> t
         >>> [round(scale, 2) for scale in linear_scales(6)]
         [0.2, 0.34, 0.48, 0.62, 0.76, 0.9, 1.04]
     """
-    if levels < 2:
-        raise ValueError(f"levels: expected at least 2. Received: {levels}")
-    if not 0 < smallest < largest:
+    check_count(levels, "levels", 2)
+    numbers = isinstance(smallest, Real) and isinstance(largest, Real)
+    if not (numbers and 0 < smallest < largest < inf):
         raise ValueError(
             f"smallest, largest: expected 0 < smallest < largest. Received: {smallest}, {largest}"
         )
@@ -42,6 +44,8 @@ def level_shapes(layout: AnchorLayout, level: int) -> list[tuple[float, float]]:
         >>> [(round(w, 3), round(h, 3)) for w, h in level_shapes(DIGITS224, 0)]
         [(0.1, 0.1), (0.125, 0.125), (0.16, 0.16)]
     """
+    if not isinstance(level, Integral):
+        raise TypeError(f"level: expected a whole number. Received: {level!r}")
     if not 0 <= level < len(layout.feature_maps):
         raise ValueError(
             f"level: expected 0 to {len(layout.feature_maps) - 1} in {layout.name}. "
@@ -90,6 +94,8 @@ def make_anchors(layout: AnchorLayout, dtype: str = "float32") -> np.ndarray[Any
         >>> make_anchors(SSD300).shape
         (8732, 4)
     """
+    if np.dtype(dtype).kind != "f":
+        raise TypeError(f"dtype: expected one of floats. Received: {dtype}")
     height, width = layout.image_size
     anchors: list[tuple[float, ...]] = []
     for level, (rows, columns) in enumerate(layout.feature_maps):

@@ -1,4 +1,4 @@
-"""What only TensorFlow can do, in one place. Nothing here is needed on another backend."""
+"""What depends on TensorFlow, in one place; `backends` is the door to most of it."""
 
 from __future__ import annotations
 
@@ -9,13 +9,22 @@ from typing import Any
 
 import keras
 
-__all__ = ["MODES", "compiled", "gradients", "in_mode", "load_saved_model", "make_deterministic"]
+__all__ = [
+    "COMPILER",
+    "MODES",
+    "compiled",
+    "gradients",
+    "in_mode",
+    "load_saved_model",
+    "make_deterministic",
+]
 
 MODES = ("eager", "graph", "xla")
+COMPILER = "xla"
 
 
 def make_deterministic() -> None:
-    """Make training repeat itself bit for bit on the same machine; call it before anything else.
+    """As `backends.make_deterministic`.
 
     Seeds are not enough. With two operations in flight at once (inter-op parallelism) weights
     differed after ten steps from run to run. With one at a time, each on all cores, two kinds of
@@ -25,8 +34,6 @@ def make_deterministic() -> None:
     Raises:
         RuntimeError: TensorFlow has started already, so its threads cannot be set any more.
     """
-    if keras.backend.backend() != "tensorflow":
-        return
     import tensorflow as tf
 
     if tf.config.threading.get_inter_op_parallelism_threads() != 1:
@@ -42,28 +49,9 @@ def make_deterministic() -> None:
 
 
 def in_mode(function: Callable[..., Any], mode: str) -> Callable[..., Any]:
-    """Run a function of tensors the way a user might: eagerly, as a graph, or compiled by XLA.
-
-    Args:
-        function: Takes tensors, returns a tensor or a nest of them.
-        mode: "eager", "graph" or "xla".
-
-    Returns:
-        A function of NumPy arrays that returns NumPy arrays, when they are all there. The
-        graph is made at the first call with arguments of given shapes and dtypes.
-
-    Raises:
-        ValueError: An unknown mode.
-
-    Example:
-        >>> import numpy as np
-        >>> in_mode(lambda x: x + x, "xla")(np.float32(2))
-        array(4., dtype=float32)
-    """
+    """As `backends.in_mode`."""
     import tensorflow as tf
 
-    if mode not in MODES:
-        raise ValueError(f"mode: expected one of {list(MODES)}. Received: {mode!r}")
     # TensorFlow counts traces by code and warns of many; a partial is counted for itself.
     compiled = tf.function(partial(function), jit_compile=mode == "xla")
     run = function if mode == "eager" else compiled
@@ -76,17 +64,7 @@ def in_mode(function: Callable[..., Any], mode: str) -> Callable[..., Any]:
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A function of tensors that XLA compiles where a graph calls it.
-
-    Eagerly it runs as it is. Only in TensorFlow is a part of a graph compiled by itself; on other
-    backends it is compiled with what calls it, or not at all.
-
-    Example:
-        >>> float(compiled(lambda x: x + x)(keras.ops.array(2.0)))
-        4.0
-    """
-    if keras.backend.backend() != "tensorflow":
-        return function
+    """As `backends.compiled`: TensorFlow compiles a part of a graph by itself."""
     import tensorflow as tf
 
     by_xla = tf.function(partial(function), jit_compile=True, autograph=False)
@@ -98,24 +76,14 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def gradients(function: Callable[..., Any]) -> Callable[..., tuple[Any, ...]]:
-    """The derivatives of a scalar function of tensors by each of them.
-
-    Example:
-        >>> [
-        ...     float(part)
-        ...     for part in gradients(lambda x, y: x * y)(
-        ...         keras.ops.array(2.0), keras.ops.array(3.0)
-        ...     )
-        ... ]
-        [3.0, 2.0]
-    """
+    """As `backends.gradients`."""
     import tensorflow as tf
 
     def differentiate(*arguments: Any) -> tuple[Any, ...]:
         with tf.GradientTape() as tape:
             tape.watch(arguments)
             value = function(*arguments)
-        return tuple(tape.gradient(value, arguments))
+        return tuple(tape.gradient(value, arguments, unconnected_gradients="zero"))
 
     return differentiate
 

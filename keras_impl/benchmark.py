@@ -247,7 +247,10 @@ def sizes(load: str) -> tuple[int, ...]:
         >>> sizes("32x8x8732")
         (32, 8, 8732)
     """
-    return tuple(map(int, load.split("x")))
+    numbers = str(load).split("x")
+    if not all(number.isdecimal() for number in numbers):
+        raise ValueError(f"load: expected whole numbers with x between. Received: {load!r}")
+    return tuple(map(int, numbers))
 
 
 def with_ratios(records: Sequence[Record], peers: Sequence[str]) -> list[Record]:
@@ -638,7 +641,7 @@ def run(
 
 def _facts() -> dict[str, str]:
     """The machine and the versions, those of the peers among them."""
-    from keras_impl.demo import about_this_machine
+    from keras_impl.machine import about_this_machine
 
     facts = about_this_machine()
     versions = []
@@ -985,7 +988,7 @@ def _in_mode(function: Callable[..., Any], mode: str, *arguments: Array) -> Call
     """A function of tensors that are there already."""
     import keras
 
-    from keras_impl.backend_tensorflow import in_mode
+    from keras_impl.backends import in_mode
 
     return partial(in_mode(function, mode), *map(keras.ops.convert_to_tensor, arguments))
 
@@ -1157,7 +1160,7 @@ def _network() -> Case:
 
 def _targets_and_loss() -> Case:
     """What a training step does beside the network: targets, loss, its gradient by the heads."""
-    from keras_impl.backend_tensorflow import gradients
+    from keras_impl.backends import gradients
     from reference_numpy.gradients import multibox_gradient
 
     model = _digit_model()
@@ -1229,9 +1232,19 @@ def _reference_targets(boxes: Array, labels: Array, model: Any) -> tuple[Array, 
 
 def _main() -> None:
     """The other process: lines of JSON, and nothing else, on what was stdout."""
-    parser = argparse.ArgumentParser(description=_main.__doc__)
-    parser.add_argument("request", type=json.loads)
+    parser = argparse.ArgumentParser(
+        prog="python -m keras_impl.benchmark", description=_main.__doc__
+    )
+    parser.add_argument("request", type=json.loads, help="JSON, as `work` takes it")
     request = parser.parse_args().request
+    kind = str(request.get("kind")) if isinstance(request, dict) else ""
+    needed = {
+        "devices": (),
+        "photographs": ("photographs",),
+        **dict.fromkeys(("time", "memory"), ("device", "jobs", "seconds", "limit")),
+    }
+    if kind not in needed or not {*needed[kind]} <= set(request):
+        parser.error(f"request: expected kind, and what it needs: {needed}. Received: {request!r}")
     # Whatever a library prints goes where errors go.
     channel = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)

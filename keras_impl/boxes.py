@@ -2,6 +2,9 @@
 
 The order of operations is the reference's, so that in one dtype the results are equal bit for
 bit wherever nothing fuses a multiplication with an addition.
+
+Values are looked at by `check_boxes` alone. Elsewhere a number that is not finite stays in the
+answers about its box; `solid` tells.
 """
 
 from __future__ import annotations
@@ -11,6 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from keras import ops
 
+from keras_impl.checks import as_floats, as_whole, check_same, values_of
+from keras_impl.extremes import maximum, minimum
 from reference_numpy.conventions import CANONICAL, Convention
 
 __all__ = [
@@ -54,6 +59,7 @@ def corners_to_centers(boxes: Tensor) -> Tensor:
         >>> ops.convert_to_numpy(corners_to_centers(ops.array([0.0, 0.25, 0.5, 0.75])))
         array([0.25, 0.5 , 0.5 , 0.5 ], dtype=float32)
     """
+    boxes = as_floats(boxes, "boxes", ..., 4)
     low, high = boxes[..., :2], boxes[..., 2:]
     return ops.concatenate([(low + high) * 0.5, high - low], axis=-1)
 
@@ -65,6 +71,7 @@ def centers_to_corners(boxes: Tensor) -> Tensor:
         >>> ops.convert_to_numpy(centers_to_corners(ops.array([0.25, 0.5, 0.5, 0.5])))
         array([0.  , 0.25, 0.5 , 0.75], dtype=float32)
     """
+    boxes = as_floats(boxes, "boxes", ..., 4)
     center, half = boxes[..., :2], boxes[..., 2:] * 0.5
     return ops.concatenate([center - half, center + half], axis=-1)
 
@@ -76,7 +83,7 @@ def area(boxes: Tensor) -> Tensor:
         >>> float(area(ops.array([0.0, 0.0, 0.5, 0.25])))
         0.125
     """
-    return _area(boxes, 0.0)
+    return _area(as_floats(boxes, "boxes", ..., 4), 0.0)
 
 
 def clip(boxes: Tensor) -> Tensor:
@@ -86,7 +93,7 @@ def clip(boxes: Tensor) -> Tensor:
         >>> ops.convert_to_numpy(clip(ops.array([-0.5, 0.25, 0.5, 2.0])))
         array([0.  , 0.25, 0.5 , 1.  ], dtype=float32)
     """
-    return ops.minimum(ops.maximum(boxes, 0), 1)
+    return minimum(maximum(as_floats(boxes, "boxes", ..., 4), 0), 1)
 
 
 def iou(
@@ -103,11 +110,16 @@ def iou(
     Returns:
         (...) IoU in [0, 1].
 
+    Raises:
+        ValueError, TypeError: Not floats, or other shapes.
+
     Example:
         >>> float(iou(ops.array([0.0, 0.0, 1.0, 0.5]), ops.array([0.0, 0.0, 0.5, 0.5])))
         0.5
     """
     convention = convention.but(**changes)
+    first, second = as_floats(first, "first", ..., 4), as_floats(second, "second", ..., 4)
+    check_same(first, second, ("first", "second"), broadcast=True)
     return iou_of_columns(columns(first, convention), columns(second, convention), convention)
 
 
@@ -118,10 +130,11 @@ def columns(boxes: Tensor, convention: Convention = CANONICAL, **changes: Any) -
         >>> float(columns(ops.array([0.0, 0.25, 0.5, 0.75])).area)
         0.25
     """
+    boxes = as_floats(boxes, "boxes", ..., 4)
     offset = convention.but(**changes).overlap.iou_offset
     left, top, right, bottom = (boxes[..., index] for index in range(4))
-    width = ops.maximum(plus(right - left, offset), 0)
-    height = ops.maximum(plus(bottom - top, offset), 0)
+    width = maximum(plus(right - left, offset), 0)
+    height = maximum(plus(bottom - top, offset), 0)
     return Columns(left, top, right, bottom, width * height)
 
 
@@ -136,10 +149,10 @@ def iou_of_columns(
         0.25
     """
     rules = convention.but(**changes).overlap
-    width = ops.minimum(first.right, second.right) - ops.maximum(first.left, second.left)
-    height = ops.minimum(first.bottom, second.bottom) - ops.maximum(first.top, second.top)
-    width = ops.maximum(plus(width, rules.iou_offset), 0)
-    intersection = width * ops.maximum(plus(height, rules.iou_offset), 0)
+    width = minimum(first.right, second.right) - maximum(first.left, second.left)
+    height = minimum(first.bottom, second.bottom) - maximum(first.top, second.top)
+    width = maximum(plus(width, rules.iou_offset), 0)
+    intersection = width * maximum(plus(height, rules.iou_offset), 0)
     union = plus((first.area + second.area) - intersection, rules.iou_epsilon)
     # Where the union is 0 so is the intersection, and 0 / 1 is the answer. (A second `where`, for
     # areas that overflow, would cost matching under XLA a quarter of its speed.)
@@ -166,6 +179,7 @@ def pairwise_iou(
         array([[1. , 0.5],
                [0.5, 1. ]], dtype=float32)
     """
+    first, second = as_floats(first, "first", ..., "N", 4), as_floats(second, "second", ..., "M", 4)
     return iou(first[..., :, None, :], second[..., None, :, :], convention, **changes)
 
 
@@ -178,6 +192,8 @@ def coverage(first: Tensor, second: Tensor) -> Tensor:
         >>> float(coverage(ops.array([0.0, 0.0, 1.0, 0.5]), ops.array([0.0, 0.0, 0.5, 1.0])))
         0.5
     """
+    first, second = as_floats(first, "first", ..., 4), as_floats(second, "second", ..., 4)
+    check_same(first, second, ("first", "second"), broadcast=True)
     intersection, own = _intersection(first, second, 0.0), area(first)
     own = ops.broadcast_to(own, ops.shape(intersection))
     share = intersection / ops.where(ops.greater(own, 0), own, ops.ones_like(own))
@@ -195,6 +211,7 @@ def pairwise_coverage(first: Tensor, second: Tensor) -> Tensor:
         ... )
         (1.0, 0.25)
     """
+    first, second = as_floats(first, "first", ..., "N", 4), as_floats(second, "second", ..., "M", 4)
     return coverage(first[..., :, None, :], second[..., None, :, :])
 
 
@@ -215,6 +232,7 @@ def solid(boxes: Tensor, flat: bool = False) -> Tensor:
         >>> bool(solid(ops.array([0.5, 0.0, 0.5, 1.0])))
         False
     """
+    boxes = as_floats(boxes, "boxes", ..., 4)
     finite = ops.all(ops.isfinite(boxes), axis=-1)
     compare = ops.greater_equal if flat else ops.greater
     return ops.logical_and(finite, ops.all(compare(boxes[..., 2:], boxes[..., :2]), axis=-1))
@@ -233,7 +251,9 @@ def check_boxes(
         changes: Fields of it to answer otherwise.
 
     Raises:
-        ValueError: Names the first bad object by picture and row, and what it holds.
+        ValueError: Names the first bad object by picture and row, and what it holds; or the
+            argument whose shape does not fit, also while tracing.
+        TypeError: Boxes that are not floats, labels that are not whole numbers.
 
     Example:
         >>> check_boxes(ops.array([[[0.5, 0.0, 0.5, 1.0]]]), ops.array([[3]]))  # doctest: +ELLIPSIS
@@ -241,7 +261,9 @@ def check_boxes(
         ...
         ValueError: boxes[0, 0]: expected finite corners, xmin < xmax, ymin < ymax. Received: ...
     """
-    corners, numbers = _values(boxes), _values(labels)
+    boxes = as_floats(boxes, "boxes", "B", "M", 4)
+    labels = as_whole(labels, "labels", *tuple(boxes.shape)[:2])
+    corners, numbers = values_of(boxes), values_of(labels)
     if corners is None or numbers is None:
         return
     wrong = (numbers < 1) & (numbers != -1)
@@ -269,14 +291,14 @@ def check_boxes(
 
 
 def _intersection(first: Tensor, second: Tensor, offset: float) -> Tensor:
-    low = ops.maximum(first[..., :2], second[..., :2])
-    high = ops.minimum(first[..., 2:], second[..., 2:])
-    sides = ops.maximum(plus(high - low, offset), 0)
+    low = maximum(first[..., :2], second[..., :2])
+    high = minimum(first[..., 2:], second[..., 2:])
+    sides = maximum(plus(high - low, offset), 0)
     return sides[..., 0] * sides[..., 1]
 
 
 def _area(boxes: Tensor, offset: float) -> Tensor:
-    sides = ops.maximum(plus(boxes[..., 2:] - boxes[..., :2], offset), 0)
+    sides = maximum(plus(boxes[..., 2:] - boxes[..., :2], offset), 0)
     return sides[..., 0] * sides[..., 1]
 
 
@@ -292,12 +314,4 @@ def plus(values: Tensor, constant: float) -> Tensor:
     """
     if not constant:
         return values
-    return ops.maximum(values, float("-inf")) + ops.convert_to_tensor(constant, dtype=values.dtype)
-
-
-def _values(tensor: Tensor) -> np.ndarray[Any, Any] | None:
-    """The numbers of a tensor, or None while a graph is being traced."""
-    try:
-        return np.asarray(ops.convert_to_numpy(tensor))
-    except (TypeError, ValueError, NotImplementedError, AttributeError):
-        return None
+    return maximum(values, float("-inf")) + ops.convert_to_tensor(constant, dtype=values.dtype)

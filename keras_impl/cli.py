@@ -34,17 +34,26 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from keras_impl.benchmark import Record
+    from keras_impl.conformance import Check
     from keras_impl.demo import Demo
+    from keras_impl.drift import Change
+    from keras_impl.drift import Record as DriftRecord
     from keras_impl.ssd import SSD
     from keras_impl.training import Recipe
 
 __all__ = ["main"]
 
-# What mobilenetv2-ssd[keras] brings, and what is needed of it where NumPy or LiteRT computes.
-EXTRA = ("tensorflow", "keras", "PIL", "matplotlib", "rich")
+# What mobilenetv2-ssd[keras] brings beside the backend of Keras, and what is needed of it where
+# NumPy or LiteRT computes.
+EXTRA = ("keras", "PIL", "matplotlib", "rich")
 READER = ("PIL", "rich")
 LITERT = "ai_edge_litert"
-INSTALL = 'pip install "mobilenetv2-ssd[keras]"'
+# The extra that brings a backend of Keras, and the backend's name.
+FRAMEWORKS = {
+    "tensorflow": ("keras", "TensorFlow"),
+    "jax": ("jax", "JAX"),
+    "torch": ("torch", "PyTorch"),
+}
 
 OK, DISAGREES, MISTAKE, INTERRUPTED = 0, 1, 2, 130
 
@@ -404,30 +413,47 @@ is decided must be equal; what is computed must lie within a derived budget, in 
 times the largest intermediate. Near-ties that XLA decides otherwise are counted as excused, each
 with a proof, and none is allowed without fusing.
 
+A small network is judged layer by layer too, in float32 and in mixed precision (bfloat16), and the
+targets, loss and detections made of it. --against shows all errors beside those on record, and
+names what has drifted: more than twice what it was, and more than half of the budget or 4 eps.
+
 With --photos the whole of oidv4 instead, from pixels to boxes, by Keras, NumPy and LiteRT. With
 --trace every layer of it by itself, and the first that departs by name.""",
         """\
 examples:
   ssd parity
   ssd parity --cases 400 --seed 1 --json parity.json
+  ssd parity --op network                 the network alone
+  ssd parity --against docs/error-budgets.json    the worst errors beside those on record
   ssd parity --convention torchvision_ssd300      Keras as torchvision does it; ssd conventions
   ssd parity --op match --op nms --mode xla
   ssd parity --photos                     on the photographs of scikit-image and scikit-learn
   ssd parity --photos holiday/            on yours
   ssd parity --trace photo.jpg
 
-exit status 1 if a check failed.""",
+exit status 1 if a check failed, or with --strict if an error has drifted.""",
     )
     parser.add_argument("--cases", metavar="N", type=_count, help="random cases (40)")
     parser.add_argument(
         "--mode",
         dest="modes",
         action="append",
-        choices=("eager", "graph", "xla", "xla-nofuse", "host"),
-        help="only this one; may be given several times",
+        choices=("eager", "graph", "xla", "xla-nofuse", "jit", "jit-nofuse", "host"),
+        help="only this one; may be given several times; which there are depends on KERAS_BACKEND",
     )
     parser.add_argument(
         "--op", dest="ops", metavar="NAME", action="append", help="only this operation; likewise"
+    )
+    parser.add_argument(
+        "--against", metavar="FILE", help="show the errors beside those on record in this file"
+    )
+    parser.add_argument(
+        "--strict", action="store_true", help="with --against: fail where an error has drifted"
+    )
+    parser.add_argument(
+        "--record",
+        metavar="FILE",
+        help="put the errors on record in this file, and say what changed",
     )
     parser.add_argument(
         "--convention",
@@ -586,7 +612,7 @@ def _version() -> str:
         except metadata.PackageNotFoundError:
             return "(not installed)"
 
-    packages = ("numpy", "bottleneck", "keras", "tensorflow")
+    packages = ("numpy", "bottleneck", "keras", os.environ.get("KERAS_BACKEND") or "tensorflow")
     others = ", ".join(f"{name} {of(name)}" for name in packages)
     return f"ssd {of('mobilenetv2-ssd')} (Python {platform.python_version()}, {others})"
 
@@ -595,6 +621,7 @@ def _version() -> str:
 
 
 def _demo(arguments: argparse.Namespace) -> int:
+    _need_tensorflow()
     _need_extra()
     _check_weights(arguments.weights)
     _check_json(arguments.json)
@@ -626,15 +653,16 @@ def _demo(arguments: argparse.Namespace) -> int:
 
 
 def _train(arguments: argparse.Namespace) -> int:
+    _need_tensorflow()
     _need_extra()
     if arguments.init != "random" and not (Path(arguments.out) / "recipe.json").exists():
         from keras_impl.weights import weights_file
 
         weights_file(arguments.init)  # what is not there is said at once
     _start_keras()
-    from keras_impl import backend_tensorflow
+    from keras_impl import backends
 
-    backend_tensorflow.make_deterministic()
+    backends.make_deterministic()
     from keras_impl.training import Recipe, read_log, train_digits
 
     if arguments.alpha is None:
@@ -657,7 +685,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     _need_extra()
     _check_weights(arguments.weights)
     _check_json(arguments.json)
-    with _Progress("starting TensorFlow", arguments.pictures) as progress:
+    with _Progress(_starting(), arguments.pictures) as progress:
         _start_keras()
         import numpy as np
 
@@ -716,7 +744,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
 
 def _detect(arguments: argparse.Namespace) -> int:
     backend = arguments.backend
-    _need_extra(*({"numpy": READER, "litert": (*READER, LITERT)}.get(backend, EXTRA)))
+    _need_extra(*({"numpy": READER, "litert": (*READER, LITERT)}.get(backend, ())))
     model = _check_model(arguments)
     _check_json(arguments.json)
     from keras_impl import prediction
@@ -736,7 +764,7 @@ def _detect(arguments: argparse.Namespace) -> int:
     table = _table(("picture", None), ("drawn", None), ("detections", None))
     with _Progress("starting", len(files)) as progress:
         if backend == "keras":
-            progress.say("starting TensorFlow")
+            progress.say(_starting())
             _start_keras()
         with _quiet_litert(backend == "litert"):
             detector = prediction.load_detector(model, backend)
@@ -790,6 +818,7 @@ def _weights(arguments: argparse.Namespace) -> int:
 
 
 def _export(arguments: argparse.Namespace) -> int:
+    _need_tensorflow()
     _need_extra()
     name = _check_model(arguments)
     from keras_impl import prediction, runtimes, weights
@@ -842,7 +871,7 @@ def _as_options(**options: str) -> Iterator[None]:
 
 def _photos(arguments: argparse.Namespace) -> int:
     """Whole detectors on photographs."""
-    _need_extra(*EXTRA, LITERT)
+    _need_extra(_framework(), *EXTRA, LITERT)
     _check_json(arguments.json)
     from keras_impl import pixel_parity, prediction, weights
 
@@ -852,7 +881,7 @@ def _photos(arguments: argparse.Namespace) -> int:
         raise UsageError(str(error)) from None
     checks: list[pixel_parity.PhotoCheck] = []
     failed = 0
-    with _Progress("starting TensorFlow", len(files)) as progress:
+    with _Progress(_starting(), len(files)) as progress:
         weights.weights_file("oidv4")
         _start_keras()
         with _quiet_litert():
@@ -918,13 +947,13 @@ def _photos(arguments: argparse.Namespace) -> int:
 
 def _trace(arguments: argparse.Namespace) -> int:
     """Layer by layer."""
-    _need_extra(*EXTRA, LITERT)
+    _need_extra(_framework(), *EXTRA, LITERT)
     _check_json(arguments.json)
     from keras_impl import prediction, weights
 
     path = weights.weights_file("oidv4")
     image = prediction.prepare(prediction.open_picture(arguments.trace), (300, 300))
-    with _Progress("starting TensorFlow") as progress:
+    with _Progress(_starting()) as progress:
         _start_keras()
         from keras_impl import pixel_parity, runtimes
 
@@ -979,56 +1008,31 @@ def _trace(arguments: argparse.Namespace) -> int:
 def _parity(arguments: argparse.Namespace) -> int:
     if arguments.trace is not None or arguments.photos is not None:
         option = "--photos" if arguments.trace is None else "--trace"
-        for name in ("modes", "ops", "cases", "convention", "seed"):
+        for name in ("modes", "ops", "cases", "convention", "seed", "against", "record"):
             if getattr(arguments, name) is not None:
                 asked = {"modes": "--mode", "ops": "--op"}.get(name, f"--{name}")
                 raise UsageError(f"{asked}: not with {option}, which compares whole detectors")
         return _photos(arguments) if arguments.trace is None else _trace(arguments)
+    record, target = _records(arguments)
+    run = {} if record is None else record.runs.get(f"keras ({_framework()})", {})
     for name, default in (("cases", 40), ("convention", "canonical"), ("seed", 0)):
         if getattr(arguments, name) is None:
-            setattr(arguments, name, default)
+            setattr(arguments, name, run.get(name, default))
     _need_extra()
     _check_json(arguments.json)
-    with _Progress("starting TensorFlow") as progress:
+    with _Progress(_starting()) as progress:
         _start_keras()
-        from keras_impl import parity
+        from keras_impl import drift, parity
+        from keras_impl.machine import about_this_machine
 
-        report = parity.run(
-            convention=PRESETS[arguments.convention],
-            cases=arguments.cases,
-            seed=arguments.seed,
-            modes=arguments.modes or parity.MODES,
-            ops=arguments.ops,
-            watch=progress.say,
-        )
+        checks = _checks(arguments, progress.say)
+    report, facts = parity.Report(tuple(checks)), about_this_machine()
     if arguments.json:
-        _write_json(arguments.json, report.as_json())
-    table = _table(
-        ("operation", None),
-        ("mode", None),
-        ("dtype", None),
-        ("cases", "right"),
-        ("mismatches", "right"),
-        ("excused", "right"),
-        ("worst eps", "right"),
-        ("budget", "right"),
-        ("verdict", None),
-    )
-    for check in report.checks:
-        table.add_row(
-            check.op,
-            check.mode,
-            check.dtype,
-            str(check.cases),
-            str(check.mismatches),
-            str(check.excused),
-            f"{check.max_error_eps:.3g}",
-            f"{check.budget_eps:g}",
-            "passed" if check.passed else "FAILED",
-            style=None if check.passed else "bold red",
-        )
+        _write_json(arguments.json, _finite({**report.as_json(), "facts": facts}))
+    changes = {change.key: change for change in drift.compare(record, checks)} if record else {}
     console = _console(arguments.json)
-    console.print(table)
+    console.print(_parity_table(report.checks, changes))
+    console.print(f"{facts['machine']}; {facts['versions']}", soft_wrap=True)
     failed = sum(not check.passed for check in report.checks)
     excused = sum(check.excused for check in report.checks)
     ties = f", {excused} near-{'tie' if excused == 1 else 'ties'} excused" if excused else ""
@@ -1037,10 +1041,144 @@ def _parity(arguments: argparse.Namespace) -> int:
         console.print(f"Keras agrees with the reference{by}: {len(report.checks)} checks{ties}")
     else:
         console.print(f"Keras DISAGREES: {failed} of {len(report.checks)} checks failed{ties}")
-    return OK if report.passed else DISAGREES
+    drifted = [change for change in changes.values() if change.kind == "drift"]
+    if record:
+        for change in drifted:
+            console.print(f"DRIFT: {change}", soft_wrap=True)
+        same = all(run.get(name) == getattr(arguments, name) for name in ("cases", "seed"))
+        note = "" if same or not run else ", which is of other cases"
+        counted = _counted(changes.values())
+        console.print(f"beside {arguments.against}{note}: {counted}", soft_wrap=True)
+    if arguments.record and report.passed:
+        backend = "" if _framework() == "tensorflow" else f"KERAS_BACKEND={_framework()} "
+        facts = {
+            "command": f"{backend}ssd parity --cases {arguments.cases} --seed {arguments.seed}",
+            "cases": arguments.cases,
+            "seed": arguments.seed,
+            **facts,
+        }
+        whole = arguments.ops is None and arguments.modes is None
+        drift.write(arguments.record, drift.recorded(target, checks, facts, whole=whole))
+        changed = drift.compare(target, checks, whole=whole)
+        for change in changed:
+            if change.kind != "same":
+                console.print(str(change), soft_wrap=True)
+        console.print(f"on record in {arguments.record}: {_counted(changed)}", soft_wrap=True)
+    elif arguments.record:
+        console.print(f"{arguments.record} is left as it was: what is wrong is not put on record")
+    return OK if report.passed and not (arguments.strict and drifted) else DISAGREES
+
+
+def _records(arguments: argparse.Namespace) -> tuple[DriftRecord | None, DriftRecord]:
+    """What is on record: in the file to compare with, and in the one to be written."""
+    from keras_impl import drift
+
+    if arguments.strict and arguments.against is None:
+        raise UsageError("--strict: only with --against, which says what has drifted")
+    for option in ("against", "record"):
+        if getattr(arguments, option) is None:
+            continue
+        if arguments.convention not in (None, "canonical"):
+            raise UsageError(
+                f"--{option}: expected convention canonical, whose errors are on record. "
+                f"Received: {arguments.convention}"
+            )
+    record, target = None, drift.Record()
+    try:
+        if arguments.against is not None:
+            record = drift.read(arguments.against)
+        if arguments.record is not None:
+            path = Path(arguments.record)
+            if path.is_dir() or not path.parent.is_dir():
+                raise UsageError(f"--record: expected a file in a folder. Received: {path}")
+            if path.exists() and path.stat().st_size:
+                target = drift.read(path)
+    except (OSError, ValueError) as error:
+        raise UsageError(str(error)) from None
+    return record, target
+
+
+def _checks(arguments: argparse.Namespace, watch: Callable[[str], None]) -> list[Check]:
+    """The operations, and the network layer by layer."""
+    from keras_impl import network_parity, parity
+
+    name = network_parity.NAME
+    ops = None if arguments.ops is None else [op for op in arguments.ops if op != name]
+    canonical = arguments.convention == "canonical"
+    if arguments.ops is not None and name in arguments.ops and not canonical:
+        raise UsageError(f"--op {name}: expected convention canonical: its layers follow none")
+    checks: list[Check] = []
+    if ops is None or ops:
+        checks += parity.run(
+            convention=PRESETS[arguments.convention],
+            cases=arguments.cases,
+            seed=arguments.seed,
+            modes=arguments.modes or parity.MODES,
+            ops=ops,
+            watch=watch,
+        ).checks
+    modes = [one for one in network_parity.MODES if one in (arguments.modes or parity.MODES)]
+    if canonical and modes and (arguments.ops is None or name in arguments.ops):
+        checks += network_parity.run(seed=arguments.seed, modes=modes, watch=watch)
+    return checks
+
+
+def _parity_table(checks: Sequence[Check], changes: Mapping[Any, Change]) -> Table:
+    table = _table(
+        ("operation", None),
+        ("backend", None),
+        ("mode", None),
+        ("dtype", None),
+        ("cases", "right"),
+        ("mismatches", "right"),
+        ("excused", "right"),
+        ("worst eps", "right"),
+        ("budget", "right"),
+        ("used", "right"),
+        *((("on record", "right"), ("change", None)) if changes else ()),
+        ("verdict", None),
+    )
+    for check in checks:
+        change = changes.get((check.op, check.dtype, check.backend, check.mode))
+        beside = [f"{change.was.worst:.3g}" if change.was else "–", change.kind] if change else []
+        table.add_row(
+            check.op,
+            check.backend,
+            check.mode,
+            check.dtype,
+            str(check.cases),
+            str(check.mismatches),
+            str(check.excused),
+            f"{check.max_error_eps:.3g}",
+            f"{check.budget_eps:g}",
+            f"{check.max_error_eps / check.budget_eps:.0%}" if check.budget_eps else "",
+            *beside,
+            "passed" if check.passed else "FAILED",
+            style=None if check.passed else "bold red",
+        )
+    return table
+
+
+def _counted(changes: Iterable[Change]) -> str:
+    """How many of each kind.
+
+    Example: "120 same, 2 more, 1 drift".
+    """
+    kinds = [change.kind for change in changes]
+    return ", ".join(f"{kinds.count(kind)} {kind}" for kind in dict.fromkeys(kinds)) or "nothing"
+
+
+def _finite(answer: Any) -> Any:
+    """The same with null for what JSON cannot say: an error that is infinite."""
+    if isinstance(answer, Mapping):
+        return {name: _finite(value) for name, value in answer.items()}
+    if isinstance(answer, list | tuple):
+        return [_finite(value) for value in answer]
+    return None if isinstance(answer, float) and not math.isfinite(answer) else answer
 
 
 def _bench(arguments: argparse.Namespace) -> int:
+    _need_tensorflow()
     _need_extra()
     _check_json(arguments.json)
     from keras_impl import benchmark, benchmark_page
@@ -1179,18 +1317,41 @@ def _as_text(value: Any) -> str:
 # --- What commands share ------------------------------------------------------------------
 
 
+def _framework() -> str:
+    """The backend of Keras that this process has or will have."""
+    name = os.environ.get("KERAS_BACKEND") or "tensorflow"
+    if name not in FRAMEWORKS:
+        raise UsageError(f"KERAS_BACKEND: expected one of {list(FRAMEWORKS)}. Received: {name!r}")
+    return name
+
+
+def _starting() -> str:
+    return f"starting {FRAMEWORKS[_framework()][1]}"
+
+
+def _need_tensorflow() -> None:
+    """Refuse a command whose work is TensorFlow's: its graphs, its data pipeline, its exports."""
+    if _framework() != "tensorflow":
+        raise UsageError(
+            f"this command needs Keras on TensorFlow. Received: KERAS_BACKEND={_framework()}"
+        )
+
+
 def _need_extra(*needed: str) -> None:
-    missing = [name for name in needed or EXTRA if importlib.util.find_spec(name) is None]
+    needed = needed or (_framework(), *EXTRA)
+    missing = [name for name in needed if importlib.util.find_spec(name) is None]
     if missing:
+        extra = next((FRAMEWORKS[name][0] for name in needed if name in FRAMEWORKS), "keras")
         packages = {"PIL": "Pillow", "ai_edge_litert": "ai-edge-litert"}
         names = ", ".join(packages.get(name, name) for name in missing)
-        raise UsageError(f"this command needs {names}, not installed here; run: {INSTALL}")
+        install = f'pip install "mobilenetv2-ssd[{extra}]"'
+        raise UsageError(f"this command needs {names}, not installed here; run: {install}")
 
 
 def _start_keras() -> None:
-    """Import Keras, and TensorFlow with it, which takes seconds and is talkative."""
+    """Import Keras, and its backend with it, which takes seconds and may be talkative."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    if "tensorflow" in sys.modules:
+    if "keras" in sys.modules:
         return
     with _without_greetings():
         import keras  # noqa: F401
@@ -1303,11 +1464,11 @@ def _find_pictures(given: Sequence[str]) -> list[Path]:
     found: dict[str, Path] = {}
     for name in given:
         path = Path(name)
-        if path.is_dir():
+        if name and path.is_dir():
             inside = pictures_in(path)
             if not inside:
                 raise UsageError(f"IMAGE: expected pictures in the folder. Received: {name}, none")
-        elif path.exists():
+        elif name and path.exists():
             inside = [path]
         else:
             raise UsageError(f"IMAGE: expected a picture or a folder. Received: {name}, not found")

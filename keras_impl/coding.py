@@ -7,6 +7,8 @@ from typing import Any
 from keras import ops
 
 from keras_impl.boxes import centers_to_corners, plus
+from keras_impl.checks import as_floats, as_tensor
+from keras_impl.extremes import minimum
 from reference_numpy.conventions import CANONICAL, Convention
 
 __all__ = ["background_first", "decode", "encode"]
@@ -26,7 +28,11 @@ def encode(
         changes: Fields of it to answer otherwise.
 
     Returns:
-        (..., A, 4) deltas, canonically (tx, ty, tw, th).
+        (..., A, 4) deltas, canonically (tx, ty, tw, th). Nothing is looked at: a box or anchor
+        without size has infinities or NaN for them.
+
+    Raises:
+        ValueError, TypeError: Not floats, or shapes that do not fit.
 
     Example:
         >>> box, anchor = (
@@ -37,6 +43,8 @@ def encode(
         array([[5., 0., 0., 0.]], dtype=float32)
     """
     rules = convention.but(**changes).coding
+    boxes = as_floats(boxes, "boxes", ..., "A", 4)
+    anchors = as_floats(anchors, "anchors", boxes.shape[-2], 4)
     # Reciprocals, as in the reference: compilers turn a division by a constant into these.
     reciprocals = [
         ops.convert_to_tensor(1.0 / variance, dtype=boxes.dtype) for variance in rules.variances
@@ -72,7 +80,12 @@ def decode(
         changes: Fields of it to answer otherwise.
 
     Returns:
-        (..., A, 4) corner form; infinite where tw or th is too large for the dtype.
+        (..., A, 4) corner form; infinite where tw or th is too large for the dtype. A code that
+        is not a number, or infinite in tx or ty, gives a box that is none, which `select` never
+        keeps.
+
+    Raises:
+        ValueError, TypeError: Not floats, or shapes that do not fit.
 
     Example:
         >>> ops.convert_to_numpy(
@@ -81,14 +94,14 @@ def decode(
         array([[0.5  , 0.375, 0.75 , 0.625]], dtype=float32)
     """
     rules = convention.but(**changes).coding
+    deltas = as_floats(deltas, "deltas", ..., "A", 4)
+    anchors = as_floats(anchors, "anchors", deltas.shape[-2], 4)
     scaled = _swapped(deltas, rules.code_order) * ops.array(rules.variances, dtype=deltas.dtype)
     if rules.form == "difference":
         return centers_to_corners(anchors + scaled)
     exponents = scaled[..., 2:]
     if rules.largest_exponent is not None:
-        exponents = ops.minimum(
-            exponents, ops.convert_to_tensor(rules.largest_exponent, dtype=deltas.dtype)
-        )
+        exponents = minimum(exponents, rules.largest_exponent)
     centers = anchors[..., :2] + scaled[..., :2] * anchors[..., 2:]
     sizes = ops.exp(exponents) * anchors[..., 2:]
     return centers_to_corners(ops.concatenate([centers, sizes], axis=-1))
@@ -101,6 +114,7 @@ def background_first(logits: Tensor, convention: Convention = CANONICAL, **chang
         >>> ops.convert_to_numpy(background_first(ops.array([[1, 2, 0]]), background="last"))
         array([[0, 1, 2]], dtype=int32)
     """
+    logits = as_tensor(logits, "logits", ..., "C + 1")
     if convention.but(**changes).coding.background == "first":
         return logits
     return ops.concatenate([logits[..., -1:], logits[..., :-1]], axis=-1)

@@ -58,6 +58,7 @@ class Operation(NamedTuple):
         judge: (inputs, outputs, dtype, excuses allowed, convention) → verdict.
         settings: Numbers of the convention that the comparison needs to be others, so that
             small cases meet every limit.
+        keeps: Conventions whose own numbers stay: they have a rule that these would never reach.
         asks: Whether a convention has a place for this operation.
         compiled: Whether it can be run in a graph; what makes constants cannot.
     """
@@ -67,6 +68,7 @@ class Operation(NamedTuple):
     workloads: Workloads
     judge: Judge
     settings: Mapping[str, Any] = {}
+    keeps: Callable[[Convention], bool] = lambda convention: False
     asks: Callable[[Convention], bool] = lambda convention: True
     compiled: bool = True
 
@@ -90,6 +92,14 @@ def _some_boxes(generator: np.random.Generator, count: int) -> Array:
     center = generator.uniform(-0.2, 1.2, (count, 2))
     half = 10 ** generator.uniform(-4, 0, (count, 2)) / 2
     return np.concatenate([center - half, center + half], axis=1)
+
+
+def _some_inside_out(generator: np.random.Generator, count: int) -> Array:
+    """The same, every fifth turned inside out on one axis and every seventh on the other."""
+    box = _some_boxes(generator, count)
+    box[::5, ::2] = box[::5, 2::-2]
+    box[::7, 1::2] = box[::7, 3::-2]
+    return box
 
 
 def _some_anchors(generator: np.random.Generator, count: int) -> Array:
@@ -116,6 +126,13 @@ def _overlapping(generator: np.random.Generator, count: int) -> tuple[Array, Arr
     flat = first[:, :1] * [1, 1, 0, 1] + first[:, :1, :1] * [0, 0, 1, 0]
     far = _some_boxes(generator, count)[:, None]
     return first, np.concatenate([near, far, first[:, 1:2], touching, flat], axis=1)
+
+
+def _covering(generator: np.random.Generator, count: int) -> tuple[Array, Array]:
+    """The same, with first boxes without area among them."""
+    first, second = _overlapping(generator, count)
+    first[::4, 2, 2] = first[::4, 2, 0]
+    return first, second
 
 
 def _each(function: Callable[..., Any]) -> Callable[..., Array]:
@@ -145,8 +162,14 @@ def _iou_scale(first: Array, second: Array, convention: Convention) -> Array:
 
 
 def _match_workloads(generator: np.random.Generator, dtype: str, count: int) -> Iterator[Arrays]:
-    """The worked cases on six anchors, then random ones on a small layout."""
-    grid = np.array(cases.GRID, dtype)
+    """The worked cases on six anchors, then random ones on a small layout.
+
+    The six are followed by anchors far from everything, as many as make one shape of all, so that
+    everything is compiled once.
+    """
+    small = make_anchors(SMALL, dtype)
+    grid = np.tile(np.array([9, 9, 0.01, 0.01], dtype), (len(small), 1))
+    grid[: len(cases.GRID)] = cases.GRID
     padded = np.zeros((len(cases.MATCHING), OBJECTS, 4), dtype)
     labels = np.full(padded.shape[:2], -1, np.int32)
     for row, case in enumerate(cases.MATCHING):
@@ -154,9 +177,13 @@ def _match_workloads(generator: np.random.Generator, dtype: str, count: int) -> 
         labels[row, : len(case.boxes)] = 1 + np.arange(len(case.boxes))
     for start in range(0, len(padded), PICTURES):
         yield padded[start : start + PICTURES], labels[start : start + PICTURES], grid
-    small = make_anchors(SMALL, dtype)
-    for _ in range(0, count, PICTURES):
-        yield *cases.random_objects(generator, PICTURES, OBJECTS, CLASSES - 1, dtype), small
+    for batch in range(0, count, PICTURES):
+        box, label = cases.random_objects(generator, PICTURES, OBJECTS, CLASSES - 1, dtype)
+        if batch % (2 * PICTURES) == 0:  # padding may hold anything, other objects for example
+            box = np.where(label[..., None] < 0, box[::-1, ::-1], box)
+            yield box, label, small
+        else:
+            yield box, label, generator.permutation(small)  # of no order
 
 
 def _crowd_workloads(generator: np.random.Generator, dtype: str, count: int) -> Iterator[Arrays]:
@@ -186,24 +213,38 @@ def _nms_workloads(generator: np.random.Generator, dtype: str, count: int) -> It
     for row, case in enumerate(cases.NMS):
         padded[row, : len(case.boxes)] = np.reshape(case.boxes, (-1, 4))
         scores[row, : len(case.boxes)] = case.scores
-    yield padded, scores
+    for start in range(0, len(padded), PICTURES):
+        yield padded[start : start + PICTURES], scores[start : start + PICTURES]
     for _ in range(0, count, PICTURES):
         box, score = cases.random_scored_boxes(generator, PICTURES, 40, 1, dtype)
         yield box, score[..., 0]
 
 
 def _select_workloads(generator: np.random.Generator, dtype: str, count: int) -> Iterator[Arrays]:
+    """Scored boxes that reach beyond the picture; in one picture most scores are at the limit."""
     for _ in range(0, count, PICTURES):
-        yield cases.random_scored_boxes(generator, PICTURES, 60, 3, dtype)
+        box, score = cases.random_scored_boxes(generator, PICTURES, 60, 3, dtype)
+        number = box.dtype.type
+        score[0] = np.where(score[0] > number(0.9), score[0], number(_FEW["score_threshold"]))
+        yield box * number(1.5) - number(0.25), score
 
 
 def _detect_workloads(generator: np.random.Generator, dtype: str, count: int) -> Iterator[Arrays]:
+    """Heads at random; three of four pictures have a trouble each, where background is first."""
     anchors = make_anchors(SMALL, dtype)
     for _ in range(0, count, PICTURES):
         deltas = generator.normal(0, 2, (PICTURES, len(anchors), 4))
+        deltas[:, ::5, 2:] += 5  # e times as large, and so across the border
         logits = generator.normal(0, 2, (PICTURES, len(anchors), CLASSES))
         logits[:, ::3] = np.round(logits[:, ::3])
         deltas[:, ::3] = 0
+        logits[1, :, 3] += 6  # one class has more candidates than may enter
+        logits[2, :, 0] += 6  # fewer detections than slots, and some anchors without background
+        logits[2, ::20, 0] -= 12
+        logits[2, 7::100] -= 30  # and some whose logits are all low, and sure of a class even so
+        logits[2, 7::100, 4] += 8
+        logits[3, 16:, 0] += 8  # all in one corner, where one suppresses the other
+        logits[3, :16, 5] += 6
         yield deltas.astype(dtype), logits.astype(dtype), anchors
 
 
@@ -212,7 +253,10 @@ def _multibox_workloads(generator: np.random.Generator, dtype: str, count: int) 
     anchors = TERMS // PICTURES
     for batch in range(0, count, PICTURES):
         logits = _some_logits(generator, TERMS).reshape(PICTURES, anchors, CLASSES)
-        share = generator.random((PICTURES, 1)) * (batch % 3 > 0)
+        logits[1] /= 16  # less sure, so that little decides who is mined
+        # Few in most pictures, so that there are negatives to choose among.
+        most = np.array([[1], [1 / 8], [1 / 8], [1 / 4]]) * (batch % 3 > 0)
+        share = generator.random((PICTURES, 1)) * most
         labels = generator.integers(1, CLASSES, (PICTURES, anchors))
         labels[generator.random(labels.shape) >= share] = 0
         if batch % 5 == 4:
@@ -273,7 +317,7 @@ OPERATIONS: dict[str, Operation] = {
     "area": Operation(
         "(N, 4) boxes, corner form",
         "(N,) areas",
-        _rows(lambda generator, n: (_some_boxes(generator, n),)),
+        _rows(lambda generator, n: (_some_inside_out(generator, n),)),
         judge_floats("area", _plainly(boxes.area), _plainly(boxes.area)),
     ),
     "clip": Operation(
@@ -291,7 +335,7 @@ OPERATIONS: dict[str, Operation] = {
     "pairwise_coverage": Operation(
         _BOX_PAIRS,
         "(N, 3, 5) share of each first box that each second one covers",
-        _rows(_overlapping),
+        _rows(_covering),
         judge_floats(
             "pairwise_coverage",
             _each(lambda first, second, _: boxes.pairwise_coverage(first, second)),
@@ -411,8 +455,6 @@ OPERATIONS: dict[str, Operation] = {
         _multibox_workloads,
         judge_multibox_gradient,
         {"box_weight": 2.0},
-        # Automatic differentiation of a focal loss has no derived budget yet.
-        asks=lambda convention: convention.loss.class_loss != "focal",
     ),
     "nms": Operation(
         "(B, N, 4) boxes, (B, N) scores (-inf: no box)",
@@ -420,6 +462,7 @@ OPERATIONS: dict[str, Operation] = {
         _nms_workloads,
         judge_nms,
         {"iou_threshold": 0.5},
+        keeps=lambda convention: convention.detection.eta < 1,  # it falls while above one half
         asks=lambda convention: convention.detection.soft_sigma is None,
     ),
     "soft_nms": Operation(

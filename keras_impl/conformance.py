@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from keras_impl.comparisons import OPERATIONS, Workloads
 from keras_impl.judges import Verdict
 from keras_impl.tolerances import budget
+from reference_numpy.checks import check_counts
 from reference_numpy.conventions import CANONICAL, Convention
 from reference_numpy.detection import Detections
 
@@ -221,14 +222,27 @@ def check(
     Returns:
         A line of the table.
 
+    Raises:
+        ValueError, TypeError: An operation that is not offered, an unknown mode or dtype, no cases.
+
     Example:
         >>> from reference_numpy import boxes
         >>> mine = Implementation("mine", {"area": lambda box, convention: (boxes.area(box),)})
         >>> check(mine, "area").passed
         True
     """
+    for name, given, known in (
+        ("label", label, list(implementation.operations)),
+        ("mode", mode, list(implementation.modes)),
+        ("dtype", dtype, list(DTYPES)),
+    ):
+        if given not in known:
+            raise ValueError(f"{name}: expected one of {known}. Received: {given!r}")
+    check_counts(1, cases=cases)
+    check_counts(seed=seed)
     operation, offer = OPERATIONS[operation_of(label)], implementation.offer(label)
-    convention = settled(implementation, label, operation.settings)
+    keeps = operation.keeps(implementation.claimed(label))
+    convention = settled(implementation, label, {} if keeps else operation.settings)
     call = implementation.in_mode(partial(offer.function, convention=convention), mode)
     total = Verdict(0)
     for inputs in (offer.workloads or operation.workloads)(

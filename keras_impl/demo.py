@@ -5,13 +5,10 @@ Everything is computed here and nothing is shown: `report` renders what `run` re
 
 from __future__ import annotations
 
-import os
-import platform
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
-from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,13 +21,15 @@ from keras_impl import losses as mirror_losses
 from keras_impl import matching as mirror_matching
 from keras_impl import parity
 from keras_impl import targets as mirror_targets
-from keras_impl.backend_tensorflow import in_mode
+from keras_impl.backends import in_mode
 from keras_impl.comparisons import OPERATIONS
 from keras_impl.data.digits import Canvas, Digits, batch_images, canvas, collate
 from keras_impl.judges import decode_scale, encode_scale, errors, softmax_scale
+from keras_impl.machine import about_this_machine
 from keras_impl.prediction import Detection, head_outputs, to_pixels
 from keras_impl.tolerances import budget
 from reference_numpy import boxes, coding, detection, losses, matching, targets
+from reference_numpy.checks import check_counts
 from reference_numpy.conventions import CANONICAL, SSD300, SSD_MOBILENET300, Convention
 from reference_numpy.evaluation import match_detections
 from reference_numpy.workloads import MatchingWorkload, matching_workload
@@ -45,7 +44,6 @@ __all__ = [
     "Picture",
     "Responsibility",
     "Timing",
-    "about_this_machine",
     "compare",
     "responsibility",
     "run",
@@ -257,8 +255,7 @@ def run(
     Raises:
         ValueError: No pictures, a negative seed, or a network that is no digit detector.
     """
-    if pictures < 1:
-        raise ValueError(f"pictures: expected 1 or more. Received: {pictures}")
+    check_counts(1, pictures=pictures)
     if model.classes != 10:
         raise ValueError(f"model: expected 10 classes, the digits. Received: {model.classes}")
     modes = ["1-10" if index < -(-2 * pictures // 3) else "1" for index in range(pictures)]
@@ -478,30 +475,3 @@ def _durations(call: Callable[[], Any]) -> list[float]:
         call()
         seconds.append(time.perf_counter() - started)
     return seconds
-
-
-def about_this_machine() -> dict[str, str]:
-    """What numbers of this run depend on: processor, system, versions."""
-    versions = []
-    for package in ("mobilenetv2-ssd", "tensorflow", "keras", "numpy", "bottleneck"):
-        try:
-            versions.append(f"{package} {metadata.version(package)}")
-        except metadata.PackageNotFoundError:
-            versions.append(f"{package} (not installed)")
-    return {
-        "machine": f"{_processor()}, {os.cpu_count()} cores",
-        "system": platform.platform(),
-        "versions": f"Python {platform.python_version()}, {', '.join(versions)}",
-    }
-
-
-def _processor() -> str:
-    """The processor's name; Python knows it on few systems."""
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:
-            for line in file:
-                if line.startswith("model name"):
-                    return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()

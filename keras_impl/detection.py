@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from keras import ops
 
 from keras_impl.boxes import area, clip
+from keras_impl.checks import as_floats
 from keras_impl.coding import background_first, decode
 from keras_impl.losses import sigmoid, softmax
 from keras_impl.nms import NONE, nms, passes, soft_nms
@@ -39,7 +40,7 @@ def select(
 ) -> Detections:
     """Choose among scored boxes: clip, threshold, best per class, suppression, best of all.
 
-    Nothing is raised, in no mode: NaN in a score or a box, or a corner at infinity (once boxes
+    No number is refused, in no mode: NaN in a score or a box, or a corner at infinity (once boxes
     are clipped, if they are clipped first), is no candidate.
 
     Args:
@@ -51,6 +52,9 @@ def select(
     Returns:
         `Detections` with K = `max_detections` slots.
 
+    Raises:
+        ValueError, TypeError: Not floats, or shapes that do not fit.
+
     Example:
         >>> boxes = ops.array([[[0.0, 0.0, 0.5, 0.5], [0.0, 0.0, 0.5, 0.4]]])
         >>> found = select(boxes, ops.array([[[0.9, 0.0], [0.8, 0.3]]]), max_detections=3)
@@ -59,11 +63,14 @@ def select(
     """
     convention = convention.but(**changes)
     rules = convention.detection
-    boxes, scores = ops.convert_to_tensor(boxes), ops.convert_to_tensor(scores)
+    boxes = ops.convert_to_tensor(as_floats(boxes, "boxes", "B", "A", 4))
+    scores = ops.convert_to_tensor(as_floats(scores, "scores", *tuple(boxes.shape)[:2], "C"))
     if rules.clip == "before":
         boxes = clip(boxes)
     batch, count, columns = ops.shape(boxes)[0], scores.shape[1], scores.shape[2]
     limit = count if rules.candidates_per_class is None else min(rules.candidates_per_class, count)
+    if 0 in (count, columns):
+        return _nothing(batch, rules.max_detections, boxes.dtype, scores.dtype)
     candidates = max(1, limit)  # slots; gathering from none is not possible
 
     # A row is what suppression looks at by itself: a class, or all anchors with their best class.
@@ -123,6 +130,12 @@ def select(
     )
 
 
+def _nothing(batch: Any, slots: int, box_dtype: Any, score_dtype: Any) -> Detections:
+    unused = ops.full((batch, slots), -1, dtype="int32")
+    boxes = ops.zeros((batch, slots, 4), dtype=box_dtype)
+    return Detections(boxes, ops.zeros((batch, slots), dtype=score_dtype), unused, unused)
+
+
 def _pick(values: Tensor, kept: Tensor, padding: float) -> Tensor:
     """values[b, kept[b, k]], and the padding where kept is -1: that of one more slot at the end."""
     row = ops.full_like(values[:, :1], padding)
@@ -153,6 +166,9 @@ def detect(
     Returns:
         `Detections` with K = `max_detections` slots.
 
+    Raises:
+        ValueError, TypeError: Not floats, or shapes that do not fit.
+
     Example:
         >>> anchors = ops.array([[0.25, 0.25, 0.5, 0.5], [0.75, 0.75, 0.5, 0.5]])
         >>> logits = ops.array([[[0.0, 0.0], [-9.0, 9.0]]])
@@ -161,6 +177,15 @@ def detect(
         array([0.5, 0.5, 1. , 1. ], dtype=float32)
     """
     convention = convention.but(**changes)
+    deltas = ops.convert_to_tensor(as_floats(deltas, "deltas", "B", "A", 4))
+    batch, count = tuple(deltas.shape)[:2]
+    logits = ops.convert_to_tensor(as_floats(logits, "logits", batch, count, "C + 1"))
+    anchors = as_floats(anchors, "anchors", count, 4)
+    if logits.shape[-1] < 2:
+        raise ValueError(
+            "logits: expected shape (B, A, C + 1) with C at least 1. "
+            f"Received: {tuple(logits.shape)}"
+        )
     columns = background_first(logits, convention)
     scores = softmax(columns) if convention.loss.class_loss == "softmax" else sigmoid(columns)
     boxes = decode(deltas, ops.cast(anchors, deltas.dtype), convention)

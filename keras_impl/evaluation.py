@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from keras_impl.data.digits import Digits, batch_images, canvas
+from reference_numpy.checks import check_counts
 from reference_numpy.evaluation import Evaluation, evaluate
 
 if TYPE_CHECKING:
@@ -46,8 +47,7 @@ def evaluate_digits(
     Raises:
         ValueError: No pictures, or a mode or seed that does not exist.
     """
-    if pictures < 1:
-        raise ValueError(f"pictures: expected 1 or more. Received: {pictures}")
+    check_counts(1, pictures=pictures)
     truth_boxes, truth_labels, boxes, labels, scores = [], [], [], [], []
     for start in range(0, pictures, BATCH):
         made = [canvas(digits, mode, seed, i) for i in range(start, min(start + BATCH, pictures))]

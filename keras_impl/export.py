@@ -26,6 +26,7 @@ from keras_impl.files import write_file
 from keras_impl.pixel_parity import compare_detections
 from keras_impl.prediction import detector_of, to_pixels
 from keras_impl.runtimes import GENERATOR, check_target, facts_file, load_exported, sums_of
+from reference_numpy.checks import check_number
 from reference_numpy.detection import Detections
 
 if TYPE_CHECKING:
@@ -115,8 +116,7 @@ def export(
         ModuleNotFoundError: A package that the form needs is not installed.
     """
     path = check_target(path, form)
-    if not 0 <= score <= 1:
-        raise ValueError(f"score: expected a number in [0, 1]. Received: {score}")
+    check_number(score, "score", 0, 1)
 
     convention = model.convention.but(score_threshold=score) if detections else model.convention
     network: keras.Model = model

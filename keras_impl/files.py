@@ -104,7 +104,7 @@ def fetch(
                 advance(len(piece))
                 if time.monotonic() - started > DEADLINE:
                     raise TimeoutError(f"more than {DEADLINE:g} seconds")
-    except (OSError, http.client.HTTPException) as error:
+    except (OSError, ValueError, http.client.HTTPException) as error:  # a ValueError of the URL
         if isinstance(error, urllib.error.HTTPError):
             error.close()  # it is an answer too, with a connection
         raise ConnectionError(f"download: {url} cannot be had: {error}") from None

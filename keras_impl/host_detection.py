@@ -102,7 +102,7 @@ def detect(
         (array([0.5, 0.5, 1. , 1. ]), array([ 1, -1], dtype=int32))
     """
     convention = convention.but(**changes)
-    deltas, logits = np.ascontiguousarray(deltas), np.asarray(logits)
+    deltas, logits = np.asarray(deltas), np.asarray(logits)
     if deltas.ndim != 3 or deltas.shape[2] != 4:
         raise ValueError(f"deltas: expected shape (B, A, 4). Received: {deltas.shape}")
     if logits.ndim != 3 or logits.shape[:2] != deltas.shape[:2] or logits.shape[2] < 2:
@@ -115,7 +115,10 @@ def detect(
             "deltas, logits: expected both float32 or both float64. "
             f"Received: {deltas.dtype}, {logits.dtype}"
         )
-    anchors = np.asarray(anchors, deltas.dtype)
+    deltas, anchors = np.ascontiguousarray(deltas), np.asarray(anchors)
+    if anchors.dtype.kind != "f":
+        raise TypeError(f"anchors: expected floats. Received: {anchors.dtype}")
+    anchors = anchors.astype(deltas.dtype, copy=False)
     if anchors.shape != deltas.shape[1:]:
         raise ValueError(f"anchors: expected {deltas.shape[1:]}. Received: {anchors.shape}")
     rules = convention.detection

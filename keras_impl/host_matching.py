@@ -217,7 +217,10 @@ class TargetAssigner:
             rows, corners = rows[solid], corners[solid]
         if crowds is None:
             return rows, corners, rows[:0]
-        crowds = np.asarray(crowds, np.bool_)
+        crowds = np.asarray(crowds)
+        if crowds.dtype.kind not in "biu":
+            raise TypeError(f"crowds: expected booleans. Received: {crowds.dtype}")
+        crowds = crowds.astype(np.bool_, copy=False)
         if crowds.shape != labels.shape:
             raise ValueError(
                 f"crowds: expected shape {labels.shape}, one a box. Received: {crowds.shape}"
@@ -235,7 +238,10 @@ class TargetAssigner:
                 np.full(shape, -1, np.int32),
             )
         if not isinstance(out, _Buffer) or out.deltas.dtype != self.anchors.dtype:
-            raise TypeError("out: expected what an earlier call returned, or None")
+            raise TypeError(
+                "out: expected what an earlier call returned, or None. "
+                f"Received: {type(out).__name__}"
+            )
         if out.labels.shape != shape:
             raise ValueError(f"out: expected targets of {shape}. Received: {out.labels.shape}")
         out.labels.reshape(-1)[out.touched] = 0

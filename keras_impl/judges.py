@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from keras_impl.tolerances import budget
+from keras_impl.tolerances import BUDGETS, budget
 from reference_numpy import (
     boxes,
     coding,
@@ -31,9 +31,11 @@ from reference_numpy.conventions import CANONICAL, Convention
 __all__ = [
     "Judge",
     "Verdict",
+    "class_gradient_scale",
     "decode_scale",
     "encode_scale",
     "errors",
+    "focal_gradient_scale",
     "judge_anchors",
     "judge_detect",
     "judge_floats",
@@ -45,6 +47,7 @@ __all__ = [
     "judge_select",
     "judge_soft_nms",
     "judge_targets",
+    "smooth_l1_gradient_scale",
     "softmax_scale",
 ]
 
@@ -617,21 +620,47 @@ def judge_multibox_gradient(
             return Verdict(1, 0, 1)
     true = gradients.multibox_gradient(deltas, logits, wanted, labels, convention, boxes=box)
     divisors = multibox.normalisers(labels, convention)[:, None, None]
-    box_scale = convention.loss.box_weight * np.minimum(1, np.abs(deltas - wanted)) / divisors
-    if convention.loss.class_loss == "softmax":
-        columns = coding.background_first(logits, convention)
-        unit = softmax_scale(columns)
-        if convention.coding.background == "last":
-            unit = np.roll(unit, -1, axis=-1)
-        unit = unit + (true[1] != 0)
+    # What counts nowhere has no gradient at all.
+    everywhere = convention.loss.box_over == "all"
+    in_box = (labels != targets.NOTHING if everywhere else reference.counted)[..., None]
+    in_class = (reference.counted | reference.negatives)[..., None]
+    box_scale = np.where(in_box, smooth_l1_gradient_scale(deltas, wanted), 0) / divisors
+    box_scale = box_scale * convention.loss.box_weight
+    unit = np.where(in_class, class_gradient_scale(logits, labels, convention), 0) / divisors
+    boxes_error = float(errors(by_deltas, true[0], box_scale, dtype).max(initial=0))
+    class_error = float(errors(by_logits, true[1], unit, dtype).max(initial=0))
+    wrong = class_error > budget("multibox_gradient", convention).eps
+    wrong |= boxes_error > BUDGETS["multibox_gradient boxes"].eps
+    return Verdict(1, int(wrong), 0, max(boxes_error, class_error))
+
+
+def smooth_l1_gradient_scale(predicted: Array, target: Array) -> Array:
+    """The largest intermediate of the gradient of smooth L1."""
+    return np.minimum(1, np.abs(predicted - target))
+
+
+def focal_gradient_scale(
+    logits: Array, targets: Array, alpha: float = 0.25, gamma: float = 2.0
+) -> Array:
+    """The largest intermediate of the gradient of the focal loss, a sum of its two parts."""
+    sign = 2 * targets - 1
+    right, wrong = losses.sigmoid(sign * logits), losses.sigmoid(-sign * logits)
+    weight = targets * alpha + (1 - targets) * (1 - alpha)
+    entropy = losses.sigmoid_cross_entropy(logits, targets)
+    return np.asarray(weight * wrong**gamma * (1 + gamma * right * entropy))
+
+
+def class_gradient_scale(logits: Array, labels: Array, convention: Convention = CANONICAL) -> Array:
+    """The largest intermediate of the gradient of a class loss, where the head has its columns."""
+    rules, columns = convention.loss, coding.background_first(logits, convention)
+    truth = losses.one_hot(np.maximum(labels, 0), columns.shape[-1], columns.dtype)
+    if rules.class_loss == "softmax":
+        scale = softmax_scale(columns) + truth
+    elif rules.class_loss == "sigmoid":
+        scale = np.ones_like(columns)
     else:
-        unit = np.ones_like(logits)
-    worst = max(
-        float(errors(by_deltas, true[0], box_scale, dtype).max()),
-        float(errors(by_logits, true[1], unit / divisors, dtype).max()),
-    )
-    wrong = worst > budget("multibox_gradient", convention).eps
-    return Verdict(1, int(wrong), 0, worst)
+        scale = focal_gradient_scale(columns, truth, rules.focal_alpha, rules.focal_gamma)
+    return np.roll(scale, -1, axis=-1) if convention.coding.background == "last" else scale
 
 
 def smooth_l1_scale(predicted: Array, target: Array, **_: Any) -> Array:

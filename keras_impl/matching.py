@@ -13,6 +13,7 @@ from keras import ops
 from keras.backend import standardize_dtype
 
 from keras_impl.boxes import Columns, centers_to_corners, columns, iou_of_columns
+from keras_impl.checks import as_flags, as_floats, as_whole
 from keras_impl.ties import first_argmax
 from reference_numpy.conventions import CANONICAL, Convention
 
@@ -46,10 +47,12 @@ def match(
         changes: Fields of it to answer otherwise.
 
     Returns:
-        (B, A) int32 index of the object, -1 for background, -2 for what is ignored.
+        (B, A) int32 index of the object, -1 for background, -2 for what is ignored. A box that is
+        not finite counts as padding; one without area overlaps nothing.
 
     Raises:
-        ValueError: A threshold that is 0 in the dtype of `boxes`.
+        ValueError: Shapes that do not fit, a threshold that is 0 in the dtype of `boxes`.
+        TypeError: Boxes or anchors that are not floats, `valid` that is not booleans.
 
     Example:
         >>> anchors = ops.array([[0.25, 0.25, 0.5, 0.5], [0.75, 0.75, 0.5, 0.5]])
@@ -59,6 +62,7 @@ def match(
     """
     convention = convention.but(**changes)
     rules = convention.matching
+    boxes, valid, anchors = _checked(boxes, valid, anchors)
     if np.dtype(standardize_dtype(boxes.dtype)).type(rules.threshold) == 0:
         raise ValueError(f"threshold: expected a number in (0, 1]. Received: {rules.threshold}")
     batch, objects = ops.shape(boxes)[0], boxes.shape[1]
@@ -71,6 +75,7 @@ def match(
     together = min(TOGETHER, objects)
     steps = -(-objects // together)
     padding = steps * together - objects
+    valid = ops.logical_and(valid, ops.all(ops.isfinite(boxes), axis=-1))
     rows = _rows(boxes, valid, convention)
     if padding:
         # The last object again, which betters itself nowhere.
@@ -165,15 +170,22 @@ def bipartite(
         boxes: (B, M, 4) corner form.
         valid: (B, M) True for an object.
         anchors: (A, 4) centre form.
-        height: (B, M) largest IoU of each object, -1 for padding.
+        height: (B, M) largest IoU of each object, -1 (or NaN) for padding.
         peak: (B, M) int32 lowest anchor that has it.
         convention: Its `Matching` says above which IoU a pair is made.
         changes: Fields of it to answer otherwise.
 
     Returns:
         (B, M) int32 anchor of each object, or -1.
+
+    Raises:
+        ValueError, TypeError: As `match`.
     """
     convention = convention.but(**changes)
+    boxes, valid, anchors = _checked(boxes, valid, anchors)
+    height = as_floats(height, "height", *tuple(valid.shape))
+    height = ops.where(ops.isnan(height), ops.full_like(height, -1), height)
+    peak = as_whole(peak, "peak", *tuple(valid.shape))
     least = ops.convert_to_tensor(convention.matching.force_above, dtype=boxes.dtype)
     objects = boxes.shape[1]
     corners = Columns(*(one[None] for one in columns(centers_to_corners(anchors), convention)))
@@ -214,6 +226,12 @@ def bipartite(
         unfinished, step, (ops.full_like(peak, UNMATCHED), height, peak), maximum_iterations=bound
     )
     return taken
+
+
+def _checked(boxes: Tensor, valid: Tensor, anchors: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    boxes = as_floats(boxes, "boxes", "B", "M", 4)
+    valid = as_flags(valid, "valid", *tuple(boxes.shape)[:2])
+    return boxes, valid, as_floats(anchors, "anchors", "A", 4)
 
 
 def _rows(boxes: Tensor, valid: Tensor, convention: Convention) -> Columns:

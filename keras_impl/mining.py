@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from keras import ops
 
+from keras_impl.checks import as_floats, as_whole
 from keras_impl.nms import nms
 from keras_impl.ties import top_mask
 from reference_numpy.conventions import CANONICAL, Convention
@@ -35,15 +36,19 @@ def mine_hard_negatives(
     Returns:
         (B, A) True for each chosen negative.
 
+    Raises:
+        ValueError, TypeError: Losses that are not floats, labels that are not whole numbers, or
+            shapes that do not fit.
+
     Example:
         >>> losses, labels = ops.array([[0.1, 0.5, 0.2, 0.9, 0.5]]), ops.array([[0, 0, 4, 0, 0]])
         >>> ops.convert_to_numpy(mine_hard_negatives(losses, labels, negative_ratio=2))
         array([[False,  True, False,  True, False]])
     """
     rules = convention.but(**changes).loss
-    losses, labels = ops.convert_to_tensor(losses), ops.cast(labels, "int32")
+    losses, labels = _checked(losses, labels)
     background = ops.equal(labels, 0)
-    if rules.mining == "none":
+    if rules.mining == "none" or labels.shape[-1] == 0:
         return background
     positives = ops.sum(ops.cast(ops.greater(labels, 0), "int32"), axis=-1)
     counts = _wanted(positives, labels.shape[-1], rules.negative_ratio, rules.rounding)
@@ -84,7 +89,8 @@ def choose_anchors(
         `Chosen`.
 
     Raises:
-        ValueError: No boxes where they are needed.
+        ValueError: Shapes that do not fit, no boxes where they are needed.
+        TypeError: Losses or boxes that are not floats, labels that are not whole numbers.
 
     Example:
         >>> losses = ops.array([[9.0, 1, 2], [5, 4, 3]])
@@ -95,12 +101,13 @@ def choose_anchors(
     """
     convention = convention.but(**changes)
     rules = convention.loss
-    losses, labels = ops.convert_to_tensor(losses), ops.cast(labels, "int32")
+    losses, labels = _checked(losses, labels)
     if rules.mining_nms is not None:
         if boxes is None:
             raise ValueError(
                 "boxes: expected shape (B, A, 4), as a mining_nms is set. Received: None"
             )
+        boxes = as_floats(boxes, "boxes", *tuple(labels.shape), 4)
         stays = _survivors(ops.stop_gradient(boxes), losses, rules.mining_nms)
         labels = ops.where(stays, labels, NOTHING)
     positives = ops.greater(labels, 0)
@@ -110,6 +117,11 @@ def choose_anchors(
     losses, labels = ops.reshape(losses, (1, -1)), ops.reshape(labels, (1, -1))
     negatives = mine_hard_negatives(losses, labels, convention)
     return Chosen(positives, ops.reshape(negatives, shape))
+
+
+def _checked(losses: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    losses = ops.convert_to_tensor(as_floats(losses, "losses", "B", "A"))
+    return losses, ops.cast(as_whole(labels, "labels", *tuple(losses.shape)), "int32")
 
 
 def _survivors(boxes: Tensor, losses: Tensor, iou_threshold: float) -> Tensor:

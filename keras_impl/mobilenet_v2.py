@@ -12,10 +12,14 @@ over by name, and everything is a plain layer of Keras, so that every backend ru
 from __future__ import annotations
 
 from functools import partial
+from math import inf
+from numbers import Real
 from typing import Any, NamedTuple
 
 import keras
 from keras import layers
+
+from keras_impl.checks import check_count
 
 __all__ = [
     "TAPS",
@@ -46,6 +50,8 @@ TABLE_2 = (
     InvertedResiduals(6, 320, 1, 1),
 )
 
+WIDEST = 64  # width multiplier, of kernels of gigabytes
+
 # The last map of each stride that a detector reads. Within a block the widened map, not the
 # narrow result, is the one with an activation, and so the richer one (section 6.2 attaches
 # the first SSDLite layer to "the expansion of layer 15", which is block 13 counted from 0).
@@ -72,6 +78,9 @@ def make_divisible(value: float, divisor: int = 8, min_value: int | None = None)
         >>> make_divisible(96 * 0.35)  # 33.6
         32
     """
+    if not (isinstance(value, Real) and 0 <= value < inf):
+        raise ValueError(f"value: expected a number from 0. Received: {value!r}")
+    check_count(divisor, "divisor", 1)
     least = divisor if min_value is None else min_value
     rounded = max(least, int(value + divisor / 2) // divisor * divisor)
     return rounded + divisor if rounded < 0.9 * value else rounded
@@ -157,15 +166,18 @@ def mobilenet_v2(
         The maps by stride, as in `TAPS`: {8: (B, ceil(H/8), ceil(W/8), ...), 16: ..., 32: ...}.
 
     Raises:
-        ValueError: If alpha is not positive or the picture is too small or not in RGB.
+        ValueError: If alpha is not positive, or absurd, or the picture is too small or not in RGB.
     """
-    if not alpha > 0:
+    if not (isinstance(alpha, Real) and 0 < alpha < inf):
         raise ValueError(f"alpha: expected a positive number. Received: {alpha}")
-    rows, columns, channels = inputs.shape[1:]
-    if channels != 3 or any(side is not None and side < 32 for side in (rows, columns)):
+    if alpha > WIDEST:
+        raise ValueError(f"alpha: expected {WIDEST} at most, for memory's sake. Received: {alpha}")
+    shape = tuple(getattr(inputs, "shape", ()))
+    small = any(side is not None and side < 32 for side in shape[1:3])
+    if len(shape) != 4 or shape[3] != 3 or small:
         raise ValueError(
             "inputs: expected pictures (batch, height, width, 3) of at least 32 x 32 pixels. "
-            f"Received: shape {tuple(inputs.shape)}"
+            f"Received: shape {shape}"
         )
     unit = partial(conv_unit, momentum=batch_norm_momentum, dtype=dtype)
     maps = {}

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from keras import ops
 
+from keras_impl.checks import as_floats, as_whole, check_range
 from keras_impl.coding import background_first
 from keras_impl.losses import (
     focal,
@@ -39,6 +40,11 @@ def class_losses(
 
     Returns:
         (...) softmax cross-entropy; or sigmoid cross-entropy or focal loss, summed over columns.
+        NaN where a logit is NaN, and where infinities leave no number.
+
+    Raises:
+        ValueError: Shapes that differ; a label outside -1 to C, which while tracing has loss 0.
+        TypeError: Logits that are not floats, labels that are not whole numbers.
 
     Example:
         >>> float(
@@ -48,8 +54,12 @@ def class_losses(
         0.25
     """
     convention = convention.but(**changes)
+    logits = as_floats(logits, "logits", ..., "C + 1")
+    labels = as_whole(labels, "labels", *tuple(logits.shape)[:-1])
+    check_range(labels, "labels", NOTHING, logits.shape[-1] - 1)
     rules, columns = convention.loss, background_first(logits, convention)
-    known = ops.maximum(labels, 0)
+    counts = ops.logical_and(ops.greater_equal(labels, 0), ops.less(labels, columns.shape[-1]))
+    known = ops.where(counts, labels, ops.zeros_like(labels))
     if rules.class_loss == "softmax":
         losses = softmax_cross_entropy(columns, known)
     else:
@@ -59,7 +69,7 @@ def class_losses(
         else:
             each = focal(columns, truth, rules.focal_alpha, rules.focal_gamma)
         losses = ops.sum(each, axis=-1)
-    return ops.where(ops.equal(labels, NOTHING), ops.zeros_like(losses), losses)
+    return ops.where(counts, losses, ops.zeros_like(losses))
 
 
 def normalisers(
@@ -76,6 +86,7 @@ def normalisers(
         >>> ops.convert_to_numpy(normalisers(labels, normaliser="picture"))
         array([6., 2.], dtype=float32)
     """
+    labels = as_whole(labels, "labels", "B", "A")
     rule = convention.but(**changes).loss.normaliser
     batch, anchors = ops.shape(labels)
     positives = ops.sum(ops.cast(ops.greater(labels, 0), "int32"), axis=1)
@@ -123,6 +134,7 @@ def multibox(
     """The MultiBox loss of a batch (arXiv:1512.02325, equation 1).
 
     What does not count has no gradient, whatever it is: infinities and NaN among it do no harm.
+    In what does, NaN shows: the total is NaN.
 
     Args:
         deltas: (B, A, 4) predicted codes.
@@ -138,7 +150,9 @@ def multibox(
         `MultiBox`.
 
     Raises:
-        ValueError: Anchors are suppressed before mining, and there are no boxes.
+        ValueError: Shapes that differ; a label outside -1 to C, which while tracing counts nowhere;
+            no boxes where anchors are suppressed before mining.
+        TypeError: Arrays that are not floats (labels: whole numbers).
 
     Example:
         >>> deltas, logits = ops.array([[[2.0, 0, 0, 0], [0, 0, 0, 0]]]), ops.zeros((1, 2, 2))
@@ -148,9 +162,15 @@ def multibox(
     """
     convention = convention.but(**changes)
     rules = convention.loss
-    deltas, logits = ops.convert_to_tensor(deltas), ops.convert_to_tensor(logits)
-    target_deltas = ops.convert_to_tensor(target_deltas)
-    target_labels = ops.cast(target_labels, "int32")
+    target_labels = ops.cast(as_whole(target_labels, "target_labels", "B", "A"), "int32")
+    shape = tuple(target_labels.shape)
+    deltas = ops.convert_to_tensor(as_floats(deltas, "deltas", *shape, 4))
+    logits = ops.convert_to_tensor(as_floats(logits, "logits", *shape, "C + 1"))
+    target_deltas = ops.convert_to_tensor(as_floats(target_deltas, "target_deltas", *shape, 4))
+    most = logits.shape[-1] - 1
+    check_range(target_labels, "target_labels", NOTHING, most)
+    target_labels = ops.where(ops.less_equal(target_labels, most), target_labels, NOTHING)
+    target_labels = ops.maximum(target_labels, NOTHING)
     losses = class_losses(ops.stop_gradient(logits), target_labels, convention)
     counted, negatives = choose_anchors(losses, target_labels, convention, boxes=boxes)
     divisors = normalisers(target_labels, convention, dtype=deltas.dtype)

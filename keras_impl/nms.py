@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 from keras import ops
 
 from keras_impl.boxes import iou
+from keras_impl.checks import as_flags, as_floats, as_whole, check_count
+from keras_impl.extremes import maximum
 from reference_numpy.conventions import CANONICAL, Convention, Detection
 
 __all__ = ["nms", "passes", "soft_nms"]
@@ -54,6 +56,10 @@ def nms(
     Returns:
         (B, max_kept) int32 indices of the kept boxes in the order visited, -1 after the last.
 
+    Raises:
+        ValueError, TypeError: Boxes or scores that are not floats, others that are not as said, or
+            shapes that do not fit.
+
     Example:
         >>> chain = ops.array([[[0.0, 0, 0.5, 1], [0.25, 0, 0.75, 1], [0.5, 0, 1, 1]]])
         >>> ops.convert_to_numpy(nms(chain, ops.array([[0.9, 0.8, 0.7]]), iou_threshold=0.3))
@@ -91,7 +97,7 @@ def soft_nms(
         (B, max_kept) their lowered scores, 0 after the last.
 
     Raises:
-        ValueError: No `soft_sigma`.
+        ValueError: No `soft_sigma`; and as `nms`.
 
     Example:
         >>> boxes = ops.array([[[0.0, 0.0, 1.0, 1.0], [0.0, 0.0, 1.0, 0.5]]])
@@ -128,7 +134,15 @@ def _visit_all(
 ) -> tuple[Tensor, Tensor]:
     """Indices and scores of what is kept."""
     rules = convention.detection
-    boxes, scores = ops.convert_to_tensor(boxes), ops.convert_to_tensor(scores)
+    boxes = ops.convert_to_tensor(as_floats(boxes, "boxes", "B", "N", 4))
+    shape = tuple(boxes.shape)[:2]
+    scores = ops.convert_to_tensor(as_floats(scores, "scores", *shape))
+    if max_kept is not None:
+        check_count(max_kept, "max_kept")
+    if classes is not None:
+        classes = as_whole(classes, "classes", *shape)
+    if silent is not None:
+        silent = as_flags(silent, "silent", *shape)
     batch, count = ops.shape(boxes)[0], boxes.shape[1]
     slots = count if max_kept is None else max_kept
     kept = ops.full((batch, slots), -1, dtype="int32")
@@ -138,7 +152,9 @@ def _visit_all(
         return kept, lowered
     positions = ops.arange(count, dtype="int32")
     slot_numbers = ops.arange(slots, dtype="int32")
-    if order is None:
+    if order is not None:
+        order = as_whole(order, "order", *shape)
+    else:
         order = count - 1 - positions if rules.ties == "highest anchor" else positions
     last = 2**31 - 1
     # Not `cast`, which makes a Python number a float32 first.
@@ -171,7 +187,7 @@ def _visit_all(
         if fading:
             falls = ops.logical_and(mates, ops.greater(limit, 0.5))
             limit = ops.where(falls, limit * rules.eta, limit)
-            worst = ops.where(mates, ops.maximum(worst, overlap), worst)
+            worst = ops.where(mates, maximum(worst, overlap), worst)
             drop = ops.logical_and(mates, _suppressed(worst, limit, rules))
         else:
             drop = ops.logical_and(mates, _suppressed(overlap, threshold, rules))
@@ -191,9 +207,7 @@ def _visit_all(
             ops.where(drop, NONE, waiting),
             filled + ops.cast(found, "int32"),
             ops.where(here, index, kept),
-            lowered
-            if rules.soft_sigma is None
-            else ops.where(here, ops.maximum(best, 0.0), lowered),
+            lowered if rules.soft_sigma is None else ops.where(here, maximum(best, 0.0), lowered),
             room,
             limit,
             worst,
@@ -222,6 +236,7 @@ def passes(scores: Tensor, rules: Detection) -> Tensor:
         >>> ops.convert_to_numpy(passes(ops.array([0.5, 0.25]), Detection(score_threshold=0.25)))
         array([ True, False])
     """
+    scores = as_floats(scores, "scores", ...)
     compare = ops.greater_equal if rules.score_at == ">=" else ops.greater
     return compare(scores, ops.convert_to_tensor(rules.score_threshold, dtype=scores.dtype))
 

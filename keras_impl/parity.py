@@ -1,15 +1,16 @@
 """Is Keras' answer the reference's? The parity table of this machine.
 
-Each operation is run eagerly, as a graph and under XLA, on cases worked by hand and on random
-ones full of ties, and judged by `reference_numpy`:
+Each operation is run in every mode that the backend of Keras has (on TensorFlow eagerly, as a
+graph and under XLA; on JAX eagerly and under jit; on PyTorch eagerly), on cases worked by hand and
+on random ones full of ties, and judged by `reference_numpy`:
 
 - *Decisions* (matches, labels, mined anchors, selections and their order) must be equal. The
   reference decides in the same dtype, on the same numbers.
 - *Floats* must lie within the budget of `tolerances`, of the reference in a wider dtype.
-- XLA as users run it may fuse a product with a sum and so flip a near-tie. Such an answer is
-  counted as *excused* only with a witness: overlaps within the rounding budget of the true
-  ones, for which the reference itself gives exactly this answer. With fusing off
-  ("xla-nofuse", in a process of its own) there are no excuses.
+- XLA as users run it ("xla", "jit") may fuse a product with a sum and so flip a near-tie. Such
+  an answer is counted as *excused* only with a witness: overlaps within the rounding budget of
+  the true ones, for which the reference itself gives exactly this answer. With fusing off
+  ("xla-nofuse", "jit-nofuse", in a process of its own) there are no excuses.
 - `detect` decides about numbers that come out of exp. Its boxes and scores must be within
   budget, and its decisions those of the reference on these very boxes and scores.
 
@@ -29,9 +30,11 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from keras_impl import adapter
-from keras_impl.adapter import NO_FUSING, host_as, keras_as
+from keras_impl.adapter import UNFUSED, host_as, keras_as
+from keras_impl.backends import NO_FUSING, backend
 from keras_impl.comparisons import OPERATIONS
 from keras_impl.conformance import DTYPES, Check, Implementation, check
+from reference_numpy.checks import check_counts
 from reference_numpy.conventions import CANONICAL, Convention
 from reference_numpy.presets import PRESETS
 
@@ -69,8 +72,8 @@ def run(
     """Compare every operation in every mode.
 
     Args:
-        convention: What both sides are to follow; one of the presets, if "xla-nofuse" is among
-            the modes.
+        convention: What both sides are to follow; one of the presets, if one of the modes takes
+            a process of its own.
         cases: Random pictures for each decision; floats get 25 rows for each.
         seed: Of the random cases.
         modes: Some of `MODES`.
@@ -93,30 +96,29 @@ def run(
     ):
         unknown = [one for one in given if one not in known]
         if unknown or not given:
-            raise ValueError(f"{name}: expected some of {list(known)}. Received: {unknown}")
-    if cases < 1:
-        raise ValueError(f"cases: expected 1 or more. Received: {cases}")
-    if seed < 0:
-        raise ValueError(f"seed: expected 0 or more. Received: {seed}")
+            where = f" with Keras on {backend()}" if name == "modes" else ""
+            raise ValueError(f"{name}: expected some of {list(known)}{where}. Received: {unknown}")
+    check_counts(1, cases=cases)
+    check_counts(seed=seed)
     absent = [name for name in names if name not in asked]
     if absent:
         raise ValueError(
             f"ops: expected some that the convention {convention.name!r} has a place for. "
             f"Received: {absent}"
         )
-    if "xla-nofuse" in modes and PRESETS.get(convention.name) != convention:
+    if UNFUSED in modes and PRESETS.get(convention.name) != convention:
         raise ValueError(
-            "convention: expected one of the presets with mode 'xla-nofuse', which another "
+            f"convention: expected one of the presets with mode {UNFUSED!r}, which another "
             f"process has to know by its name. Received: {convention.name!r}"
         )
 
-    here = [mode for mode in modes if mode in adapter.MODES and mode != "xla-nofuse"]
+    here = [mode for mode in modes if mode in adapter.MODES and mode != UNFUSED]
     checks = _checks(keras_as(convention), names, here, dtypes, cases, seed, watch)
     if "host" in modes:
         host = host_as(convention)
         mine = [name for name in names if name in host.asked()]
         checks += _checks(host, mine, host.modes, dtypes, cases, seed, watch)
-    if "xla-nofuse" in modes:
+    if UNFUSED in modes:
         watch("all under XLA without fusing, in another process")
         checks += _check_without_fusing(convention, names, dtypes, cases, seed)
     if not checks:
@@ -149,7 +151,7 @@ def _checks(
 def _check_without_fusing(
     convention: Convention, names: Sequence[str], dtypes: Sequence[str], cases: int, seed: int
 ) -> list[Check]:
-    """Run the XLA checks in a process whose XLA may not fuse."""
+    """Run what XLA compiles in a process whose XLA may not fuse."""
     request = {
         "convention": convention.name,
         "ops": list(names),
@@ -175,13 +177,18 @@ def _check_without_fusing(
 
 def _main() -> None:
     """The other process: checks as JSON on the last line."""
-    parser = argparse.ArgumentParser(description=_main.__doc__)
-    parser.add_argument("request", type=json.loads)
+    parser = argparse.ArgumentParser(prog="python -m keras_impl.parity", description=_main.__doc__)
+    parser.add_argument("request", type=json.loads, help="JSON: what `_check_without_fusing` asks")
     request = parser.parse_args().request
+    fields = {"convention", "ops", "dtypes", "cases", "seed"}
+    if not isinstance(request, dict) or set(request) != fields:
+        parser.error(f"request: expected JSON with {sorted(fields)}. Received: {request!r}")
+    if request["convention"] not in PRESETS:
+        parser.error(f"convention: expected a preset. Received: {request['convention']!r}")
     checks = _checks(
         keras_as(PRESETS[request["convention"]]),
         request["ops"],
-        ["xla-nofuse"],
+        [str(UNFUSED)],
         request["dtypes"],
         request["cases"],
         request["seed"],

@@ -35,6 +35,8 @@ from keras_impl.weights import (
 )
 from reference_numpy import detection as reference
 from reference_numpy.anchors import make_anchors
+from reference_numpy.boxes import check_anchors
+from reference_numpy.checks import check_counts, check_number
 from reference_numpy.conventions import AnchorLayout, Convention, revived
 from reference_numpy.ssd import forward
 
@@ -200,6 +202,7 @@ def prepare(image: Image.Image, size: Sequence[int]) -> NDArray[np.float32]:
         1.0
     """
     height, width = size
+    check_counts(1, height=height, width=width)
     # A copy: Pillow's own memory is read-only, and gone with the image.
     stretched = image.resize((width, height), Image.Resampling.BILINEAR)
     return normalise(np.array(stretched.convert("RGB")))
@@ -263,8 +266,7 @@ class Detector:
         Raises:
             ValueError: A score outside [0, 1].
         """
-        if not 0 <= score <= 1:
-            raise ValueError(f"score: expected a number in [0, 1]. Received: {score}")
+        check_number(score, "score", 0, 1)
         if not pictures:
             return []
         images = np.stack([prepare(picture, self.size) for picture in pictures])
@@ -402,13 +404,16 @@ def read_heads(
         Exactly `reference_numpy.detection.detect` of the same.
 
     Raises:
-        ValueError: NaN or infinity among the heads, or shapes that differ.
+        ValueError, TypeError: As the reference: NaN among the heads, shapes that differ, or
+            others than floats.
     """
     rules = convention.detection
-    ours = rules.eta == 1 and rules.soft_sigma is None and logits.dtype == deltas.dtype
-    finite = np.isfinite(logits).all() and np.isfinite(deltas).all()
-    if not (ours and finite and logits.dtype.itemsize >= 4):
+    dtypes = {getattr(heads, "dtype", None) for heads in (deltas, logits)}
+    ours = rules.eta == 1 and rules.soft_sigma is None and len(dtypes) == 1
+    ours = ours and dtypes <= {np.dtype(np.float32), np.dtype(np.float64)}
+    if not (ours and np.isfinite(logits).all() and np.isfinite(deltas).all()):
         return reference.detect(deltas, logits, anchors, convention)
+    check_anchors(anchors)
     found = host_detection.detect(deltas[None], logits[None], anchors, convention)
     used = np.flatnonzero(found.labels[0] > 0)
     boxes, scores, labels, places = (part[0, used] for part in found)
@@ -448,6 +453,7 @@ def class_names(classes: int, names: Sequence[str] | None = None) -> dict[int, s
         >>> class_names(10)[1], class_names(2), class_names(2, ["cat", "dog"])
         ('0', {1: '1', 2: '2'}, {1: 'cat', 2: 'dog'})
     """
+    check_counts(1, classes=classes)
     if names is not None:
         if isinstance(names, str) or len(names) != classes:
             raise ValueError(f"names: expected {classes}, one a class. Received: {names!r}")

@@ -25,8 +25,9 @@ import numpy as np
 from keras import layers, ops
 
 from keras_impl import anchors, coding, detection, host_detection, multibox, targets
-from keras_impl.backend_tensorflow import compiled
+from keras_impl.backends import compiled
 from keras_impl.boxes import check_boxes
+from keras_impl.checks import as_flags, as_floats, as_whole, check_count, check_range
 from keras_impl.mobilenet_v2 import TAPS, conv_unit, make_divisible, mobilenet_v2
 from reference_numpy.conventions import CANONICAL, LAYOUTS, AnchorLayout, Convention, revived
 from reference_numpy.presets import tf_od_ssd_mobilenet_v2
@@ -41,6 +42,8 @@ __all__ = [
     "multiply_adds",
     "ssd_mobilenet_v2_300",
 ]
+
+PADDING = -1  # label of a row that is no object
 
 HEADS = ("ssd", "ssd1x1", "ssdlite")
 
@@ -286,7 +289,8 @@ class SSD(keras.Model):
             Scalar float32: MultiBox and whatever regularisation the layers have.
 
         Raises:
-            ValueError: If y lacks boxes or labels or has other shapes, or with sample weights.
+            ValueError: If y lacks boxes or labels or has other shapes, or with sample weights; run
+                eagerly, also an object or label that cannot be, which in a graph is padding.
         """
         if sample_weight is not None:
             raise ValueError(
@@ -311,20 +315,26 @@ class SSD(keras.Model):
         if isinstance(y, Mapping) and {"target_deltas", "target_labels"} <= set(y):
             deltas, labels = y["target_deltas"], y["target_labels"]
             anchors = len(self.anchors)
-            if tuple(deltas.shape[1:]) != (anchors, 4) or tuple(labels.shape[1:]) != (anchors,):
+            shapes = [tuple(getattr(part, "shape", ())) for part in (deltas, labels)]
+            if shapes[0][1:] != (anchors, 4) or shapes[1][1:] != (anchors,):
                 raise ValueError(
                     f"y: expected 'target_deltas' of shape (B, {anchors}, 4) and 'target_labels' "
-                    f"of shape (B, {anchors}). "
-                    f"Received: {tuple(deltas.shape)} and {tuple(labels.shape)}"
+                    f"of shape (B, {anchors}). Received: {shapes[0]} and {shapes[1]}"
                 )
+            deltas = as_floats(deltas, "target_deltas", ...)
+            labels = as_whole(labels, "target_labels", ...)
             return ops.cast(deltas, "float32"), ops.cast(labels, "int32")
         boxes, labels, crowds = _checked_targets(y)
         # float32 under any policy: at half precision an IoU is off by more than a threshold
         # is worth. The outputs are float32 already, unless another model made them.
-        boxes, labels = ops.cast(boxes, "float32"), ops.cast(labels, "int32")
+        boxes = ops.cast(as_floats(boxes, "boxes", "B", "M", 4), "float32")
+        labels = ops.cast(as_whole(labels, "labels", "B", "M"), "int32")
         check_boxes(boxes, labels, self.convention)  # what is compiled below raises nothing
+        check_range(labels, "labels", PADDING, self.classes)
+        labels = ops.where(ops.greater(labels, self.classes), PADDING, labels)
         arguments = [boxes, labels, ops.convert_to_tensor(self.anchors)]
         if crowds is not None:
+            crowds = as_flags(crowds, "crowds", "B", "M", whole=True)
             arguments.append(ops.cast(crowds, "bool"))
         assigned = _assigner(self.convention)(*arguments)
         return assigned.deltas, assigned.labels
@@ -349,8 +359,10 @@ class SSD(keras.Model):
         Raises:
             ValueError: If the pictures have another shape, or an override is unknown or cannot
                 be.
+            TypeError: If they are not floats.
         """
-        images = ops.convert_to_numpy(images)
+        images = ops.convert_to_numpy(as_floats(images, "images", ...))
+        check_count(batch_size, "batch_size", 1)
         shape = images.shape
         if len(shape) != 4 or shape[1:] != self.input_shape[1:] or shape[0] == 0:
             raise ValueError(
@@ -527,10 +539,11 @@ def _checked_targets(y: Any) -> tuple[Any, Any, Any]:
             f"y: expected a dict of 'boxes' (B, M, 4) and 'labels' (B, M). Received: {received}"
         )
     boxes, labels = y["boxes"], y["labels"]
-    if len(boxes.shape) != 3 or boxes.shape[-1] != 4 or len(labels.shape) != 2:
+    shapes = [tuple(getattr(part, "shape", ())) for part in (boxes, labels)]
+    if len(shapes[0]) != 3 or shapes[0][-1] != 4 or len(shapes[1]) != 2:
         raise ValueError(
             "y: expected 'boxes' of shape (B, M, 4) and 'labels' of shape (B, M). "
-            f"Received: {tuple(boxes.shape)} and {tuple(labels.shape)}"
+            f"Received: {shapes[0]} and {shapes[1]}"
         )
     return boxes, labels, y.get("crowds")
 

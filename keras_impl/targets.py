@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from keras import ops
 
 from keras_impl.boxes import centers_to_corners, check_boxes, coverage, iou, solid
+from keras_impl.checks import as_flags, as_floats, as_whole
 from keras_impl.coding import encode
 from keras_impl.matching import IGNORED, match
 from reference_numpy.conventions import CANONICAL, Convention
@@ -59,6 +60,8 @@ def assign_targets(
     Raises:
         ValueError: Shapes that do not fit; called eagerly, also a box or label that no object
             can have. In a compiled graph such an object counts as padding.
+        TypeError: Boxes or anchors that are not floats, labels that are not whole numbers, crowds
+            that are neither these nor booleans.
 
     Example:
         >>> anchors = ops.array([[0.25, 0.25, 0.5, 0.5], [0.75, 0.75, 0.5, 0.5]])
@@ -66,15 +69,9 @@ def assign_targets(
         >>> ops.convert_to_numpy(targets.labels)
         array([[0, 7]], dtype=int32)
     """
-    boxes, labels = ops.convert_to_tensor(boxes), ops.cast(labels, "int32")
-    anchors = ops.cast(anchors, boxes.dtype)
-    if len(boxes.shape) != 3 or boxes.shape[-1] != 4:
-        raise ValueError(f"boxes: expected shape (B, M, 4). Received: {tuple(boxes.shape)}")
-    if len(labels.shape) != 2 or labels.shape[1] != boxes.shape[1]:
-        raise ValueError(
-            f"labels: expected shape (B, M), one a box of {tuple(boxes.shape)}. "
-            f"Received: {tuple(labels.shape)}"
-        )
+    boxes = ops.convert_to_tensor(as_floats(boxes, "boxes", "B", "M", 4))
+    labels = ops.cast(as_whole(labels, "labels", *tuple(boxes.shape)[:2]), "int32")
+    anchors = ops.cast(as_floats(anchors, "anchors", "A", 4), boxes.dtype)
     convention = convention.but(**changes)
     check_boxes(boxes, labels, convention)
     flat = convention.coding.degenerate == "encode"
@@ -82,12 +79,8 @@ def assign_targets(
     if crowds is None:
         crowd = None
     else:
+        crowds = as_flags(crowds, "crowds", *tuple(labels.shape), whole=True)
         crowds = ops.cast(crowds, "bool")
-        if not _may_equal(tuple(crowds.shape), tuple(labels.shape)):
-            raise ValueError(
-                f"crowds: expected shape {tuple(labels.shape)}, one a box. "
-                f"Received: {tuple(crowds.shape)}"
-            )
         crowd, valid = ops.logical_and(valid, crowds), ops.logical_and(valid, ~crowds)
     if boxes.shape[1] == 0:
         nothing = match(boxes, valid, anchors, convention)
@@ -143,10 +136,3 @@ def _crowded(boxes: Tensor, crowd: Tensor, anchors: Tensor, convention: Conventi
 
 def _no_deltas(objects: Tensor, dtype: str) -> Tensor:
     return ops.zeros((ops.shape(objects)[0], objects.shape[1], 4), dtype=dtype)
-
-
-def _may_equal(first: tuple[int | None, ...], second: tuple[int | None, ...]) -> bool:
-    """Whether two shapes agree in all that is known of them; a graph may leave the batch open."""
-    return len(first) == len(second) and all(
-        None in pair or pair[0] == pair[1] for pair in zip(first, second, strict=True)
-    )

@@ -11,6 +11,8 @@ from typing import Any
 
 from keras import ops
 
+from keras_impl.checks import as_floats, as_whole
+
 __all__ = ["first_argmax", "top_mask"]
 
 Tensor = Any
@@ -25,11 +27,17 @@ def first_argmax(values: Tensor) -> tuple[Tensor, Tensor]:
     Returns:
         (...) values and (...) int32 indices.
 
+    Raises:
+        ValueError, TypeError: Not floats, or none of them.
+
     Example:
         >>> value, index = first_argmax(ops.array([[0.25, 0.5, 0.5]]))
         >>> float(value[0]), int(index[0])
         (0.5, 1)
     """
+    values = _several(values)
+    if 0 in tuple(values.shape):
+        return values[..., 0], ops.zeros_like(values[..., 0], dtype="int32")
     largest = ops.max(values, axis=-1)
     count = values.shape[-1]
     # As floats, as long as these are exact: XLA finds the least of them in a third of the time.
@@ -52,10 +60,15 @@ def top_mask(values: Tensor, counts: Tensor) -> Tensor:
     Returns:
         (..., N) booleans.
 
+    Raises:
+        ValueError, TypeError: Not floats, none of them, or counts that do not fit.
+
     Example:
         >>> ops.convert_to_numpy(top_mask(ops.array([0.5, 0.75, 0.5, 0.25]), ops.array(2)))
         array([ True,  True, False, False])
     """
+    values = _several(values)
+    counts = as_whole(counts, "counts", *tuple(values.shape)[:-1])
     count = ops.shape(values)[-1]  # a number, or a tensor where a graph leaves it open
     counts = ops.maximum(ops.minimum(ops.cast(counts, "int32"), count), 0)[..., None]
     ascending = ops.sort(values, axis=-1)
@@ -67,3 +80,12 @@ def top_mask(values: Tensor, counts: Tensor) -> Tensor:
     chosen = ops.logical_or(above, ops.logical_and(level, ops.less_equal(rank, left)))
     possible = ops.greater(values, float("-inf"))
     return ops.logical_and(ops.logical_and(chosen, possible), ops.greater(counts, 0))
+
+
+def _several(values: Tensor) -> Tensor:
+    values = as_floats(values, "values", ..., "N")
+    if values.shape[-1] == 0:
+        raise ValueError(
+            f"values: expected shape (..., N) with N at least 1. Received: {tuple(values.shape)}"
+        )
+    return values

@@ -99,19 +99,58 @@ BUDGETS = {
     ),
     "multibox sigmoid": Budget(10.5 + _SUM, "as multibox, each term at most 10.5 eps"),
     "multibox focal": Budget(26.5 + _SUM, "as multibox, each term at most 26.5 eps"),
+    # Gradients by automatic differentiation.
+    "smooth_l1_gradient": Budget(1.0, "of min(1, |d|): d u; its halves and their sum are exact"),
+    "softmax_cross_entropy_gradient": Budget(
+        14.5,
+        "of p (1 + |z - max|), and 1 in the true column: softmax 25u, its product with the "
+        "reciprocal of the sum 2u, the difference u, and 1 where the label is chosen exact: 28u",
+    ),
+    "sigmoid_cross_entropy_gradient": Budget(
+        4.0,
+        "of 1: s / (1 + s), s = exp(-|z|), is at most 1/2, and 9u of it: exp 4u, 1 + s 3u, "
+        "reciprocal and product 2u; two sums of what is at most 1: 6.5u",
+    ),
+    "focal_gradient": Budget(
+        34.5,
+        "of w q^g (1 + g (1 - q) l), q the probability given to the wrong, l the cross-entropy, "
+        "g at most 2. Of the slope of q^g: weight 4u, power 14u, slope of q 28u (two parts, of "
+        "which the larger is at most twice the difference), l 12u, five products 5u; of q^g times "
+        "the slope of l: weight 4u, power 24u, products 2u, and 8u of 1 in the slope; the sum of "
+        "both, 4u and 10u: 68u",
+    ),
     "multibox_gradient": Budget(
         16.0,
-        "of p (1 + |z - max|) and of min(1, |d|), over N: softmax 25u, difference u, three "
-        "products or quotients 3u, twice u where automatic differentiation adds two branches",
+        "of p (1 + |z - max|), and 1 in the true column, over N: softmax_cross_entropy_gradient "
+        "28u, its divisor and two products 3u",
     ),
     "multibox_gradient sigmoid": Budget(
-        8.0, "of 1 / N: sigmoid 10u, difference u, three products or quotients 3u"
+        8.0, "of 1 / N: sigmoid 10u, difference u, divisor and two products 3u"
+    ),
+    "multibox_gradient focal": Budget(
+        36.0, "of w q^g (1 + g (1 - q) l) / N: focal_gradient 68u, divisor and two products 3u"
+    ),
+    "multibox_gradient boxes": Budget(
+        3.0, "of min(1, |d|) weight / N: smooth_l1_gradient u, divisor, weight and two products 4u"
     ),
     "soft_nms": Budget(
         3.5,
         "of the score (1 + f + 8 sum x), x the exponents of its f factors: IoU 17u twice and 3u "
         "of x inside exp, exp 4u, product u: (37 x + 5) u each",
     ),
+    # The network, layer by layer: of all that is rounded, one u each (`network_parity`).
+    "network convolution": Budget(
+        0.5, "n products and n - 1 sums, the bias one more; in bfloat16 also the result, u"
+    ),
+    "network depthwise_convolution": Budget(0.5, "as network convolution"),
+    "network batch_norm": Budget(
+        0.5,
+        "1 / sqrt 4u, what is in it half of u, times gamma u; two products and two sums: 9u of "
+        "(|x| + |mean|) gamma / sigma + |beta|; in bfloat16 also the result, u",
+    ),
+    "network relu6": Budget(0.0, "comparisons only"),
+    "network add": Budget(0.5, "one sum"),
+    "network heads": Budget(0.0, "numbers change places"),
     # Decisions: no error at all, except that detections carry the floats they decide about.
     "match": Budget(0.0, "decisions"),
     "mine_hard_negatives": Budget(0.0, "decisions"),
@@ -131,11 +170,14 @@ def budget(op: str, convention: Convention = CANONICAL) -> Budget:
         (5.0, 6.5)
     """
     overlap, coding, loss = convention.overlap, convention.coding, convention.loss
-    op = op.removesuffix("_with_crowds")
+    op = str(op).removesuffix("_with_crowds")
     variants = [op]
     if overlap.iou_epsilon or overlap.iou_offset:
         variants.append(f"{op} with epsilon or offset")
     if coding.size_epsilon or coding.ratio_epsilon:
         variants.append(f"{op} with epsilon")
     variants.append(f"{op} {loss.class_loss}")
-    return BUDGETS[[name for name in variants if name in BUDGETS][-1]]
+    known = [name for name in variants if name in BUDGETS]
+    if not known:
+        raise ValueError(f"op: expected one of {list(BUDGETS)}. Received: {op!r}")
+    return BUDGETS[known[-1]]

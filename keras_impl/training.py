@@ -27,6 +27,7 @@ from keras_impl.evaluation import evaluate_digits
 from keras_impl.files import write_file
 from keras_impl.ssd import SSD
 from keras_impl.weights import read_weights, save_weights, unfold, weights_file
+from reference_numpy.checks import check_counts, check_types
 from reference_numpy.conventions import CANONICAL, DIGITS224
 
 __all__ = [
@@ -90,6 +91,7 @@ class Recipe:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be trained."""
+        check_types(self)
         if self.digits not in MODES:
             raise ValueError(f"digits: expected one of {list(MODES)}. Received: {self.digits!r}")
         if self.init not in INITS:
@@ -99,8 +101,7 @@ class Recipe:
                 f"alpha: expected 1 with init 'oidv4', whose width it is. Received: {self.alpha}"
             )
         for name in ("epochs", "pictures", "batch", "validation"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}: expected 1 or more. Received: {getattr(self, name)}")
+            check_counts(1, **{name: getattr(self, name)})
         for name in ("alpha", "learning_rate", "box_weight"):
             if not 0 < getattr(self, name) < math.inf:
                 raise ValueError(f"{name}: expected above 0. Received: {getattr(self, name)}")
@@ -413,6 +414,8 @@ def draw_runs(runs: Sequence[str | os.PathLike[str]], path: str | os.PathLike[st
     """
     from matplotlib.figure import Figure
 
+    if not runs:
+        raise ValueError(f"runs: expected the folder of a run. Received: {runs!r}")
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     left, right = figure.subplots(1, 2)
     for run in runs:

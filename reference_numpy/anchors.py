@@ -6,13 +6,15 @@ same boxes are called default boxes there, priors in Caffe and anchors in most c
 
 from __future__ import annotations
 
-from math import sqrt
+from math import inf, sqrt
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from reference_numpy.boxes import centers_to_corners, clip, corners_to_centers
+from reference_numpy.checks import check_counts
 from reference_numpy.conventions import AnchorLayout
 
 __all__ = ["level_shapes", "linear_scales", "make_anchors"]
@@ -30,15 +32,16 @@ def linear_scales(levels: int, smallest: float = 0.2, largest: float = 0.9) -> t
         m + 1 scales: the last is one step beyond s_max, for the extra square of the last map.
 
     Raises:
-        ValueError: Fewer than two levels, or scales that do not grow from above 0.
+        ValueError: Fewer than two levels, or scales that are not finite and grow from above 0.
+        TypeError: Levels that are not a whole number.
 
     Example:
         >>> [round(scale, 2) for scale in linear_scales(6)]
         [0.2, 0.34, 0.48, 0.62, 0.76, 0.9, 1.04]
     """
-    if levels < 2:
-        raise ValueError(f"levels: expected at least 2. Received: {levels}")
-    if not 0 < smallest < largest:
+    check_counts(2, levels=levels)
+    numbers = isinstance(smallest, Real) and isinstance(largest, Real)
+    if not (numbers and 0 < smallest < largest < inf):
         raise ValueError(
             f"smallest, largest: expected 0 < smallest < largest. Received: {smallest}, {largest}"
         )
@@ -60,12 +63,15 @@ def level_shapes(layout: AnchorLayout, level: int) -> list[tuple[float, float]]:
 
     Raises:
         ValueError: No such level.
+        TypeError: Not a whole number.
 
     Example:
         >>> from reference_numpy.conventions import SSDLITE320
         >>> [(round(w, 3), round(h, 3)) for w, h in level_shapes(SSDLITE320, 0)[:4]]
         [(0.2, 0.2), (0.265, 0.265), (0.283, 0.141), (0.141, 0.283)]
     """
+    if not isinstance(level, Integral):
+        raise TypeError(f"level: expected a whole number. Received: {level!r}")
     if not 0 <= level < len(layout.feature_maps):
         raise ValueError(
             f"level: expected 0 to {len(layout.feature_maps) - 1} in {layout.name}. "
@@ -110,6 +116,9 @@ def make_anchors(layout: AnchorLayout, dtype: DTypeLike = np.float32) -> NDArray
     Returns:
         (A, 4) centre form, relative to the picture.
 
+    Raises:
+        TypeError: `dtype` is not one of floats.
+
     Example:
         A one-cell map with a square of side 0.5 and s' = sqrt(0.5 * 0.98) = 0.7:
 
@@ -117,6 +126,8 @@ def make_anchors(layout: AnchorLayout, dtype: DTypeLike = np.float32) -> NDArray
         array([[0.5, 0.5, 0.5, 0.5],
                [0.5, 0.5, 0.7, 0.7]], dtype=float32)
     """
+    if np.dtype(dtype).kind != "f":
+        raise TypeError(f"dtype: expected one of floats. Received: {np.dtype(dtype)}")
     levels = []
     height, width = layout.image_size
     for level, (rows, columns) in enumerate(layout.feature_maps):

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from reference_numpy.checks import check_each, check_floats
 from reference_numpy.conventions import CANONICAL, Convention
 
 __all__ = [
@@ -32,13 +33,13 @@ Floats = NDArray[np.floating[Any]]
 
 
 def corners_to_centers(boxes: Floats) -> Floats:
-    """(..., 4) corner form (xmin, ymin, xmax, ymax) → (..., 4) centre form (cx, cy, w, h).
+    """(..., 4) corner form (xmin, ymin, xmax, ymax), finite → (..., 4) centre form (cx, cy, w, h).
 
     Example:
         >>> corners_to_centers(np.array([0.0, 0.25, 0.5, 0.75]))
         array([0.25, 0.5 , 0.5 , 0.5 ])
     """
-    _check_floats(boxes, "boxes")
+    _check_finite(boxes, "boxes")
     low, high = boxes[..., :2], boxes[..., 2:]
     return np.concatenate([(low + high) * boxes.dtype.type(0.5), high - low], axis=-1)
 
@@ -46,34 +47,40 @@ def corners_to_centers(boxes: Floats) -> Floats:
 def centers_to_corners(boxes: Floats) -> Floats:
     """(..., 4) centre form (cx, cy, w, h) → (..., 4) corner form (xmin, ymin, xmax, ymax).
 
+    An infinite size gives infinite corners.
+
     Example:
         >>> centers_to_corners(np.array([0.25, 0.5, 0.5, 0.5]))
         array([0.  , 0.25, 0.5 , 0.75])
     """
-    _check_floats(boxes, "boxes")
+    check_floats(boxes, "boxes", ..., 4)
+    fine = np.isfinite(boxes[..., :2]).all(axis=-1) & ~np.isnan(boxes[..., 2:]).any(axis=-1)
+    check_each(boxes, "boxes", fine, "four numbers, cx and cy finite")
     center, half = boxes[..., :2], boxes[..., 2:] * boxes.dtype.type(0.5)
     return np.concatenate([center - half, center + half], axis=-1)
 
 
 def area(boxes: Floats) -> Floats:
-    """(..., 4) corner form → (...) width × height; a box turned inside out has area 0.
+    """(..., 4) corner form, finite → (...) width × height; a box turned inside out has area 0.
 
     Example:
         >>> area(np.array([[0.0, 0.0, 0.5, 0.25], [0.5, 0.5, 0.25, 0.75]]))
         array([0.125, 0.   ])
     """
+    _check_finite(boxes, "boxes")
     return _area(boxes, 0)
 
 
 def clip(boxes: Floats) -> Floats:
     """(..., 4) corner form → the same with every corner moved into the picture, [0, 1].
 
-    A box wholly outside becomes a line or a point on the border, with area 0.
+    A box wholly outside becomes a line or a point on the border, with area 0. NaN stays NaN.
 
     Example:
         >>> clip(np.array([-0.5, 0.25, 0.5, 2.0]))
         array([0.  , 0.25, 0.5 , 1.  ])
     """
+    check_floats(boxes, "boxes", ..., 4)
     return np.clip(boxes, 0, 1)
 
 
@@ -96,19 +103,12 @@ def check_boxes(boxes: Floats, name: str = "boxes", flat: bool = False) -> None:
         ...
         ValueError: boxes[1]: expected xmin < xmax and ymin < ymax. Received: [0.5, 0.0, 0.5, 1.0]
     """
-    _check_floats(boxes, name)
-    if boxes.ndim != 2 or boxes.shape[1] != 4:
-        raise ValueError(f"{name}: expected shape (N, 4). Received: {boxes.shape}")
-    finite = np.isfinite(boxes).all(axis=1)
+    check_floats(boxes, name, "N", 4)
+    _check_finite(boxes, name)
     low, high = boxes[:, :2], boxes[:, 2:]
     solid = (high >= low if flat else high > low).all(axis=1)
     order = "xmin <= xmax and ymin <= ymax" if flat else "xmin < xmax and ymin < ymax"
-    for fine, expected in ((finite, "four finite numbers"), (solid, order)):
-        if not fine.all():
-            index = int(np.argmin(fine))
-            raise ValueError(
-                f"{name}[{index}]: expected {expected}. Received: {boxes[index].tolist()}"
-            )
+    check_each(boxes, name, solid, order)
 
 
 def check_anchors(anchors: Floats, name: str = "anchors") -> None:
@@ -120,16 +120,9 @@ def check_anchors(anchors: Floats, name: str = "anchors") -> None:
         ...
         ValueError: anchors[0]: expected (cx, cy, w, h), ... Received: [0.5, 0.5, 0.0, 1.0]
     """
-    _check_floats(anchors, name)
-    if anchors.ndim != 2 or anchors.shape[1] != 4:
-        raise ValueError(f"{name}: expected shape (A, 4). Received: {anchors.shape}")
-    bad = ~(np.isfinite(anchors).all(axis=1) & (anchors[:, 2:] > 0).all(axis=1))
-    if bad.any():
-        index = int(np.argmax(bad))
-        raise ValueError(
-            f"{name}[{index}]: expected (cx, cy, w, h), finite, w and h above 0. "
-            f"Received: {anchors[index].tolist()}"
-        )
+    check_floats(anchors, name, "A", 4)
+    fine = np.isfinite(anchors).all(axis=1) & (anchors[:, 2:] > 0).all(axis=1)
+    check_each(anchors, name, fine, "(cx, cy, w, h), finite, w and h above 0")
 
 
 def pairwise_iou(
@@ -148,6 +141,10 @@ def pairwise_iou(
     Returns:
         (N, M) IoU in [0, 1].
 
+    Raises:
+        ValueError: Other shapes, or a corner that is not finite, named by its box.
+        TypeError: Not arrays of floats.
+
     Example:
         Two squares of area 4/16 that share 1/16: 1 / (4 + 4 - 1).
 
@@ -157,6 +154,7 @@ def pairwise_iou(
                [0.14285714, 1.        ]])
     """
     rules = convention.but(**changes).overlap
+    _check_pair(first, second)
     offset, epsilon = first.dtype.type(rules.iou_offset), first.dtype.type(rules.iou_epsilon)
     intersection = _intersection(first, second, offset)
     own, other = _area(first, offset), _area(second, offset)
@@ -174,6 +172,7 @@ def pairwise_coverage(first: Floats, second: Floats) -> Floats:
         >>> pairwise_coverage(small, whole), pairwise_coverage(whole, small)
         (array([[1.]]), array([[0.25]]))
     """
+    _check_pair(first, second)
     intersection, own = _intersection(first, second, first.dtype.type(0)), area(first)[:, None]
     return np.asarray(np.divide(intersection, own, out=np.zeros_like(intersection), where=own > 0))
 
@@ -190,7 +189,12 @@ def _area(boxes: Floats, offset: Any) -> Floats:
     return np.asarray(sides[..., 0] * sides[..., 1])
 
 
-def _check_floats(boxes: Any, name: str) -> None:
-    if not isinstance(boxes, np.ndarray) or not np.issubdtype(boxes.dtype, np.floating):
-        kind = boxes.dtype if isinstance(boxes, np.ndarray) else type(boxes).__name__
-        raise TypeError(f"{name}: expected a NumPy array of floats. Received: {kind}")
+def _check_finite(boxes: Floats, name: str) -> None:
+    check_floats(boxes, name, ..., 4)
+    check_each(boxes, name, np.isfinite(boxes).all(axis=-1), "four finite numbers")
+
+
+def _check_pair(first: Floats, second: Floats) -> None:
+    for name, boxes, rows in (("first", first, "N"), ("second", second, "M")):
+        check_floats(boxes, name, rows, 4)
+        _check_finite(boxes, name)

@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from reference_numpy.checks import check_counts
+
 __all__ = [
     "GRID",
     "MATCHING",
@@ -52,9 +54,10 @@ MATCHING = (
     MatchingCase("threshold met exactly", ((0, 0, 0.5, 0.5),), (0, -1, -1, -1, 0, -1)),
     # The left half: 1/2 with two quarters, 1 with itself, 1/2 with the whole.
     MatchingCase("one object, many anchors", ((0, 0, 0.5, 1),), (0, -1, 0, -1, 0, 0)),
-    # Both want anchor 0 (IoU 1); object 0 has it, object 1 takes the left half (1/2) first.
-    MatchingCase("two equal objects", ((0, 0, 0.5, 0.5), (0, 0, 0.5, 0.5)), (0, -1, -1, -1, 1, -1)),
-    # The third has only the whole left: 1/4, below the threshold, and still its own.
+    # Object 0 has the left half, object 1 the first quarter; the other ties are object 0's.
+    MatchingCase("two equal objects", ((0, 0, 0.5, 1),) * 2, (1, -1, 0, -1, 0, 0)),
+    # Object 0 has anchor 0 (IoU 1), object 1 the left half (1/2); the third has only the whole:
+    # 1/4, below the threshold, and still its own.
     MatchingCase("three equal objects", ((0, 0, 0.5, 0.5),) * 3, (0, -1, -1, -1, 1, 2)),
     # IoU 1/16 with anchor 0, 1/32 with the left half, 1/64 with the whole.
     MatchingCase("a small object is forced", ((0, 0, 0.125, 0.125),), (0, -1, -1, -1, -1, -1)),
@@ -146,6 +149,8 @@ def random_objects(
         >>> boxes.shape, labels.shape
         ((1, 2, 4), (1, 2))
     """
+    check_counts(pictures=pictures, objects=objects)
+    check_counts(1, classes=classes)
     cells = int(generator.integers(3, 40))
     low = generator.integers(-1, cells, (pictures, objects, 2))
     size = generator.integers(1, cells, (pictures, objects, 2))
@@ -160,17 +165,19 @@ def random_objects(
 def random_losses(
     generator: np.random.Generator, pictures: int, anchors: int, dtype: Any
 ) -> tuple[NDArray[Any], NDArray[np.int32]]:
-    """(B, A) losses, many of them equal, and (B, A) labels with any share of positives.
+    """(B, A) losses, many of them equal, and (B, A) labels from 0 to 4, any share of them 0.
 
     Example:
         >>> losses, labels = random_losses(np.random.default_rng(0), 2, 5, np.float32)
         >>> losses.dtype, labels.shape
         (dtype('float32'), (2, 5))
     """
+    check_counts(pictures=pictures, anchors=anchors)
     values = int(generator.integers(1, 30))
     losses = generator.integers(0, values + 1, (pictures, anchors)) / values
     share = generator.random((pictures, 1)) ** 3
-    labels = np.where(generator.random((pictures, anchors)) < share, 1, 0)
+    objects = generator.integers(1, 5, (pictures, anchors))
+    labels = np.where(generator.random((pictures, anchors)) < share, objects, 0)
     return losses.astype(dtype), labels.astype(np.int32)
 
 
@@ -184,6 +191,7 @@ def random_scored_boxes(
         >>> boxes.shape, scores.shape
         ((1, 6, 4), (1, 6, 2))
     """
+    check_counts(pictures=pictures, anchors=anchors, classes=classes)
     cells = int(generator.integers(2, 20))
     corners = generator.integers(0, cells + 1, (2, pictures, anchors, 2)) / cells
     boxes = np.concatenate([corners.min(axis=0), corners.max(axis=0)], axis=-1)

@@ -18,6 +18,7 @@ from reference_numpy.boxes import (
     check_boxes,
     corners_to_centers,
 )
+from reference_numpy.checks import check_each, check_floats
 from reference_numpy.conventions import CANONICAL, Convention
 
 __all__ = ["background_first", "decode", "encode"]
@@ -45,6 +46,7 @@ def encode(
 
     Raises:
         ValueError: Shapes that differ, a degenerate box or anchor.
+        TypeError: Not arrays of floats.
 
     Example:
         A box half an anchor to the right of it, and e times as tall:
@@ -88,6 +90,7 @@ def decode(
     Raises:
         ValueError: Shapes that differ, NaN in `deltas`, tx or ty (or any difference) infinite, a
             degenerate anchor.
+        TypeError: Not arrays of floats.
 
     Example:
         >>> anchor = np.array([[0.5, 0.5, 0.25, 0.25]])
@@ -95,18 +98,12 @@ def decode(
         array([[0.5  , 0.375, 0.75 , 0.625]])
     """
     rules = convention.but(**changes).coding
-    if deltas.ndim != 2 or deltas.shape[1] != 4:
-        raise ValueError(f"deltas: expected shape (N, 4). Received: {deltas.shape}")
+    check_floats(deltas, "deltas", "N", 4)
     in_order = deltas if rules.code_order == "xywh" else deltas[:, SWAPPED]
     absolute = rules.form == "difference"
     finite = np.isfinite(in_order if absolute else in_order[:, :2]).all(axis=1)
-    bad = np.isnan(deltas).any(axis=1) | ~finite
-    if bad.any():
-        index = int(np.argmax(bad))
-        expected = "four finite numbers" if absolute else "four numbers, tx and ty finite"
-        raise ValueError(
-            f"deltas[{index}]: expected {expected}. Received: {deltas[index].tolist()}"
-        )
+    expected = "four finite numbers" if absolute else "four numbers, tx and ty finite"
+    check_each(deltas, "deltas", finite & ~np.isnan(deltas).any(axis=1), expected)
     _check_anchors(anchors, deltas.shape[0])
     scaled = in_order * np.array(rules.variances, dtype=deltas.dtype)
     if absolute:
@@ -128,10 +125,11 @@ def background_first(logits: Floats, convention: Convention = CANONICAL, **chang
         array([[0, 1, 2]])
     """
     last = convention.but(**changes).coding.background == "last"
+    if np.ndim(logits) == 0 or not isinstance(logits, np.ndarray):
+        raise ValueError(f"logits: expected an array (..., C + 1). Received: {logits!r}")
     return np.roll(logits, 1, axis=-1) if last else logits
 
 
 def _check_anchors(anchors: Floats, count: int) -> None:
-    if anchors.shape != (count, 4):
-        raise ValueError(f"anchors: expected shape ({count}, 4). Received: {anchors.shape}")
+    check_floats(anchors, "anchors", count, 4)
     check_anchors(anchors)

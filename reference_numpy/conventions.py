@@ -9,11 +9,13 @@ out and programs differ in them. Here each answer is a field of a frozen datacla
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from difflib import get_close_matches
 from numbers import Real
 from typing import Any, get_type_hints
 
+from reference_numpy.checks import check_number, check_types
 from reference_numpy.layouts import (
     DIGITS224,
     LAYOUTS,
@@ -57,8 +59,9 @@ class Overlap:
 
     def __post_init__(self) -> None:
         """Refuse what no overlap can be."""
-        _within("iou_epsilon", self.iou_epsilon, 0, 1)
-        _within("iou_offset", self.iou_offset, 0, 1)
+        check_types(self)
+        check_number(self.iou_epsilon, "iou_epsilon", 0, 1)
+        check_number(self.iou_offset, "iou_offset", 0, 1)
 
 
 @dataclass(frozen=True)
@@ -89,9 +92,10 @@ class Matching:
 
     def __post_init__(self) -> None:
         """Refuse what no matching can be."""
-        _within("threshold", self.threshold, 0, 1, open_below=True)
-        _within("force_above", self.force_above, -1, 1)
-        _within("crowd_overlap", self.crowd_overlap, 0, 1, open_below=True)
+        check_types(self)
+        check_number(self.threshold, "threshold", 0, 1, open_below=True)
+        check_number(self.force_above, "force_above", -1, 1)
+        check_number(self.crowd_overlap, "crowd_overlap", 0, 1, open_below=True)
         one_of("positive_at", self.positive_at, ">=", ">")
         one_of("force", self.force, "bipartite", "last", "first", "none")
         one_of("crowd_by", self.crowd_by, "share", "iou", "none")
@@ -134,18 +138,22 @@ class Coding:
 
     def __post_init__(self) -> None:
         """Refuse what no coding can be."""
-        if len(self.variances) != 4 or not all(0 < one < float("inf") for one in self.variances):
+        four = isinstance(self.variances, tuple | list) and len(self.variances) == 4
+        if not four or not all(
+            isinstance(one, Real) and 0 < one < float("inf") for one in self.variances
+        ):
             raise ValueError(
                 f"variances: expected four positive numbers. Received: {self.variances}"
             )
+        check_types(self)
         one_of("form", self.form, "log", "difference")
         one_of("code_order", self.code_order, "xywh", "yxhw")
         one_of("degenerate", self.degenerate, "error", "drop", "encode")
         one_of("background", self.background, "first", "last")
         for name in ("size_epsilon", "ratio_epsilon"):
-            _within(name, getattr(self, name), 0, 1)
+            check_number(getattr(self, name), name, 0, 1)
         if self.largest_exponent is not None:
-            _within("largest_exponent", self.largest_exponent, float("-inf"), float("inf"))
+            check_number(self.largest_exponent, "largest_exponent", float("-inf"), float("inf"))
         epsilon = self.size_epsilon or self.ratio_epsilon
         if self.form == "difference" and (epsilon or self.largest_exponent is not None):
             raise ValueError(
@@ -199,6 +207,7 @@ class Loss:
 
     def __post_init__(self) -> None:
         """Refuse what no loss can be."""
+        check_types(self)
         one_of("class_loss", self.class_loss, "softmax", "sigmoid", "focal")
         one_of("mining", self.mining, "picture", "batch", "none")
         one_of("rounding", self.rounding, "down", "up")
@@ -211,13 +220,13 @@ class Loss:
                 f"within the maximum. Received: {self.negative_ratio}, {self.min_negatives}, "
                 f"{self.max_negatives}"
             )
-        _within("focal_alpha", self.focal_alpha, 0, 1)
+        check_number(self.focal_alpha, "focal_alpha", 0, 1)
         if not (self.focal_gamma == 0 or 1 <= self.focal_gamma < float("inf")):
             raise ValueError(f"focal_gamma: expected 0 or 1 and more. Received: {self.focal_gamma}")
         if not 0 <= self.box_weight < float("inf"):
             raise ValueError(f"box_weight: expected 0 or more. Received: {self.box_weight}")
         if self.mining_nms is not None:
-            _within("mining_nms", self.mining_nms, 0, 1)
+            check_number(self.mining_nms, "mining_nms", 0, 1)
             if self.mining != "picture":
                 raise ValueError(
                     "mining: expected 'picture' with a mining_nms, which suppresses within one. "
@@ -271,13 +280,14 @@ class Detection:
 
     def __post_init__(self) -> None:
         """Refuse what no detection can be."""
+        check_types(self)
         one_of("score_at", self.score_at, ">", ">=")
         one_of("suppress_in", self.suppress_in, "class", "anchor")
         one_of("suppress_at", self.suppress_at, ">", ">=")
         one_of("ties", self.ties, "lowest anchor", "lowest label", "highest anchor")
         one_of("clip", self.clip, "before", "after", "none")
-        _within("iou_threshold", self.iou_threshold, 0, 1)
-        _within("eta", self.eta, 0, 1, open_below=True)
+        check_number(self.iou_threshold, "iou_threshold", 0, 1)
+        check_number(self.eta, "eta", 0, 1, open_below=True)
         if not self.score_threshold == self.score_threshold:
             raise ValueError("score_threshold: expected a number. Received: nan")
         for name in ("candidates_per_class", "max_per_class", "max_detections"):
@@ -295,7 +305,7 @@ class Detection:
                 "are visited together. Received: 'lowest label'"
             )
         if self.soft_sigma is not None:
-            _within("soft_sigma", self.soft_sigma, 0, float("inf"), open_below=True)
+            check_number(self.soft_sigma, "soft_sigma", 0, float("inf"), open_below=True)
             if self.eta < 1:
                 raise ValueError(
                     "eta: expected 1 with a soft_sigma, which leaves no threshold to lower. "
@@ -322,6 +332,10 @@ class Convention:
     coding: Coding = field(default_factory=Coding)
     loss: Loss = field(default_factory=Loss)
     detection: Detection = field(default_factory=Detection)
+
+    def __post_init__(self) -> None:
+        """Refuse parts that are none."""
+        check_types(self)
 
     def but(self, **changes: Any) -> Convention:
         """The same with other answers to the questions named; names are unique among all parts.
@@ -372,7 +386,12 @@ def revived(kind: type, plain: Any) -> Any:
     def frozen(value: Any) -> Any:
         return tuple(map(frozen, value)) if isinstance(value, list | tuple) else value
 
+    if not isinstance(plain, Mapping):
+        raise TypeError(f"plain: expected fields by name. Received: {plain!r}")
     hints = get_type_hints(kind)
+    for name in plain:
+        if name not in hints:
+            raise TypeError(f"plain: expected fields of {kind.__name__}. Received: {name!r}")
     return kind(
         **{
             key: revived(hints[key], value)
@@ -381,17 +400,6 @@ def revived(kind: type, plain: Any) -> Any:
             for key, value in plain.items()
         }
     )
-
-
-def _within(
-    name: str, value: float, least: float, most: float, *, open_below: bool = False
-) -> None:
-    if not isinstance(value, Real):
-        raise TypeError(f"{name}: expected a number. Received: {value!r}")
-    above = least < value if open_below else least <= value
-    if not (above and value <= most):
-        interval = f"{'(' if open_below else '['}{least}, {most}]"
-        raise ValueError(f"{name}: expected a number in {interval}. Received: {value}")
 
 
 CANONICAL = Convention("canonical")

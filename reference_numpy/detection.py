@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reference_numpy.boxes import area, clip
+from reference_numpy.checks import check_counts, check_each, check_floats
 from reference_numpy.coding import background_first, decode
 from reference_numpy.conventions import CANONICAL, Convention
 from reference_numpy.losses import sigmoid, softmax
@@ -53,12 +54,16 @@ def top_k(scores: Floats, k: int) -> NDArray[np.int64]:
     Returns:
         (min(k, N),) indices.
 
+    Raises:
+        ValueError, TypeError: Not (N,) floats without NaN; k not a whole number from 0.
+
     Example:
         >>> top_k(np.array([0.1, 0.7, 0.3, 0.7, 0.3]), 3)
         array([1, 3, 2])
     """
-    if k < 0:
-        raise ValueError(f"k: expected 0 or more. Received: {k}")
+    check_floats(scores, "scores", "N")
+    check_each(scores, "scores", ~np.isnan(scores), "a number")
+    check_counts(k=k)
     chosen = np.arange(scores.size)
     if k < scores.size:
         if k == 0:
@@ -86,6 +91,7 @@ def select(
     Raises:
         ValueError: Shapes that differ, NaN among the numbers; a corner at infinity, unless
             boxes are clipped first.
+        TypeError: Not arrays of floats.
 
     Example:
         Anchors 0 and 1 see the same thing; the second class is seen by anchor 1 alone.
@@ -97,22 +103,12 @@ def select(
     """
     convention = convention.but(**changes)
     rules = convention.detection
-    if scores.ndim != 2 or boxes.shape != (len(scores), 4):
-        raise ValueError(
-            f"boxes, scores: expected shapes (A, 4) and (A, C). "
-            f"Received: {boxes.shape}, {scores.shape}"
-        )
+    check_floats(scores, "scores", "A", "C")
+    check_floats(boxes, "boxes", len(scores), 4)
     if rules.clip == "before":
         boxes = clip(boxes)
-    for name, values, bad in (
-        ("boxes", boxes, ~np.isfinite(boxes)),
-        ("scores", scores, np.isnan(scores)),
-    ):
-        if bad.any():
-            row, column = np.argwhere(bad)[0]
-            raise ValueError(
-                f"{name}[{row}, {column}]: expected a number. Received: {values[row, column]}"
-            )
+    check_each(boxes, "boxes", np.isfinite(boxes), "a number")
+    check_each(scores, "scores", ~np.isnan(scores), "a number")
     everything = np.arange(scores.size).reshape(scores.shape)  # a candidate is anchor × C + class
     if rules.suppress_in == "anchor" and scores.shape[1]:
         groups = [np.take_along_axis(everything, scores.argmax(axis=1)[:, None], axis=1)[:, 0]]
@@ -181,7 +177,8 @@ def detect(
         `Detections`.
 
     Raises:
-        ValueError: Shapes that differ, NaN among the numbers.
+        ValueError: Shapes that differ, NaN among the numbers, logits whose largest is infinite.
+        TypeError: Not arrays of floats.
 
     Example:
         >>> anchors = np.array([[0.25, 0.25, 0.5, 0.5], [0.75, 0.75, 0.5, 0.5]])
@@ -189,6 +186,8 @@ def detect(
         >>> detect(np.zeros((2, 4)), logits, anchors, score_threshold=0.6).boxes
         array([[0.5, 0.5, 1. , 1. ]])
     """
+    check_floats(deltas, "deltas", "A", 4)
+    check_floats(logits, "logits", ...)
     if logits.ndim != 2 or len(logits) != len(deltas) or logits.shape[1] < 2:
         raise ValueError(
             f"logits: expected shape ({len(deltas)}, C + 1) with C at least 1. "
@@ -196,5 +195,6 @@ def detect(
         )
     convention = convention.but(**changes)
     columns = background_first(logits, convention)
+    check_each(logits, "logits", ~np.isnan(logits), "a number")
     scores = softmax(columns) if convention.loss.class_loss == "softmax" else sigmoid(columns)
     return select(decode(deltas, anchors, convention), scores[:, 1:], convention)

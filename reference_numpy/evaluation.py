@@ -17,13 +17,16 @@ page says 100 a picture). VOC's difficult objects and COCO's crowds are not trea
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from numbers import Integral
 from typing import NamedTuple
 
 import bottleneck
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from reference_numpy import checks
 from reference_numpy.boxes import Floats, check_boxes, pairwise_iou
+from reference_numpy.layouts import one_of
 from reference_numpy.targets import PADDING
 
 __all__ = ["Evaluation", "average_precision", "evaluate", "match_detections"]
@@ -66,12 +69,10 @@ def match_detections(iou: Floats, threshold: float, rule: str = "coco") -> NDArr
         >>> match_detections(iou, 0.5, "coco"), match_detections(iou, 0.5, "voc")
         (array([0, 1]), array([ 0, -1]))
     """
-    if iou.ndim != 2 or not ((iou >= 0) & (iou <= 1)).all():
-        raise ValueError(f"iou: expected shape (D, G) and numbers in [0, 1]. Received: {iou!r}")
-    if not 0 < threshold <= 1:
-        raise ValueError(f"threshold: expected a number in (0, 1]. Received: {threshold}")
-    if rule not in ("coco", "voc"):
-        raise ValueError(f"rule: expected 'coco' or 'voc'. Received: {rule!r}")
+    checks.check_floats(iou, "iou", "D", "G")
+    checks.check_each(iou, "iou", (iou >= 0) & (iou <= 1), "a number in [0, 1]")
+    checks.check_number(threshold, "threshold", 0, 1, open_below=True)
+    one_of("rule", rule, "coco", "voc")
     found, free = np.full(len(iou), -1), np.ones(iou.shape[1], dtype=bool)
     enough = iou >= iou.dtype.type(threshold)
     for detection in np.flatnonzero(enough.any(axis=1)):
@@ -100,11 +101,13 @@ def average_precision(hits: ArrayLike, objects: int, method: str = "coco") -> fl
         >>> [round(average_precision([1, 0, 1], 2, method), 4) for method in ("voc07", "all")]
         [0.8485, 0.8333]
     """
-    found = np.cumsum(np.asarray(hits, dtype=bool))
-    if objects < max(1, found.max(initial=0)):
+    flags = checks.read_floats(hits, "hits")
+    if flags.ndim != 1 or not np.isin(flags, (0, 1)).all():
+        raise ValueError(f"hits: expected (D,) booleans. Received: {hits!r}")
+    found = np.cumsum(flags.astype(int))
+    if not isinstance(objects, Integral) or objects < max(1, found.max(initial=0)):
         raise ValueError(f"objects: expected 1 or more, and as many as hits. Received: {objects}")
-    if method not in ("voc07", "all", "coco"):
-        raise ValueError(f"method: expected 'voc07', 'all' or 'coco'. Received: {method!r}")
+    one_of("method", method, "voc07", "all", "coco")
     precision, recall = found / np.arange(1, found.size + 1), found / objects
     best_beyond = np.maximum.accumulate(precision[::-1])[::-1]
     if method == "all":
@@ -124,8 +127,7 @@ def evaluate(
 ) -> Evaluation:
     """Compare what was detected in some pictures with what is there.
 
-    Each list has an entry a picture. Rows labelled -1 are padding and not looked at, so padded
-    batches do as well. IoU is computed in float64, whatever dtype the boxes have.
+    Each list has an entry a picture; rows labelled -1 are padding. IoU is computed in float64.
 
     Args:
         truth_boxes: (N, 4) corner form, in any unit.
@@ -147,17 +149,18 @@ def evaluate(
         >>> round(result.map, 9), result.ap75, result.per_class.round(9)
         (0.6, 1.0, array([0.6, nan]))
     """
-    lengths = [len(entries) for entries in (truth_boxes, truth_labels, boxes, labels, scores)]
-    if len(set(lengths)) > 1:
-        raise ValueError(f"truth_boxes ... scores: expected equal lengths. Received: {lengths}")
-    truth = list(_matrices("truth_boxes", classes, truth_boxes, truth_labels))
-    found = list(_matrices("boxes", classes, boxes, labels, scores))
+    checks.check_counts(1, classes=classes)
+    objects, detections = (truth_boxes, truth_labels), (boxes, labels, scores)
+    names = ("truth_boxes", "truth_labels", "boxes", "labels", "scores")
+    checks.check_lengths(**dict(zip(names, (*objects, *detections), strict=True)))
+    truth = list(_matrices("truth_boxes", classes, *objects))
+    found = list(_matrices("boxes", classes, *detections))
     table = np.full((len(THRESHOLDS), classes), np.nan)
     for c in range(classes):
-        objects = sum(int(np.sum(rows[:, LABEL] == c + 1)) for rows in truth)
-        if objects:
+        count = sum(int(np.sum(rows[:, LABEL] == c + 1)) for rows in truth)
+        if count:
             hits = _hits(c + 1, truth, found, method)
-            table[:, c] = [average_precision(row, objects, method) for row in hits]
+            table[:, c] = [average_precision(row, count, method) for row in hits]
     if np.isnan(table).all():
         raise ValueError(f"truth_labels: expected an object. Received: {len(truth)} empty pictures")
     per_class = (table if method == "coco" else table[:1]).mean(axis=0)
@@ -168,7 +171,7 @@ def evaluate(
 def _matrices(name: str, classes: int, *lists: Sequence[ArrayLike]) -> Iterator[Floats]:
     """Box, label and (of detections) score of each picture as one checked float64 matrix."""
     for i, entries in enumerate(zip(*lists, strict=True)):
-        box, *columns = (np.asarray(entry, dtype=np.float64) for entry in entries)
+        box, *columns = (checks.read_floats(entry, f"{name}[{i}]") for entry in entries)
         box = box if box.size else box.reshape(-1, 4)
         shapes = [box.shape, *(column.shape for column in columns)]
         if shapes != [(len(box), 4), *[(len(box),)] * len(columns)]:
@@ -176,11 +179,8 @@ def _matrices(name: str, classes: int, *lists: Sequence[ArrayLike]) -> Iterator[
         rows = np.column_stack([box, *columns])
         real = rows[:, LABEL] != PADDING
         fine = np.isin(rows[:, LABEL], np.arange(classes) + 1) & np.isfinite(rows).all(axis=1)
-        for row in np.flatnonzero(real & ~fine)[:1]:
-            raise ValueError(
-                f"{name}[{i}][{row}]: expected finite corners, a label from 1 to {classes} or -1 "
-                f"and a finite score. Received: {rows[row].tolist()}"
-            )
+        expected = f"finite corners, a label from 1 to {classes} or -1 and a finite score"
+        checks.check_each(rows, f"{name}[{i}]", fine | ~real, expected)
         if len(columns) == 1:
             check_boxes(np.where(real[:, None], box, [0, 0, 1, 1]), f"{name}[{i}]")
         yield rows

@@ -14,8 +14,16 @@ from numpy.typing import NDArray
 
 from reference_numpy.coding import background_first
 from reference_numpy.conventions import CANONICAL, Convention
-from reference_numpy.losses import check_labels, one_hot, sigmoid, sigmoid_cross_entropy, softmax
-from reference_numpy.multibox import multibox, normalisers
+from reference_numpy.losses import (
+    focal,
+    one_hot,
+    sigmoid,
+    sigmoid_cross_entropy,
+    smooth_l1,
+    softmax,
+    softmax_cross_entropy,
+)
+from reference_numpy.multibox import class_losses, multibox, normalisers
 from reference_numpy.targets import NOTHING
 
 __all__ = [
@@ -38,6 +46,7 @@ def smooth_l1_gradient(predicted: Floats, target: Floats) -> Floats:
         >>> smooth_l1_gradient(np.array([0.0, 0.5, -3.0]), np.zeros(3))
         array([ 0. ,  0.5, -1. ])
     """
+    smooth_l1(predicted, target)  # what has no loss has no gradient: it says why
     return np.clip(predicted - target, -1, 1)
 
 
@@ -48,7 +57,7 @@ def softmax_cross_entropy_gradient(logits: Floats, labels: Ints) -> Floats:
         >>> softmax_cross_entropy_gradient(np.array([[0.0, 0.0]]), np.array([1]))
         array([[ 0.5, -0.5]])
     """
-    check_labels(labels, logits.shape[-1])
+    softmax_cross_entropy(logits, labels)
     return softmax(logits) - one_hot(labels, logits.shape[-1], logits.dtype)
 
 
@@ -59,6 +68,7 @@ def sigmoid_cross_entropy_gradient(logits: Floats, targets: Floats) -> Floats:
         >>> sigmoid_cross_entropy_gradient(np.array([0.0]), np.array([1.0]))
         array([-0.5])
     """
+    sigmoid_cross_entropy(logits, targets)
     return sigmoid(logits) - targets
 
 
@@ -71,6 +81,7 @@ def focal_gradient(
         >>> focal_gradient(np.array([0.0]), np.array([1.0]), gamma=0.0)
         array([-0.125])
     """
+    focal(logits, targets, alpha, gamma)
     sign = 2 * targets - 1
     right = sigmoid(sign * logits)
     wrong = sigmoid(-sign * logits)  # not 1 - right, which loses every digit near 1
@@ -90,8 +101,9 @@ def class_losses_gradient(
                [ 0. ,  0. ]])
     """
     convention = convention.but(**changes)
-    rules, columns = convention.loss, background_first(logits, convention)
-    check_labels(labels, columns.shape[-1], least=NOTHING)
+    class_losses(logits, labels, convention)
+    counting = np.where((labels == NOTHING)[..., None], 0, logits)
+    rules, columns = convention.loss, background_first(counting, convention)
     known = np.maximum(labels, 0)
     truth = one_hot(known, columns.shape[-1], columns.dtype)
     if rules.class_loss == "softmax":
@@ -127,7 +139,8 @@ def multibox_gradient(
     divisors = normalisers(target_labels, convention).astype(deltas.dtype)[:, None, None]
     everywhere = convention.loss.box_over == "all"
     in_box_loss = (target_labels != NOTHING if everywhere else loss.counted)[..., None]
-    by_deltas = smooth_l1_gradient(deltas, target_deltas)
+    codes = (np.where(in_box_loss, values, 0) for values in (deltas, target_deltas))
+    by_deltas = smooth_l1_gradient(*codes)
     by_deltas = by_deltas * deltas.dtype.type(convention.loss.box_weight)
     by_logits = class_losses_gradient(logits, target_labels, convention)
     return (

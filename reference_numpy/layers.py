@@ -1,7 +1,7 @@
 """The layers of the network's forward pass: convolutions, batch normalisation, ReLU6.
 
 A map is (B, H, W, C): pictures, rows, columns, channels. Everything is computed in the dtype of
-the map, kernels are taken in it.
+the map, kernels are taken in it. All numbers have to be finite, but that ReLU6 leaves NaN alone.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from reference_numpy.checks import check_counts, check_each, check_floats
 
 __all__ = ["batch_norm", "convolution", "depthwise_convolution", "fold_batch_norm", "relu6"]
 
@@ -43,7 +45,9 @@ def convolution(
         (B, H', W', F) map.
 
     Raises:
-        ValueError: Shapes that do not fit, an unknown padding, a window larger than the map.
+        ValueError: Shapes that do not fit, an unknown padding, a window larger than the map, a
+            number that is not finite.
+        TypeError: Not arrays of floats, or a stride that is not a whole number.
 
     Example:
         Sums of neighbours in a row, zeros beyond its end:
@@ -52,11 +56,10 @@ def convolution(
         >>> convolution(row, np.ones((1, 2, 1, 1)))[0, 0, :, 0]
         array([3., 5., 3.])
     """
-    _check(x, kernel, bias, kernel.shape[-1])
-    if kernel.shape[2] != x.shape[-1]:
-        raise ValueError(
-            f"kernel: expected shape (rows, columns, {x.shape[-1]}, F). Received: {kernel.shape}"
-        )
+    _check(x, "x", "B", "H", "W", "C")
+    _check(kernel, "kernel", "rows", "columns", x.shape[-1], "F")
+    if bias is not None:
+        _check(bias, "bias", kernel.shape[-1])
     kernel = kernel.astype(x.dtype)
     result: Any = 0
     for row, column, window in _windows(x, kernel.shape[:2], stride, padding):
@@ -85,18 +88,17 @@ def depthwise_convolution(
         (B, H', W', C) map.
 
     Raises:
-        ValueError: Shapes that do not fit, an unknown padding, a window larger than the map.
+        ValueError, TypeError: As `convolution`.
 
     Example:
         >>> pixel = np.array([1.0, 2.0]).reshape(1, 1, 1, 2)
         >>> depthwise_convolution(pixel, np.array([10.0, 100.0]).reshape(1, 1, 2, 1)).ravel()
         array([ 10., 200.])
     """
-    _check(x, kernel, bias, x.shape[-1])
-    if kernel.shape[2:] != (x.shape[-1], 1):
-        raise ValueError(
-            f"kernel: expected shape (rows, columns, {x.shape[-1]}, 1). Received: {kernel.shape}"
-        )
+    _check(x, "x", "B", "H", "W", "C")
+    _check(kernel, "kernel", "rows", "columns", x.shape[-1], 1)
+    if bias is not None:
+        _check(bias, "bias", x.shape[-1])
     kernel = kernel.astype(x.dtype)
     result: Any = 0
     for row, column, window in _windows(x, kernel.shape[:2], stride, padding):
@@ -105,12 +107,7 @@ def depthwise_convolution(
 
 
 def batch_norm(
-    x: Floats,
-    gamma: Floats,
-    beta: Floats,
-    mean: Floats,
-    variance: Floats,
-    epsilon: float = 1e-3,
+    x: Floats, gamma: Floats, beta: Floats, mean: Floats, variance: Floats, epsilon: float = 1e-3
 ) -> Floats:
     """gamma (x - mean) / √(variance + epsilon) + beta, with the running statistics of training.
 
@@ -121,6 +118,8 @@ def batch_norm(
         >>> batch_norm(np.array([[3.0]]), 2 * ones, ones, ones, 4 * ones, epsilon=0.0)
         array([[3.]])
     """
+    _check(x, "x", ..., "C")
+    _check_norm(gamma, beta, mean, variance, epsilon, x.shape[-1])
     scale = gamma.astype(x.dtype) / np.sqrt(variance.astype(x.dtype) + x.dtype.type(epsilon))
     return (x - mean.astype(x.dtype)) * scale + beta.astype(x.dtype)
 
@@ -145,8 +144,10 @@ def fold_batch_norm(
         >>> kernel.item(), bias.item()
         (6.0, -1.0)
     """
+    _check(kernel, "kernel", "rows", "columns", "C", "F")
+    depthwise = kernel.shape[-1] == 1 and np.shape(gamma) == kernel.shape[-2:-1]
+    _check_norm(gamma, beta, mean, variance, epsilon, kernel.shape[-2 if depthwise else -1])
     scale = gamma / np.sqrt(variance + kernel.dtype.type(epsilon))
-    depthwise = kernel.shape[-1] == 1 and kernel.shape[-2] == scale.size
     return kernel * (scale[:, None] if depthwise else scale), beta - mean * scale
 
 
@@ -157,24 +158,29 @@ def relu6(x: Floats) -> Floats:
         >>> relu6(np.array([-1.0, 2.0, 7.0]))
         array([0., 2., 6.])
     """
+    check_floats(x, "x", ...)
     return np.clip(x, 0, 6)
 
 
-def _check(x: Floats, kernel: Floats, bias: Floats | None, channels: int) -> None:
-    if x.ndim != 4:
-        raise ValueError(f"x: expected shape (B, H, W, C). Received: {x.shape}")
-    if kernel.ndim != 4:
-        raise ValueError(f"kernel: expected four axes. Received: shape {kernel.shape}")
-    if bias is not None and bias.shape != (channels,):
-        raise ValueError(f"bias: expected shape ({channels},). Received: {bias.shape}")
+def _check(values: Floats, name: str, *axes: Any) -> None:
+    check_floats(values, name, *axes)
+    check_each(values, name, np.isfinite(values), "a finite number")
+
+
+def _check_norm(
+    gamma: Floats, beta: Floats, mean: Floats, variance: Floats, epsilon: float, channels: int
+) -> None:
+    parts = (gamma, beta, mean, variance)
+    for name, values in zip(("gamma", "beta", "mean", "variance"), parts, strict=True):
+        _check(values, name, channels)
+    check_each(variance, "variance", variance + epsilon > 0, f"more than {-epsilon:g}")
 
 
 def _windows(x: Floats, size: tuple[int, ...], stride: int, padding: str) -> Any:
     """For each place of the kernel, all that it sees: (row, column, (B, H', W', C))."""
     if padding not in ("same", "valid"):
         raise ValueError(f"padding: expected 'same' or 'valid'. Received: {padding!r}")
-    if stride < 1:
-        raise ValueError(f"stride: expected 1 or more. Received: {stride}")
+    check_counts(1, stride=stride)
     sides, around = [], [(0, 0)]
     for side, window in zip(x.shape[1:3], size, strict=True):
         if padding == "same":
@@ -184,7 +190,7 @@ def _windows(x: Floats, size: tuple[int, ...], stride: int, padding: str) -> Any
         else:
             places = (side - window) // stride + 1
             around.append((0, 0))
-        if places < 1:
+        if places < 1 or window < 1:
             raise ValueError(f"kernel: expected a window within {x.shape[1:3]}. Received: {size}")
         sides.append((places - 1) * stride + 1)
     padded = np.pad(x, [*around, (0, 0)])

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from reference_numpy.checks import check_types
+
 __all__ = [
     "DIGITS224",
     "LAYOUTS",
@@ -83,6 +85,7 @@ class AnchorLayout:
 
     def __post_init__(self) -> None:
         """Refuse a layout whose parts do not fit each other."""
+        check_types(self)
         levels = len(self.feature_maps)
         if levels == 0:
             raise ValueError(
@@ -112,7 +115,7 @@ class AnchorLayout:
             ("extra_ratio", [self.extra_ratio]),
             ("steps", self.steps),
         ):
-            if not all(value > 0 for value in values):
+            if not all(0 < value < float("inf") for value in values):
                 raise ValueError(f"{name}: expected positive numbers. Received: {values}")
         if not 0 <= self.offset <= 1:
             raise ValueError(f"offset: expected a number from 0 to 1. Received: {self.offset}")

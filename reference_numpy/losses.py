@@ -2,6 +2,9 @@
 
 arXiv:1512.02325, section 2.2, "Training objective" (equations 2 and 3); focal loss after
 arXiv:1708.02002. Their sum over a picture is in `multibox`, their gradients in `gradients`.
+
+Arrays that are not of floats (labels: of whole numbers) are a TypeError. `smooth_l1` and `sigmoid`
+leave NaN where it is; the others refuse it, and what would become NaN, by its index.
 """
 
 from __future__ import annotations
@@ -10,6 +13,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
+
+from reference_numpy.checks import check_counts, check_each, check_floats, check_number, check_whole
 
 __all__ = [
     "check_labels",
@@ -36,10 +41,17 @@ def smooth_l1(predicted: Floats, target: Floats) -> Floats:
     Returns:
         The loss of each element.
 
+    Raises:
+        ValueError: Shapes that differ, or a prediction that is its target's infinity.
+
     Example:
         >>> smooth_l1(np.array([0.0, 0.5, -3.0]), np.zeros(3))
         array([0.   , 0.125, 2.5  ])
     """
+    check_floats(predicted, "predicted", ...)
+    check_floats(target, "target", *predicted.shape)
+    apart = ~np.isinf(predicted) | (predicted != target)
+    check_each(predicted, "predicted", apart, "a number that its target can be taken from")
     distance = np.abs(predicted - target)
     half = distance.dtype.type(0.5)
     near = np.minimum(distance, 1)  # so that no square overflows
@@ -49,16 +61,20 @@ def smooth_l1(predicted: Floats, target: Floats) -> Floats:
 def softmax(logits: Floats) -> Floats:
     """Exponentials that sum to 1 over the last axis; the largest logit is taken off first.
 
+    Raises:
+        ValueError: No last axis, or logits whose largest is not finite, named by their row.
+
     Example:
         >>> softmax(np.array([1000.0, 1000.0]))
         array([0.5, 0.5])
     """
+    _check_logits(logits)
     powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
     return np.asarray(powers / powers.sum(axis=-1, keepdims=True))
 
 
-def check_labels(labels: Ints, classes: int, least: int = 0) -> None:
-    """Refuse labels outside `least` to `classes` - 1, by index.
+def check_labels(labels: Ints, classes: int, least: int = 0, name: str = "labels") -> None:
+    """Refuse labels outside `least` to `classes` - 1, by index; `name` is the caller's for them.
 
     Example:
         >>> check_labels(np.array([0, 3]), 3)
@@ -66,12 +82,8 @@ def check_labels(labels: Ints, classes: int, least: int = 0) -> None:
         ...
         ValueError: labels[1]: expected 0 to 2. Received: 3
     """
-    wrong = (labels < least) | (labels >= classes)
-    if wrong.any():
-        index = tuple(int(i) for i in np.argwhere(wrong)[0])
-        raise ValueError(
-            f"labels{list(index)}: expected {least} to {classes - 1}. Received: {labels[index]}"
-        )
+    check_whole(labels, name, ...)
+    check_each(labels, name, (labels >= least) & (labels < classes), f"{least} to {classes - 1}")
 
 
 def one_hot(labels: Ints, columns: int, dtype: DTypeLike = np.float64) -> Floats:
@@ -82,6 +94,8 @@ def one_hot(labels: Ints, columns: int, dtype: DTypeLike = np.float64) -> Floats
         array([[0., 1.],
                [1., 0.]])
     """
+    check_counts(columns=columns)
+    check_labels(labels, columns)
     return np.asarray(np.eye(columns, dtype=dtype)[labels])
 
 
@@ -96,12 +110,14 @@ def softmax_cross_entropy(logits: Floats, labels: Ints) -> Floats:
         (...) loss of each anchor.
 
     Raises:
-        ValueError: A label outside 0 to C.
+        ValueError: Shapes that differ, a label outside 0 to C, logits whose largest is not finite.
 
     Example:
         >>> softmax_cross_entropy(np.array([[0.0, 0.0], [0.0, 1000.0]]), np.array([1, 0])).round(4)
         array([6.931e-01, 1.000e+03])
     """
+    _check_logits(logits)
+    check_whole(labels, "labels", *logits.shape[:-1])
     check_labels(labels, logits.shape[-1])
     shifted = logits - logits.max(axis=-1, keepdims=True)
     chosen = np.take_along_axis(shifted, labels[..., None], axis=-1)[..., 0]
@@ -115,6 +131,7 @@ def sigmoid(logits: Floats) -> Floats:
         >>> sigmoid(np.array([0.0, -1000.0]))
         array([0.5, 0. ])
     """
+    check_floats(logits, "logits", ...)
     small = np.exp(-np.abs(logits))
     return np.asarray(np.where(logits >= 0, 1, small) / (1 + small))
 
@@ -129,12 +146,19 @@ def sigmoid_cross_entropy(logits: Floats, targets: Floats) -> Floats:
     Returns:
         The loss of each element.
 
+    Raises:
+        ValueError: Shapes that differ, a logit that is not finite, a target outside 0 to 1.
+
     Example:
         >>> sigmoid_cross_entropy(
         ...     np.array([0.0, 1000.0, -1000.0]), np.array([1.0, 1.0, 1.0])
         ... ).round(4)
         array([6.931e-01, 0.000e+00, 1.000e+03])
     """
+    check_floats(logits, "logits", ...)
+    check_each(logits, "logits", np.isfinite(logits), "a finite number")
+    check_floats(targets, "targets", *logits.shape)
+    check_each(targets, "targets", (targets >= 0) & (targets <= 1), "a number from 0 to 1")
     return np.maximum(logits, 0) - logits * targets + np.log1p(np.exp(-np.abs(logits)))
 
 
@@ -152,10 +176,25 @@ def focal(logits: Floats, targets: Floats, alpha: float = 0.25, gamma: float = 2
     Returns:
         The loss of each element.
 
+    Raises:
+        ValueError: As `sigmoid_cross_entropy`; alpha outside 0 to 1, gamma between 0 and 1.
+
     Example:
         >>> focal(np.array([0.0, 0.0]), np.array([1.0, 0.0])) / np.log(2)
         array([0.0625, 0.1875])
     """
+    check_number(alpha, "alpha", 0, 1)
+    check_number(gamma, "gamma", 1 if gamma else 0, np.inf)
+    entropy = sigmoid_cross_entropy(logits, targets)
+    check_each(targets, "targets", (targets == 0) | (targets == 1), "0 or 1")
     wrong = sigmoid(logits * (1 - 2 * targets))  # not 1 - p_t, which loses every digit near 1
     weight = targets * alpha + (1 - targets) * (1 - alpha)
-    return np.asarray(weight * wrong**gamma * sigmoid_cross_entropy(logits, targets))
+    return np.asarray(weight * wrong**gamma * entropy)
+
+
+def _check_logits(logits: Floats) -> None:
+    check_floats(logits, "logits", ..., "C + 1")
+    if logits.shape[-1] == 0:
+        raise ValueError(f"logits: expected shape (..., C + 1). Received: {logits.shape}")
+    largest = np.isfinite(logits.max(axis=-1))
+    check_each(logits, "logits", largest, "numbers of which the largest is finite")

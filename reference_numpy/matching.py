@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from reference_numpy.checks import check_each, check_floats, check_number
 from reference_numpy.conventions import CANONICAL, Convention
 
 __all__ = ["IGNORED", "UNMATCHED", "bipartite", "match"]
@@ -35,12 +36,18 @@ def bipartite(iou: NDArray[np.floating[Any]], force_above: float = 0.0) -> NDArr
     Returns:
         (N,) anchor of each object, or -1.
 
+    Raises:
+        ValueError: `iou` is not a matrix of numbers in [0, 1], or `force_above` is below 0.
+        TypeError: `iou` is not an array of floats.
+
     Example:
         Both objects like anchor 1 best; .6 is larger than .4, so object 0 has to take .35.
 
         >>> bipartite(np.array([[0.35, 0.4, 0.0], [0.1, 0.6, 0.0]]))
         array([0, 1])
     """
+    _check_iou(iou)
+    check_number(force_above, "force_above", 0, 1)
     objects, anchors = iou.shape
     anchor_of_object = np.full(objects, UNMATCHED)
     free = np.array(iou)
@@ -75,6 +82,7 @@ def match(
     Raises:
         ValueError: `iou` is not a matrix of numbers in [0, 1], or a threshold that is 0 in its
             dtype.
+        TypeError: `iou` is not an array of floats.
 
     Example:
         Object 0 gets its best anchor although the overlap is small; anchor 2 is free and
@@ -85,19 +93,10 @@ def match(
         (array([ 0,  1,  1, -1]), array([-1,  1,  1, -1]), array([ 0,  1,  1, -2]))
     """
     rules = convention.but(**changes).matching
-    if iou.ndim != 2:
-        raise ValueError(f"iou: expected shape (objects, anchors). Received: {iou.shape}")
-    if not np.issubdtype(iou.dtype, np.floating):
-        raise TypeError(f"iou: expected an array of floats. Received: {iou.dtype}")
+    _check_iou(iou)
     threshold = iou.dtype.type(rules.threshold)
     if threshold == 0:
         raise ValueError(f"threshold: expected a number in (0, 1]. Received: {rules.threshold}")
-    outside = ~((iou >= 0) & (iou <= 1))
-    if outside.any():
-        row, column = np.argwhere(outside)[0]
-        raise ValueError(
-            f"iou[{row}, {column}]: expected a number in [0, 1]. Received: {iou[row, column]}"
-        )
 
     objects, anchors = iou.shape
     object_of_anchor = np.full(anchors, UNMATCHED)
@@ -115,6 +114,11 @@ def match(
         if forced[index] != UNMATCHED:
             object_of_anchor[forced[index]] = index
     return object_of_anchor
+
+
+def _check_iou(iou: NDArray[np.floating[Any]]) -> None:
+    check_floats(iou, "iou", "objects", "anchors")
+    check_each(iou, "iou", (iou >= 0) & (iou <= 1), "a number in [0, 1]")
 
 
 def _forced(iou: NDArray[np.floating[Any]], force: str, force_above: float) -> NDArray[np.int64]:

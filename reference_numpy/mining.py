@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from reference_numpy.checks import check_each, check_floats, check_whole
 from reference_numpy.conventions import CANONICAL, Convention
 from reference_numpy.nms import nms
 from reference_numpy.targets import NOTHING
@@ -41,7 +42,8 @@ def mine_hard_negatives(
         (A,) True for each chosen negative.
 
     Raises:
-        ValueError: Shapes that differ, NaN in `losses`.
+        ValueError: Shapes that differ, a loss that is NaN or -inf, a label below -1.
+        TypeError: Losses that are not floats, labels that are not whole numbers.
 
     Example:
         One positive; of the negatives with .9, .5, .5 and .1 the first two fit 2 : 1.
@@ -51,13 +53,7 @@ def mine_hard_negatives(
         array([False,  True, False,  True, False])
     """
     rules = convention.but(**changes).loss
-    if losses.shape != labels.shape or losses.ndim != 1:
-        raise ValueError(
-            f"losses, labels: expected one shape (A,). Received: {losses.shape}, {labels.shape}"
-        )
-    if np.isnan(losses).any():
-        index = int(np.argmax(np.isnan(losses)))
-        raise ValueError(f"losses[{index}]: expected a number. Received: nan")
+    _check(losses, labels, 1, "(A,)")
     if rules.mining == "none":
         return np.asarray(labels == 0)
     negatives = np.flatnonzero(labels == 0)
@@ -101,7 +97,8 @@ def choose_anchors(
         `Chosen`.
 
     Raises:
-        ValueError: Shapes that differ, NaN in `losses`, no boxes where they are needed.
+        ValueError: As `mine_hard_negatives`, or no boxes where they are needed.
+        TypeError: As `mine_hard_negatives`.
 
     Example:
         One positive in two pictures: its three negatives are the hardest of the whole batch.
@@ -112,17 +109,17 @@ def choose_anchors(
                [ True,  True,  True]])
     """
     convention = convention.but(**changes)
+    _check(losses, labels, 2, "(B, A)")
     rules, counting = convention.loss, np.array(labels)
-    if losses.shape != labels.shape or losses.ndim != 2:
-        raise ValueError(
-            f"losses, labels: expected one shape (B, A). Received: {losses.shape}, {labels.shape}"
-        )
     if rules.mining_nms is not None:
+        if boxes is not None:
+            check_floats(boxes, "boxes", ...)
         if boxes is None or boxes.shape != (*labels.shape, 4):
             raise ValueError(
                 f"boxes: expected shape {(*labels.shape, 4)}, as a mining_nms is set. "
                 f"Received: {None if boxes is None else boxes.shape}"
             )
+        check_each(boxes, "boxes", np.isfinite(boxes).all(axis=-1), "numbers")
         for picture in range(len(labels)):
             kept = nms(boxes[picture], losses[picture], iou_threshold=rules.mining_nms)
             counting[picture, np.setdiff1d(np.arange(labels.shape[1]), kept)] = NOTHING
@@ -132,3 +129,14 @@ def choose_anchors(
         for group in zip(losses.reshape(scope), counting.reshape(scope), strict=True)
     ]
     return Chosen(counting > 0, np.array(negatives, dtype=np.bool_).reshape(labels.shape))
+
+
+def _check(losses: Any, labels: Any, rank: int, shape: str) -> None:
+    check_floats(losses, "losses", ...)
+    check_whole(labels, "labels", ...)
+    if losses.shape != labels.shape or losses.ndim != rank:
+        raise ValueError(
+            f"losses, labels: expected one shape {shape}. Received: {losses.shape}, {labels.shape}"
+        )
+    check_each(losses, "losses", losses > -np.inf, "a number")
+    check_each(labels, "labels", labels >= NOTHING, "-1 or more")

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from reference_numpy.checks import check_each, check_floats
 from reference_numpy.layers import (
     batch_norm,
     convolution,
@@ -69,6 +70,8 @@ def conv_unit(
 
     Raises:
         KeyError: A weight is missing.
+        ValueError, TypeError: As `layers.convolution` and `layers.batch_norm`, of which the
+            message names the argument.
     """
     slide = depthwise_convolution if "depthwise" in name else convolution
     bias = weights.get(f"{name}/bias")
@@ -127,14 +130,17 @@ def mobilenet_v2(
         The maps by stride: {8: (B, ⌈H/8⌉, ⌈W/8⌉, ...), 16: ..., 32: ...}.
 
     Raises:
-        ValueError: Pictures that are too small or not in RGB.
+        ValueError: Pictures that are too small, not in RGB or not finite.
+        TypeError: Pictures that are not floats.
         KeyError: A weight is missing.
     """
+    check_floats(images, "images", ...)
     if images.ndim != 4 or images.shape[-1] != 3 or min(images.shape[1:3]) < 32:
         raise ValueError(
             "images: expected pictures (batch, height, width, 3) of at least 32 x 32 pixels. "
             f"Received: {images.shape}"
         )
+    check_each(images, "images", np.isfinite(images), "a finite number")
     maps = {}
     x = conv_unit(images, "Conv1", weights, stride=2, seen=seen)
     block = 0

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from reference_numpy.checks import check_each, check_floats, check_whole
 from reference_numpy.coding import background_first
 from reference_numpy.conventions import CANONICAL, Convention
 from reference_numpy.losses import (
@@ -45,7 +46,9 @@ def class_losses(
         (...) softmax cross-entropy; or sigmoid cross-entropy or focal loss, summed over columns.
 
     Raises:
-        ValueError: A label outside -1 to C.
+        ValueError: Shapes that differ, a label outside -1 to C, NaN or infinity among the logits of
+            an anchor that counts (for softmax: as the largest of them).
+        TypeError: Logits that are not floats, labels that are not whole numbers.
 
     Example:
         >>> undecided, label = np.zeros((1, 2)), np.array([1])
@@ -55,8 +58,13 @@ def class_losses(
         array([2.])
     """
     convention = convention.but(**changes)
-    rules, columns = convention.loss, background_first(logits, convention)
-    check_labels(labels, columns.shape[-1], least=NOTHING)
+    check_floats(logits, "logits", ..., "C + 1")
+    check_whole(labels, "labels", *logits.shape[:-1])
+    check_labels(labels, logits.shape[-1], least=NOTHING)
+    rules = convention.loss
+    # What counts nowhere may be anything.
+    counting = np.where((labels == NOTHING)[..., None], 0, logits)
+    columns = background_first(counting, convention)
     known = np.maximum(labels, 0)
     if rules.class_loss == "softmax":
         losses = softmax_cross_entropy(columns, known)
@@ -75,6 +83,10 @@ def normalisers(
 ) -> NDArray[np.float64]:
     """What the losses of each picture are divided by: (B, A) target labels → (B,) float64.
 
+    Raises:
+        ValueError: Other shapes, or a label below -1.
+        TypeError: Labels that are not whole numbers.
+
     Example:
         Two pictures with 3 and 0 positives:
 
@@ -83,6 +95,8 @@ def normalisers(
         (array([3., 3.]), array([6., 2.]))
     """
     rule = convention.but(**changes).loss.normaliser
+    check_whole(labels, "labels", "B", "A")
+    check_each(labels, "labels", labels >= NOTHING, "-1 or more")
     batch = len(labels)
     positives = np.count_nonzero(labels > 0, axis=1)
     if rule == "picture":
@@ -144,7 +158,9 @@ def multibox(
         `MultiBox`.
 
     Raises:
-        ValueError: Shapes that differ, NaN in `logits`, a label out of range.
+        ValueError: Shapes that differ, a label out of range, NaN or infinity in `logits` (as
+            `class_losses`) or among the codes of an anchor that counts.
+        TypeError: Arrays that are not floats (labels: whole numbers).
 
     Example:
         One picture, a positive that is 2 off in one coordinate and undecided of class, and a
@@ -157,24 +173,23 @@ def multibox(
     """
     convention = convention.but(**changes)
     rules = convention.loss
+    check_whole(target_labels, "target_labels", "B", "A")
     shape = target_labels.shape
-    for name, values, expected in (
-        ("deltas", deltas, (*shape, 4)),
-        ("target_deltas", target_deltas, (*shape, 4)),
-        ("logits", logits, (*shape, logits.shape[-1])),
-    ):
-        if len(shape) != 2 or values.shape != expected:
-            raise ValueError(
-                f"{name}: expected shape {expected}, with target_labels (B, A). "
-                f"Received: {values.shape}"
-            )
+    check_floats(deltas, "deltas", *shape, 4)
+    check_floats(target_deltas, "target_deltas", *shape, 4)
+    check_floats(logits, "logits", *shape, "C + 1")
+    check_labels(target_labels, logits.shape[-1], NOTHING, "target_labels")
     losses = class_losses(logits, target_labels, convention)
     counted, negatives = choose_anchors(losses, target_labels, convention, boxes=boxes)
     divisors = normalisers(target_labels, convention).astype(deltas.dtype)
     class_sums = np.where(counted | negatives, losses, 0).sum(axis=1)
-    box_losses = smooth_l1(deltas, target_deltas).sum(axis=-1)
     in_box_loss = counted if rules.box_over == "positives" else target_labels != NOTHING
-    box_sums = np.where(in_box_loss, box_losses, 0).sum(axis=1)
+    codes = []
+    for name, values in (("deltas", deltas), ("target_deltas", target_deltas)):
+        fine = np.isfinite(values) | ~in_box_loss[..., None]
+        check_each(values, name, fine, "a finite number, since this anchor counts")
+        codes.append(np.where(in_box_loss[..., None], values, 0))
+    box_sums = smooth_l1(*codes).sum(axis=-1).sum(axis=1)
     class_loss, box_loss = (class_sums / divisors).sum(), (box_sums / divisors).sum()
     total = class_loss + deltas.dtype.type(rules.box_weight) * box_loss
     positives = int(np.count_nonzero(target_labels > 0))

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reference_numpy.boxes import pairwise_iou
+from reference_numpy.checks import check_each, check_floats
 from reference_numpy.conventions import CANONICAL, Convention, Detection
 
 __all__ = ["nms", "soft_nms"]
@@ -36,7 +37,9 @@ def nms(
         (K,) indices of the kept boxes in the order visited.
 
     Raises:
-        ValueError: Shapes that differ, NaN among the numbers, a threshold outside [0, 1].
+        ValueError: Shapes that differ, NaN among the numbers, a corner that is not finite, a
+            threshold outside [0, 1].
+        TypeError: Not arrays of floats.
 
     Example:
         b overlaps a by 1/3 and c by 1/3; a and c only touch. b falls to a, so c stays.
@@ -77,7 +80,7 @@ def soft_nms(
 
     Args:
         boxes: (N, 4) corner form.
-        scores: (N,) numbers from 0.
+        scores: (N,) finite numbers from 0.
         convention: Its `Detection` holds the rules of `nms`, `soft_sigma` and the score
             threshold; `iou_threshold=1` drops nothing.
         changes: Fields of it to answer otherwise.
@@ -86,7 +89,8 @@ def soft_nms(
         (K,) indices of the kept boxes, surest first, and (K,) their lowered scores.
 
     Raises:
-        ValueError: Shapes that differ, NaN among the numbers, no `soft_sigma`.
+        ValueError: Shapes that differ, a corner or score that is not as above, no `soft_sigma`.
+        TypeError: Not arrays of floats.
 
     Example:
         Two boxes with IoU 1/2: the second is multiplied by exp(-1/4).
@@ -99,6 +103,7 @@ def soft_nms(
     convention = convention.but(**changes)
     rules = convention.detection
     _check(boxes, scores)
+    check_each(scores, "scores", (scores >= 0) & (scores < np.inf), "a finite number from 0")
     if rules.soft_sigma is None:
         raise ValueError("soft_sigma: expected a number above 0. Received: None")
     number = scores.dtype.type
@@ -136,16 +141,11 @@ def _visiting_order(scores: Floats, rules: Detection) -> NDArray[np.int64]:
 
 
 def _check(boxes: Floats, scores: Floats) -> None:
-    if boxes.ndim != 2 or boxes.shape[1] != 4:
-        raise ValueError(f"boxes: expected shape (N, 4). Received: {boxes.shape}")
+    check_floats(boxes, "boxes", "N", 4)
+    check_floats(scores, "scores", ...)
     if scores.shape != boxes.shape[:1]:
         raise ValueError(
             f"scores: expected shape {boxes.shape[:1]}, one a box. Received: {scores.shape}"
         )
-    infinite, nan = ~np.isfinite(boxes).all(axis=1), np.isnan(scores)
-    for name, values, bad in (("boxes", boxes, infinite), ("scores", scores, nan)):
-        if bad.any():
-            index = int(np.argmax(bad))
-            raise ValueError(
-                f"{name}[{index}]: expected numbers. Received: {values[index].tolist()}"
-            )
+    check_each(boxes, "boxes", np.isfinite(boxes).all(axis=1), "numbers")
+    check_each(scores, "scores", ~np.isnan(scores), "numbers")

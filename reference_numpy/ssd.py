@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reference_numpy.anchors import level_shapes
+from reference_numpy.checks import check_floats
 from reference_numpy.conventions import AnchorLayout
 from reference_numpy.mobilenet_v2 import Weights, conv_unit, mobilenet_v2
 
@@ -42,14 +43,11 @@ def feature_maps(
         One (B, rows, columns, C) map a level.
 
     Raises:
-        ValueError: Pictures of another size, or a map that nothing yields.
+        ValueError: Pictures of another size or not finite, or a map that nothing yields.
+        TypeError: Pictures that are not floats.
         KeyError: A weight is missing.
     """
-    if images.ndim != 4 or images.shape[1:3] != layout.image_size:
-        raise ValueError(
-            f"images: expected shape (B, {layout.image_size[0]}, {layout.image_size[1]}, 3), as "
-            f"{layout.name} has it. Received: {images.shape}"
-        )
+    check_floats(images, "images", "B", *layout.image_size, 3)
     taps = [x for _, x in sorted(mobilenet_v2(images, weights, seen).items())]
     while taps and taps[0].shape[1:3] != layout.feature_maps[0]:
         taps.pop(0)
@@ -98,7 +96,7 @@ def forward(
         (B, A, 4) deltas and (B, A, C + 1) logits, in the order of the anchors.
 
     Raises:
-        ValueError: Of `feature_maps`.
+        ValueError, TypeError: Of `feature_maps`.
         KeyError: A weight is missing.
     """
     maps = feature_maps(images, weights, layout, seen)
@@ -111,9 +109,10 @@ def forward(
                 x = conv_unit(x, f"{name}_depthwise", weights, seen=seen)
             x = conv_unit(x, name, weights, relu=False, seen=seen)
             # Channels are shape by shape: (B, rows, columns, shapes × numbers).
-            x = x.reshape(len(x), -1, shapes, x.shape[-1] // shapes)
+            pictures, rows, columns, channels = x.shape
+            x = x.reshape(pictures, rows * columns, shapes, channels // shapes)
             if layout.order == "shape":
                 x = x.transpose(0, 2, 1, 3)
-            flat.append(x.reshape(len(x), -1, x.shape[-1]))
+            flat.append(x.reshape(pictures, rows * columns * shapes, x.shape[-1]))
         outputs.append(np.concatenate(flat, axis=1))
     return outputs[0], outputs[1]

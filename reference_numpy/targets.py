@@ -18,6 +18,7 @@ from reference_numpy.boxes import (
     pairwise_coverage,
     pairwise_iou,
 )
+from reference_numpy.checks import check_each, check_floats, check_whole
 from reference_numpy.coding import encode
 from reference_numpy.conventions import CANONICAL, Convention
 from reference_numpy.matching import IGNORED, UNMATCHED, match
@@ -69,7 +70,8 @@ def assign_targets(
     Raises:
         ValueError: A box or label that no object can have, or an anchor that codes nothing,
             named by its index.
-        TypeError: Boxes that are not floats, labels that are not whole numbers.
+        TypeError: Boxes that are not floats, labels that are not whole numbers, crowds that are
+            neither these nor booleans.
 
     Example:
         Two anchors; the object is the second one exactly.
@@ -84,8 +86,7 @@ def assign_targets(
     """
     convention = convention.but(**changes)
     rules = convention.matching
-    if getattr(boxes, "shape", ())[1:] != (4,):
-        check_boxes(boxes)  # says what is wrong
+    check_floats(boxes, "boxes", "N", 4)
     check_anchors(anchors)
     padding = _check_labels(np.asarray(labels), len(boxes)) == PADDING
     if convention.coding.degenerate == "drop":
@@ -95,7 +96,10 @@ def assign_targets(
     whole = np.array([0, 0, 1, 1], boxes.dtype)
     flat = convention.coding.degenerate == "encode"
     check_boxes(np.where(padding[:, None], whole, boxes), flat=flat)
-    crowd = np.zeros(len(boxes), np.bool_) if crowds is None else np.asarray(crowds, np.bool_)
+    crowd = np.zeros(len(boxes), np.bool_) if crowds is None else np.asarray(crowds)
+    if crowd.dtype.kind not in "biu":
+        raise TypeError(f"crowds: expected booleans. Received: {crowd.dtype}")
+    crowd = crowd.astype(np.bool_)
     if crowd.shape != padding.shape:
         raise ValueError(
             f"crowds: expected shape {padding.shape}, one a box. Received: {crowd.shape}"
@@ -122,15 +126,9 @@ def assign_targets(
 
 
 def _check_labels(labels: NDArray[np.integer[Any]], count: int) -> NDArray[np.integer[Any]]:
-    if not np.issubdtype(labels.dtype, np.integer):
-        raise TypeError(f"labels: expected whole numbers. Received: {labels.dtype}")
+    check_whole(labels, "labels", ...)
     if labels.shape != (count,):
         raise ValueError(f"labels: expected shape ({count},), one a box. Received: {labels.shape}")
-    wrong = (labels < 1) & (labels != PADDING)
-    if wrong.any():
-        index = int(np.argmax(wrong))
-        raise ValueError(
-            f"labels[{index}]: expected 1 or more (0 is background), or -1 for padding. "
-            f"Received: {labels[index]}"
-        )
+    fine = (labels >= 1) | (labels == PADDING)
+    check_each(labels, "labels", fine, "1 or more (0 is background), or -1 for padding")
     return labels

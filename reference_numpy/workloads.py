@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from reference_numpy.anchors import make_anchors
 from reference_numpy.boxes import centers_to_corners, pairwise_iou
+from reference_numpy.checks import check_counts
 from reference_numpy.coding import encode
 from reference_numpy.conventions import CANONICAL, AnchorLayout
 from reference_numpy.matching import UNMATCHED, match
@@ -92,6 +93,7 @@ def matching_workload(
 
     Raises:
         ValueError: A number below its least.
+        TypeError: Not a whole number.
 
     Example:
         >>> from reference_numpy.conventions import SSD300
@@ -102,13 +104,8 @@ def matching_workload(
         >>> int(counts[0]), bool((counts >= 4).all())
         (8, True)
     """
-    for name, value, least in (
-        ("batch", batch, 1),
-        ("objects", objects, 0),
-        ("classes", classes, 1),
-    ):
-        if value < least:
-            raise ValueError(f"{name}: expected {least} or more. Received: {value}")
+    check_counts(1, batch=batch, classes=classes)
+    check_counts(objects=objects, seed=seed)
     rng = np.random.default_rng(seed)
     counts = rng.integers((objects + 1) // 2, objects + 1, size=batch)
     counts[0] = objects

@@ -1,5 +1,12 @@
 """What every test run shares: Hypothesis profiles, the data beside the checkout, the skip policy.
 
+Hypothesis runs by one of three profiles. `dev` draws a hundred examples of each law at random,
+`ci` the same hundred in every run. `fuzz`, when SSD_FUZZ_EXAMPLES says how many, searches the laws
+alone (`tox run -e fuzz`). What `dev` and `fuzz` find is kept in .hypothesis/examples of the
+checkout, or the folder SSD_FUZZ_DB, and tried first by the next run of either, `tox run` among
+them, until it passes; Hypothesis forgets it then, or when the law itself is written otherwise. A
+finding that must never come back becomes a case worked by hand.
+
 No test is skipped in silence. Each run ends with a list of what was skipped and why; in CI a
 skip that skips.txt does not foresee fails the run.
 """
@@ -8,9 +15,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import hypothesis
 import pytest
@@ -25,9 +32,73 @@ def is_set(variable: str) -> bool:
 
 
 # A first call compiles, so time per example says nothing; in CI the examples are always the same.
-hypothesis.settings.register_profile("dev", deadline=None)
+FINDINGS = Path(os.environ.get("SSD_FUZZ_DB") or REPOSITORY / ".hypothesis" / "examples")
+FUZZ = int(os.environ.get("SSD_FUZZ_EXAMPLES") or 0)
+kept = hypothesis.database.DirectoryBasedExampleDatabase(FINDINGS)
+hypothesis.settings.register_profile("dev", deadline=None, derandomize=False, database=kept)
 hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
-hypothesis.settings.load_profile("ci" if is_set("CI") else "dev")
+hypothesis.settings.register_profile(
+    "fuzz",
+    max_examples=FUZZ or 1,
+    deadline=None,
+    derandomize=False,
+    database=kept,
+    print_blob=True,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile("fuzz" if FUZZ else "ci" if is_set("CI") else "dev")
+
+
+# --- the search for counterexamples ------------------------------------------------------------
+
+
+def is_law(item: pytest.Item) -> bool:
+    """Whether Hypothesis draws the examples of a test."""
+    return getattr(getattr(item, "obj", None), "is_hypothesis_test", False)
+
+
+class Fuzz:
+    """Runs the laws alone, and says at the end what was searched and where the findings are."""
+
+    def __init__(self) -> None:
+        self.passed: list[int] = []  # examples of each law that holds, as far as was seen
+        self.failed: list[str] = []
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_modifyitems(
+        self, config: pytest.Config, items: list[pytest.Item]
+    ) -> None:
+        """Leave out every test that draws nothing."""
+        left_out = [item for item in items if not is_law(item)]
+        items[:] = [item for item in items if is_law(item)]
+        config.hook.pytest_deselected(items=left_out)
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(
+        self, item: pytest.Item
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        """Write the number of examples into the report, which travels to the main process."""
+        report = yield
+        if report.when == "call":
+            said = getattr(item, "hypothesis_statistics", "")
+            count = sum(int(number) for number in re.findall(r"(\d+) passing", said))
+            report.user_properties.append(("examples", count))
+        return report
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Count a law."""
+        if report.when == "call" and report.passed:
+            self.passed.append(dict(report.user_properties)["examples"])
+        elif report.failed:
+            self.failed.append(report.nodeid)
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """Say what was searched."""
+        terminalreporter.write_line(
+            f"fuzz: {len(self.passed) + len(self.failed)} laws searched, "
+            f"{sum(count >= FUZZ for count in self.passed)} of them with {FUZZ} examples or more, "
+            f"{sum(self.passed)} in all; {len(self.failed)} broken; findings in {FINDINGS}"
+        )
 
 
 # --- data beside the checkout ------------------------------------------------------------------
@@ -156,7 +227,42 @@ class SkipPolicy:
             write(f"FAILED: in CI a test is skipped only if {SKIPS} foresees it", red=True)
 
 
+# --- what is left to `tox run -e thorough` --------------------------------------------------------
+
+
+class Left:
+    """Counts the tests marked thorough that a run leaves out, and says so at its end."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.config = config
+        self.count = 0
+
+    def pytest_deselected(self, items: list[pytest.Item]) -> None:
+        """`-m "not thorough"` deselects; so may `-k` and others."""
+        self.count += sum(item.get_closest_marker("thorough") is not None for item in items)
+
+    def pytest_sessionfinish(self) -> None:
+        """A worker of pytest-xdist tells the process that started it, which collects nothing."""
+        if hasattr(self.config, "workeroutput"):
+            self.config.workeroutput["left"] = self.count
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:
+        """Every worker collects, and so leaves out, the same tests."""
+        self.count = max(self.count, getattr(node, "workeroutput", {}).get("left", 0))
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """Say how many, in every run that leaves some."""
+        if self.count:
+            terminalreporter.write_line(
+                f"left to `tox run -e thorough`: {self.count} tests marked thorough"
+            )
+
+
 def pytest_configure(config: pytest.Config) -> None:
-    """Put the skip policy in force."""
+    """Put the skip policy in force, count what is left out, and search if asked to."""
     strict = is_set("CI") or is_set("SSD_STRICT_SKIPS")
     config.pluginmanager.register(SkipPolicy(read_allowed(SKIPS), strict), "ssd-skip-policy")
+    config.pluginmanager.register(Left(config), "ssd-left-out")
+    if FUZZ:
+        config.pluginmanager.register(Fuzz(), "ssd-fuzz")

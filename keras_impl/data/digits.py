@@ -16,6 +16,7 @@ import os
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
@@ -124,7 +125,7 @@ def load_digits(
         ((28, 28), dtype('uint8'))
     """
     if split not in SPLITS:
-        raise ValueError(f"split must be one of {SPLITS}. Received: {split!r}")
+        raise ValueError(f"split: expected one of {SPLITS}. Received: {split!r}")
     if mnist is not None:
         folder = Path(mnist)
         images = _read_idx(_find_idx(folder, split, "images"), "images")
@@ -167,7 +168,7 @@ def _find_idx(folder: Path, split: str, kind: str) -> Path:
         if (folder / name).is_file():
             return folder / name
     raise FileNotFoundError(
-        f"mnist must be a folder with one of {', '.join(names)}. Received: {folder}"
+        f"mnist: expected a folder with one of {', '.join(names)}. Received: {folder}"
         + ("" if folder.is_dir() else ", which is not a folder")
     )
 
@@ -273,7 +274,7 @@ def compose(digits: Digits, mode: str, generator: np.random.Generator) -> Canvas
         if place is None:
             continue
         placed.append(place)
-        labels.append(int(digits.labels[index]) + 1)
+        labels.append(_label(digits, index))
         x, y, _ = place
         region = image[y : y + side, x : x + side]
         np.maximum(region, _resize(digits.images[index], side), out=region)
@@ -281,6 +282,14 @@ def compose(digits: Digits, mode: str, generator: np.random.Generator) -> Canvas
     corners = [(x, y, x + side, y + side) for x, y, side in placed]
     boxes = np.array(corners, np.float32) / np.float32(CANVAS)
     return Canvas(image, boxes, np.array(labels, np.int32))
+
+
+def _label(digits: Digits, index: int) -> int:
+    """The label of a digit, since 0 is the background."""
+    digit = int(digits.labels[index])
+    if not 0 <= digit <= 9:
+        raise ValueError(f"digits: expected labels from 0 to 9. Received: {digit} at index {index}")
+    return digit + 1
 
 
 def _find_place(
@@ -352,14 +361,15 @@ def collate(canvases: Sequence[Canvas], objects: int = MOST_DIGITS) -> CanvasBat
     Raises:
         ValueError: No canvas, or one with more than M objects.
     """
-    _check_at_least("number of canvases", len(canvases), 1)
+    _check_at_least("canvases", len(canvases), 1)
+    _check_at_least("objects", objects, 0)
     boxes = np.zeros((len(canvases), objects, 4), np.float32)
     labels = np.full((len(canvases), objects), -1, np.int32)
     for row, made in enumerate(canvases):
         count = len(made.labels)
         if count > objects:
             raise ValueError(
-                f"objects must be at least the number on a canvas. "
+                f"objects: expected at least the number on a canvas. "
                 f"Received: {objects}, and canvas {row} has {count}"
             )
         boxes[row, :count], labels[row, :count] = made.boxes, made.labels
@@ -373,8 +383,9 @@ def normalise(images: NDArray[np.uint8]) -> NDArray[np.float32]:
         >>> normalise(np.array([0, 255], np.uint8))
         array([-1.,  1.], dtype=float32)
     """
-    if images.dtype != np.uint8:
-        raise ValueError(f"images must be uint8. Received: {images.dtype}")
+    kind = getattr(images, "dtype", type(images).__name__)
+    if kind != np.uint8:
+        raise ValueError(f"images: expected uint8. Received: {kind}")
     return images.astype(np.float32) * SCALE - np.float32(1)
 
 
@@ -390,8 +401,8 @@ def batch_images(images: NDArray[np.uint8]) -> NDArray[np.float32]:
     Raises:
         ValueError: Another shape or dtype.
     """
-    if images.ndim != 3:
-        raise ValueError(f"images must be (B, H, W). Received: {images.shape}")
+    if np.ndim(images) != 3:
+        raise ValueError(f"images: expected (B, H, W). Received: {np.shape(images)}")
     return np.repeat(normalise(images)[..., None], 3, axis=-1)
 
 
@@ -431,8 +442,6 @@ def dataset(
         ValueError: Negative seed or first, a batch or number of pictures below 1, too little
             room for the mode's objects, or as `compose`.
     """
-    import tensorflow as tf
-
     _check_mode(mode)
     _check_digits(digits)
     _check_at_least("seed", seed, 0)
@@ -442,6 +451,8 @@ def dataset(
     if pictures is not None:
         _check_at_least("pictures", pictures, batch if drop_remainder else 1)
         pictures -= pictures % batch if drop_remainder else 0
+    import tensorflow as tf
+
     full = pictures is None or pictures % batch == 0
 
     def batches() -> Iterator[CanvasBatch]:
@@ -470,22 +481,25 @@ def dataset(
 
 def _check_mode(mode: str) -> None:
     if mode not in MODES:
-        raise ValueError(f"mode must be one of {MODES}. Received: {mode!r}")
+        raise ValueError(f"mode: expected one of {MODES}. Received: {mode!r}")
 
 
 def _check_digits(digits: Digits) -> None:
     images, labels = digits.images, digits.labels
     fits = images.dtype == np.uint8 and images.shape[1:] == (PATCH, PATCH)
+    fits &= labels.dtype.kind in "iu"
     if not fits or len(images) == 0 or labels.shape != images.shape[:1]:
         raise ValueError(
-            f"digits must be at least one uint8 image (N, {PATCH}, {PATCH}) and its label (N,). "
-            f"Received: {images.dtype} {images.shape} and {labels.shape}"
+            f"digits: expected at least one uint8 image (N, {PATCH}, {PATCH}) and its label (N,). "
+            f"Received: {images.dtype} {images.shape} and {labels.dtype} {labels.shape}"
         )
 
 
 def _check_at_least(name: str, value: int, least: int) -> None:
+    if not isinstance(value, Integral) or isinstance(value, bool):
+        raise TypeError(f"{name}: expected a whole number. Received: {value!r}")
     if value < least:
-        raise ValueError(f"{name} must be at least {least}. Received: {value}")
+        raise ValueError(f"{name}: expected at least {least}. Received: {value}")
 
 
 # --- The shipped sample -------------------------------------------------------------------
@@ -531,7 +545,7 @@ def _main(arguments: Sequence[str] | None = None) -> None:
         with given.out.open("xb") as file:  # x: never over an existing sample
             np.savez_compressed(file, allow_pickle=False, **arrays)
     except FileExistsError:
-        parser.error(f"--out must be a new file, since a sample is kept. Received: {given.out}")
+        parser.error(f"--out: expected a new file, since a sample is kept. Received: {given.out}")
     except (OSError, ValueError) as error:
         parser.error(str(error))
 

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 import keras_impl
-from keras_impl import cli, demo, parity, weights
+from keras_impl import cli, demo, parity, prediction, weights
 from keras_impl.cli import main
 from keras_impl.data.digits import canvas, load_digits
 from keras_impl.prediction import mark_of
@@ -65,7 +65,8 @@ LOAD_ONCE = cache(weights.load_model)  # TensorFlow traces a network once for ea
 @pytest.fixture
 def ssd(seven, capsys, monkeypatch):
     """The program in this process, with weights that see a 7 everywhere: status, out, err."""
-    monkeypatch.setattr(weights, "load_model", LOAD_ONCE)
+    for module in (weights, prediction):
+        monkeypatch.setattr(module, "load_model", LOAD_ONCE)
 
     def run(*arguments: object) -> tuple[int, str, str]:
         words = [str(argument) for argument in arguments]
@@ -392,7 +393,7 @@ def test_evaluation_says_what_it_measured(ssd, seven, tmp_path):
 def test_a_folder_without_mnist_is_named(ssd, tmp_path):
     status, _, err = ssd("evaluate", "digits", "--mnist", tmp_path)
     assert status == 2
-    assert err.startswith("ssd: error: mnist must be a folder with one of t10k-images-idx3-ubyte")
+    assert err.startswith("ssd: error: mnist: expected a folder with one of t10k-images-idx3-ubyte")
 
 
 def test_mnist_of_the_users_is_used_and_named(ssd, mnist_folder):

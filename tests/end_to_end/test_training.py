@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 import keras_impl
-from keras_impl import backend_tensorflow, cli, training
+from keras_impl import backends, cli, training
 from keras_impl.data.digits import load_digits
 from keras_impl.training import COLUMNS, Recipe, read_log
 from keras_impl.weights import load_model
@@ -39,40 +39,55 @@ def start(out: Path) -> subprocess.Popen[str]:
     )
 
 
-class Runs:
-    """A run without a break, and one stopped after its first epoch and taken up again."""
+class Whole:
+    """A run without a break."""
 
     def __init__(self, folder: Path) -> None:
-        self.whole, self.broken = folder / "whole", folder / "broken"
-        whole = start(self.whole)
-        first = start(self.broken)
+        self.folder = folder
+        run = start(folder)
+        self.out, self.error = run.communicate()
+        self.code = run.returncode
+
+
+class Broken:
+    """A run stopped after its first epoch, and taken up again."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        first = start(folder)
         assert first.stdout is not None
-        self.first_lines = []
         for line in first.stdout:
-            self.first_lines.append(line)
             if line.split()[:1] == [f"1/{EPOCHS}"]:
                 first.send_signal(signal.SIGINT)
         self.first_error = first.communicate()[1]
         self.first_code = first.returncode
-        self.rows_between = read_log(self.broken)
-        second = start(self.broken)
-        self.second_out, self.second_error = second.communicate()
-        self.second_code = second.returncode
-        self.whole_out, self.whole_error = whole.communicate()
-        self.whole_code = whole.returncode
+        self.rows_between = read_log(folder)
+        second = start(folder)
+        self.out, self.error = second.communicate()
+        self.code = second.returncode
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory):
+def home(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("KERAS_HOME", str(tmp_path_factory.mktemp("home")))
-        return Runs(tmp_path_factory.mktemp("runs"))
+        yield
+
+
+@pytest.fixture(scope="module")
+def whole(home, tmp_path_factory):
+    return Whole(tmp_path_factory.mktemp("runs") / "whole")
+
+
+@pytest.fixture(scope="module")
+def broken(home, tmp_path_factory):
+    return Broken(tmp_path_factory.mktemp("runs") / "broken")
 
 
 @pytest.fixture
 def ssd(monkeypatch):
     """The program in this process, where TensorFlow runs already."""
-    monkeypatch.setattr(backend_tensorflow, "make_deterministic", lambda: None)
+    monkeypatch.setattr(backends, "make_deterministic", lambda: None)
     return cli.main
 
 
@@ -83,23 +98,23 @@ def without_seconds(rows: list[dict[str, float]]) -> list[dict[str, float]]:
 # --- Runs ---------------------------------------------------------------------------------
 
 
-def test_a_run_ends_well_and_says_what_it_did(runs):
-    assert runs.whole_code == 0, runs.whole_error
-    assert "digits: the MNIST sample shipped with the package" in runs.whole_out
-    assert [line.split()[0] for line in runs.whole_out.splitlines()[1:4]] == ["epoch", "1/2", "2/2"]
-    assert f"weights: {runs.whole / 'weights.npz'}" in runs.whole_out
-    assert "I0000" not in runs.whole_error
+def test_a_run_ends_well_and_says_what_it_did(whole):
+    assert whole.code == 0, whole.error
+    assert "digits: the MNIST sample shipped with the package" in whole.out
+    assert [line.split()[0] for line in whole.out.splitlines()[1:4]] == ["epoch", "1/2", "2/2"]
+    assert f"weights: {whole.folder / 'weights.npz'}" in whole.out
+    assert "I0000" not in whole.error
 
 
-def test_a_run_leaves_what_it_promises(runs):
-    names = {path.name for path in runs.whole.iterdir()}
+def test_a_run_leaves_what_it_promises(whole):
+    names = {path.name for path in whole.folder.iterdir()}
     checkpoint = f"checkpoint-{EPOCHS:04d}.weights.h5"
     assert names == {"recipe.json", "log.csv", "loss.png", "weights.npz", checkpoint}
-    recipe = json.loads((runs.whole / "recipe.json").read_text())
+    recipe = json.loads((whole.folder / "recipe.json").read_text())
     assert recipe.pop("source") == load_digits("train").source
     wanted = Recipe(epochs=EPOCHS, pictures=32, batch=16, validation=8, alpha=0.35, seed=5)
     assert recipe == asdict(wanted)
-    rows = read_log(runs.whole)
+    rows = read_log(whole.folder)
     assert [row["epoch"] for row in rows] == [1, 2]
     assert [row["pictures"] for row in rows] == [32, 64]
     assert all(np.isfinite(list(row.values())).all() for row in rows)
@@ -107,44 +122,48 @@ def test_a_run_leaves_what_it_promises(runs):
     for row in rows:
         total = row["class_loss"] + recipe["box_weight"] * row["box_loss"]
         assert row["loss"] == pytest.approx(total, rel=1e-5)
-    with Image.open(runs.whole / "loss.png") as image:
+    with Image.open(whole.folder / "loss.png") as image:
         assert image.format == "PNG"
 
 
-def test_the_weights_of_a_run_are_its_networks(runs):
-    model = load_model(runs.whole / "weights.npz")
+def test_the_weights_of_a_run_are_its_networks(whole):
+    model = load_model(whole.folder / "weights.npz")
     assert (model.classes, model.alpha, model.layout.name) == (10, 0.35, "digits224")
     assert model.convention.loss.box_weight == Recipe().box_weight
     moved = model.get_layer("bn_Conv1").moving_mean
     assert np.abs(np.asarray(moved)).max() > 0, "never trained"
 
 
-def test_ctrl_c_ends_with_130_and_says_how_to_go_on(runs):
-    assert runs.first_code == 130, runs.first_error
-    assert "the same command goes on after the last finished epoch" in runs.first_error
-    assert "Traceback" not in runs.first_error
-    assert len(runs.rows_between) == 1
+# Two processes more, and the seconds that each takes to begin.
+@pytest.mark.thorough
+def test_ctrl_c_ends_with_130_and_says_how_to_go_on(broken):
+    assert broken.first_code == 130, broken.first_error
+    assert "the same command goes on after the last finished epoch" in broken.first_error
+    assert "Traceback" not in broken.first_error
+    assert len(broken.rows_between) == 1
 
 
-def test_the_same_command_goes_on(runs):
-    assert runs.second_code == 0, runs.second_error
-    assert f"{runs.broken} goes on after epoch 1 of {EPOCHS}" in runs.second_out
+@pytest.mark.thorough
+def test_the_same_command_goes_on(broken):
+    assert broken.code == 0, broken.error
+    assert f"{broken.folder} goes on after epoch 1 of {EPOCHS}" in broken.out
 
 
-def test_stopped_or_not_a_seed_gives_the_same_run(runs):
+@pytest.mark.thorough
+def test_stopped_or_not_a_seed_gives_the_same_run(whole, broken):
     # Bit for bit, from three processes: the first epoch twice, the second after a restart.
-    whole, broken = read_log(runs.whole), read_log(runs.broken)
-    assert without_seconds(whole) == without_seconds(broken)
-    assert runs.rows_between == broken[:1], "what was logged stays"
-    one, other = (folder / "weights.npz" for folder in (runs.whole, runs.broken))
+    one, other = read_log(whole.folder), read_log(broken.folder)
+    assert without_seconds(one) == without_seconds(other)
+    assert broken.rows_between == other[:1], "what was logged stays"
+    one, other = (run.folder / "weights.npz" for run in (whole, broken))
     assert one.read_bytes() == other.read_bytes()
 
 
-def test_a_finished_run_says_so(runs, ssd, capsys):
-    before = (runs.whole / "weights.npz").stat().st_mtime_ns
-    assert ssd(["train", "digits", "--out", str(runs.whole), *TINY]) == 0
-    assert f"{runs.whole} is finished: 2 of 2 epochs; nothing to do" in capsys.readouterr().out
-    assert (runs.whole / "weights.npz").stat().st_mtime_ns == before
+def test_a_finished_run_says_so(whole, ssd, capsys):
+    before = (whole.folder / "weights.npz").stat().st_mtime_ns
+    assert ssd(["train", "digits", "--out", str(whole.folder), *TINY]) == 0
+    assert f"{whole.folder} is finished: 2 of 2 epochs; nothing to do" in capsys.readouterr().out
+    assert (whole.folder / "weights.npz").stat().st_mtime_ns == before
 
 
 @pytest.mark.parametrize(
@@ -155,16 +174,16 @@ def test_a_finished_run_says_so(runs, ssd, capsys):
         (["--digits", "1", "--box-weight", "1"], "digits both → 1, box_weight 4.0 → 1.0"),
     ],
 )
-def test_a_run_of_another_recipe_is_left_alone(runs, ssd, capsys, option, words):
-    before = {path.name: path.stat().st_mtime_ns for path in runs.whole.iterdir()}
-    assert ssd(["train", "digits", "--out", str(runs.whole), *TINY, *option]) == 2
+def test_a_run_of_another_recipe_is_left_alone(whole, ssd, capsys, option, words):
+    before = {path.name: path.stat().st_mtime_ns for path in whole.folder.iterdir()}
+    assert ssd(["train", "digits", "--out", str(whole.folder), *TINY, *option]) == 2
     error = capsys.readouterr().err
     assert error.startswith("ssd: error: out: ")
     assert f"holds a run of another recipe ({words}); choose a new folder" in error
-    assert {path.name: path.stat().st_mtime_ns for path in runs.whole.iterdir()} == before
+    assert {path.name: path.stat().st_mtime_ns for path in whole.folder.iterdir()} == before
 
 
-def test_a_run_does_not_go_on_with_other_digits(runs, ssd, capsys, tmp_path, monkeypatch):
+def test_a_run_does_not_go_on_with_other_digits(whole, ssd, capsys, tmp_path, monkeypatch):
     digits = load_digits("train")
     (tmp_path / "cache" / "datasets").mkdir(parents=True)
     np.savez(
@@ -175,7 +194,7 @@ def test_a_run_does_not_go_on_with_other_digits(runs, ssd, capsys, tmp_path, mon
         y_test=digits.labels[:10].astype(np.uint8),
     )
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "cache"))
-    assert ssd(["train", "digits", "--out", str(runs.whole), *TINY]) == 2
+    assert ssd(["train", "digits", "--out", str(whole.folder), *TINY]) == 2
     assert "was begun with the MNIST sample shipped" in capsys.readouterr().err
 
 

@@ -1,4 +1,7 @@
-"""Keras, eagerly, in graphs and under XLA: the adapter is in the package, `ssd parity` uses it."""
+"""Keras on the backend that KERAS_BACKEND names, TensorFlow if none, in every mode it has.
+
+The adapter is in the package: `ssd parity` uses it.
+"""
 
 from __future__ import annotations
 

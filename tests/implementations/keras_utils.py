@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from keras.utils import bounding_boxes
 
-from keras_impl.backend_tensorflow import in_mode
+from keras_impl.backends import in_mode
 from keras_impl.conformance import Deviation, Implementation, Offer
 from reference_numpy.conventions import CANONICAL
 

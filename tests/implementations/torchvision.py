@@ -397,7 +397,8 @@ IMPLEMENTATION = Implementation(
     {
         "corners_to_centers": converted("xyxy", "cxcywh"),
         "centers_to_corners": converted("cxcywh", "xyxy"),
-        "area": area,
+        # Boxes of which none is inside out.
+        "area": Offer(area, workloads=OPERATIONS["corners_to_centers"].workloads),
         "clip": clip,
         "pairwise_iou": iou,
         "make_anchors": Offer(anchors_of, dtypes=("float32",)),

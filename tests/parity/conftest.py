@@ -73,6 +73,22 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return None
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest looks at -m
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Of graphs a first verdict asks the table alone.
+
+    A graph is what XLA compiles, run by the kernels of eager mode: where these two are right, there
+    is little left to find. The other tests of graphs are thorough.
+    """
+    for item in items:
+        given = getattr(item, "callspec", None)
+        in_table = getattr(item, "originalname", "") == "test_operation"
+        if given is None or in_table or Path(__file__).parent not in item.path.parents:
+            continue
+        if any(isinstance(one, str) and one == "graph" for one in given.params.values()):
+            item.add_marker(pytest.mark.thorough)
+
+
 # --- the report ----------------------------------------------------------------------------------
 
 
@@ -121,4 +137,6 @@ def pytest_configure(config: pytest.Config) -> None:
                 f"--conformance-report: expected the JSON file, beside which the Markdown is "
                 f"written. Received: {path}"
             )
-        config.pluginmanager.register(Collector(config, path), "conformance-report")
+        # A worker of pytest-xdist sends what it hears to the process that started it.
+        if not hasattr(config, "workerinput"):
+            config.pluginmanager.register(Collector(config, path), "conformance-report")

@@ -76,7 +76,7 @@ def test_linear_scales_are_equal(arguments):
 @pytest.mark.parametrize(
     ("function", "arguments", "message"),
     [
-        ("linear_scales", (1,), "levels: expected at least 2. Received: 1"),
+        ("linear_scales", (1,), "levels: expected 2 or more. Received: 1"),
         ("linear_scales", (3, 0.5, 0.5), "smallest, largest: .* Received: 0.5, 0.5"),
         ("level_shapes", (SSD300, 6), "level: expected 0 to 5 in ssd300. Received: 6"),
         ("level_shapes", (SSD300, -1), "level: expected 0 to 5 in ssd300. Received: -1"),

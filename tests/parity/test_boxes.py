@@ -7,11 +7,11 @@ import pytest
 from keras import ops
 
 from keras_impl import boxes
-from keras_impl.backend_tensorflow import MODES, in_mode
+from keras_impl.backends import in_mode, modes
 from reference_numpy import boxes as reference
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", modes())
 def test_iou_without_union_is_zero(mode):
     point, square = [0.5, 0.5, 0.5, 0.5], [0.0, 0.0, 1.0, 1.0]
     some = np.array([point, square, [0.75, 0.0, 0.25, 1.0]], np.float32)
@@ -22,7 +22,7 @@ def test_iou_without_union_is_zero(mode):
     np.testing.assert_array_equal(got, reference.pairwise_iou(some, some))
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", modes())
 @pytest.mark.parametrize(
     ("box", "solid"),
     [

@@ -15,14 +15,15 @@ from keras_impl.conformance import ask, check, judge, operation_of, settled
 from reference_numpy import conflicts
 
 # Pictures of each random workload; floats get 25 rows for each.
-CASES = {"keras": 24}
+CASES = 24  # of ours; eager mode takes its time for each
+EAGERLY = 12
 AT_LEAST = 200
 # Their decisions are about numbers that come out of exp and log, which libraries round otherwise.
 NEAR_TIES = {"detect", "multibox", "multibox_gradient", "soft_nms"}
 
 
 def modes_in_this_process(implementation, label):
-    return [mode for mode in implementation.modes_of(label) if mode != "xla-nofuse"]
+    return [mode for mode in implementation.modes_of(label) if not mode.endswith("-nofuse")]
 
 
 def conflict_offers(implementation):
@@ -37,6 +38,12 @@ def conflict_offers(implementation):
             if isinstance(answer, str) and answer.startswith("error"):
                 continue  # what a reference raises, a compiled graph cannot
             yield label, case
+
+
+def marks_of(implementation, mode, deviation):
+    """Compiled, a conflict case is one more graph of what `test_operation` has compiled."""
+    marks = [] if mode == implementation.modes[0] else [pytest.mark.thorough]
+    return marks + ([expected_failure(deviation)] if deviation else [])
 
 
 def expected_failure(deviation):
@@ -74,11 +81,7 @@ def pytest_generate_tests(metafunc):
                     case,
                     mode,
                     id=f"{label}-{case.name}-{mode}",
-                    marks=[
-                        expected_failure(deviation)
-                        for deviation in [known.get((label, case.name))]
-                        if deviation
-                    ],
+                    marks=marks_of(implementation, mode, known.get((label, case.name))),
                 )
                 for label, case in conflict_offers(implementation)
                 for mode in modes_in_this_process(implementation, label)
@@ -96,17 +99,20 @@ def pytest_generate_tests(metafunc):
 @pytest.fixture(scope="session")
 def without_fusing():
     """All operations of Keras in the process whose XLA may not fuse, which is started once."""
-    from keras_impl import parity
+    from keras_impl import adapter, parity
 
-    checks = parity.run(cases=CASES["keras"], modes=["xla-nofuse"]).checks
+    checks = parity.run(cases=CASES, modes=[adapter.UNFUSED]).checks
     return {(check.op, check.dtype): check for check in checks}
 
 
 def test_operation(implementation, label, mode, dtype, request, record_property):
-    if mode == "xla-nofuse":
+    if mode.endswith("-nofuse"):
         found = request.getfixturevalue("without_fusing")[label, dtype]
     else:
-        cases = CASES.get(implementation.name, AT_LEAST)
+        cases = AT_LEAST
+        if implementation.name.startswith("keras ("):
+            compiles = len(implementation.modes) > 1
+            cases = EAGERLY if mode == "eager" and compiles else CASES
         found = check(implementation, label, mode, dtype, cases=cases)
     record_property("conformance", {"label": label, "cases": found.cases, "excused": found.excused})
     assert found.cases > 0, f"{label}, {mode}: nothing was compared"

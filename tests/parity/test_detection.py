@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from keras_impl import detection
-from keras_impl.backend_tensorflow import MODES, in_mode
+from keras_impl.backends import in_mode, modes
 from reference_numpy import detection as reference
 from reference_numpy.cases import random_scored_boxes
 
@@ -18,19 +18,26 @@ def select(mode, boxes, scores, **options):
     return detection.Detections(*call(np.array([boxes], np.float32), np.array([scores], "f4")))
 
 
-@pytest.mark.parametrize("mode", MODES)
+OPTIONS = [
+    {"candidates_per_class": 5, "max_detections": 3},
+    {"candidates_per_class": 1},
+    {"candidates_per_class": 400},
+    {"iou_threshold": 0.0},
+    {"iou_threshold": 1.0, "max_detections": 300},
+    {"score_threshold": 0.5},
+    {"score_threshold": 2.0},
+]
+
+
 @pytest.mark.parametrize(
-    "options",
+    ("mode", "options"),
     [
-        {"candidates_per_class": 1},
-        {"candidates_per_class": 400},
-        {"candidates_per_class": 5, "max_detections": 3},
-        {"iou_threshold": 0.0},
-        {"iou_threshold": 1.0, "max_detections": 300},
-        {"score_threshold": 0.5},
-        {"score_threshold": 2.0},
+        pytest.param(mode, options, id=f"{options}-{mode}", marks=marks)
+        for mode in modes()
+        for options in OPTIONS
+        # Compiling takes seconds for each.
+        for marks in [[] if mode == "eager" or options is OPTIONS[0] else [pytest.mark.thorough]]
     ],
-    ids=str,
 )
 def test_options_mean_the_same(mode, options):
     boxes, scores = random_scored_boxes(np.random.default_rng(5), 1, 50, 3, np.float32)
@@ -46,7 +53,7 @@ def test_options_mean_the_same(mode, options):
     np.testing.assert_array_equal(got.scores[0, :used], wanted.scores)
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", modes())
 def test_equal_scores_go_by_anchor_then_class(mode):
     apart = [[0, 0, 0.25, 1], [0.25, 0, 0.5, 1], [0.5, 0, 1, 1]]
 
@@ -56,7 +63,7 @@ def test_equal_scores_go_by_anchor_then_class(mode):
     assert got.labels[0].tolist() == [1, 2, 1, 2, 1, 2, -1]
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", modes())
 def test_nan_is_no_candidate(mode):
     boxes = [SQUARE, [np.nan] * 4, [0.5, 0.5, 1, 1]]
 
@@ -72,7 +79,7 @@ def test_top_k_is_what_select_takes_for_each_class():
     boxes, scores = random_scored_boxes(np.random.default_rng(9), 1, 50, 1, np.float32)
 
     got = select(
-        "graph",
+        "eager",
         boxes[0],
         scores[0],
         score_threshold=-1.0,

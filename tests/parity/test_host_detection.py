@@ -11,9 +11,8 @@ from reference_numpy import detection
 from reference_numpy.anchors import make_anchors
 from reference_numpy.conventions import CANONICAL, SSD300, SSD_MOBILENET300
 from reference_numpy.workloads import LOADS, decoding_workload
-from tests.made_up import CONVENTIONS
+from tests.made_up import CONVENTIONS, in_both
 
-FLOATS = ("float32", "float64")
 # The others are left to the mirror, whose exponentials are another library's.
 OWN = [one for one in CONVENTIONS if one.detection.eta == 1 and one.detection.soft_sigma is None]
 
@@ -46,8 +45,7 @@ def some_heads(generator, anchors, classes, dtype, spread, lead):
     return deltas.astype(dtype), logits.astype(dtype)
 
 
-@pytest.mark.parametrize("dtype", FLOATS)
-@pytest.mark.parametrize("convention", OWN, ids=lambda one: one.name)
+@in_both(OWN)
 def test_every_convention(convention, dtype):
     generator = np.random.default_rng(2)
     anchors = make_anchors(SMALL, dtype)

@@ -17,7 +17,7 @@ from reference_numpy.anchors import make_anchors
 from reference_numpy.conventions import CANONICAL, LAYOUTS, SSD300, AnchorLayout
 from reference_numpy.presets import CAFFE_SSD512
 from reference_numpy.workloads import matching_workload
-from tests.made_up import CONVENTIONS
+from tests.made_up import CONVENTIONS, in_both
 
 FLOATS = ("float32", "float64")
 
@@ -54,8 +54,7 @@ def odd_boxes(generator, dtype):
     return boxes, labels
 
 
-@pytest.mark.parametrize("dtype", FLOATS)
-@pytest.mark.parametrize("convention", CONVENTIONS, ids=lambda one: one.name)
+@in_both(CONVENTIONS)
 def test_every_convention_on_its_own_anchors(convention, dtype):
     generator = np.random.default_rng(1)
     assigner = TargetAssigner(make_anchors(convention.layout, dtype), convention)
@@ -68,8 +67,7 @@ def test_every_convention_on_its_own_anchors(convention, dtype):
     check(assigner, *odd_boxes(generator, dtype))
 
 
-@pytest.mark.parametrize("dtype", FLOATS)
-@pytest.mark.parametrize("convention", CONVENTIONS, ids=lambda one: one.name)
+@in_both(CONVENTIONS)
 def test_by_the_judges_of_parity(convention, dtype):
     """The workloads of the parity table: worked cases, ties, crowds; detection among them."""
     host = host_as(convention)

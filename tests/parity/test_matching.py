@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from keras_impl import matching
-from keras_impl.backend_tensorflow import MODES, in_mode
+from keras_impl.backends import in_mode, modes
 from reference_numpy import boxes
 from reference_numpy import matching as reference
 from reference_numpy.anchors import make_anchors
@@ -23,7 +23,7 @@ def padded(case):
     return batch, np.arange(ROOM)[None] < len(case.boxes)
 
 
-@pytest.fixture(scope="module", params=MODES)
+@pytest.fixture(scope="module", params=modes())
 def match(request):
     return in_mode(matching.match, request.param)
 
@@ -57,7 +57,7 @@ def test_what_padding_holds_changes_nothing(match):
     assert got[0].tolist() == list(case.answer)
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", modes())
 def test_no_room_for_objects(mode):
     got = in_mode(matching.match, mode)(
         np.zeros((2, 0, 4), np.float32), np.zeros((2, 0), bool), np.array(GRID, np.float32)
@@ -65,7 +65,7 @@ def test_no_room_for_objects(mode):
     assert got.tolist() == [[matching.UNMATCHED] * 6] * 2
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", modes())
 def test_more_objects_than_anchors(mode):
     """Nine equal objects, six anchors: the first six objects in turn, and nothing hangs."""
     whole = np.tile(np.array([0, 0, 1, 1], np.float32), (1, 9, 1))
@@ -78,8 +78,15 @@ def test_more_objects_than_anchors(mode):
     assert sorted(got[0].tolist()) == [0, 1, 2, 3, 4, 5]
 
 
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("threshold", [0.25, 0.5, 1.0])
+@pytest.mark.parametrize(
+    ("mode", "threshold"),
+    [
+        pytest.param(mode, threshold, marks=[] if first else [pytest.mark.thorough])
+        for mode in modes()
+        for threshold in (0.25, 0.5, 1.0)
+        for first in [mode == "eager" or threshold == 0.25]  # compiling takes seconds
+    ],
+)
 def test_threshold_is_obeyed(mode, threshold):
     case = next(case for case in MATCHING if case.name == "one object, many anchors")
     batch, valid = padded(case)
@@ -100,7 +107,7 @@ def test_threshold_out_of_range_is_an_error(threshold):
         matching.match(*padded(MATCHING[1]), np.array(GRID, np.float32), threshold=threshold)
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", modes())
 def test_bipartite_is_the_reference(mode):
     """Crowded, so that many objects lose their best anchor and must look again."""
     generator = np.random.default_rng(7)

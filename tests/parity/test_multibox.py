@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from keras_impl import mining, multibox
-from keras_impl.backend_tensorflow import MODES, in_mode
+from keras_impl.backends import in_mode, modes
 from reference_numpy import mining as reference_mining
 from reference_numpy import multibox as reference
 from reference_numpy.cases import MINING
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", modes())
 @pytest.mark.parametrize("case", MINING, ids=lambda case: case.name)
 def test_mining_worked_by_hand(mode, case):
     def mine(losses, labels):
@@ -30,7 +30,7 @@ def test_mining_worked_by_hand(mode, case):
     assert np.flatnonzero(got[0]).tolist() == list(case.answer)
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", modes())
 def test_a_batch_without_objects_has_no_loss_and_no_nan(mode):
     deltas, logits = np.ones((2, 3, 4), np.float32), np.ones((2, 3, 5), np.float32)
 
@@ -60,7 +60,7 @@ def test_both_refuse_negative_limits(module, limits):
 LABELS = np.array([[1, 2, 0, 0, -1], [0, 0, 0, -1, 0]], np.int32)
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", modes())
 @pytest.mark.parametrize("normaliser", ["positives", "picture", "mean", "anchors"])
 @pytest.mark.parametrize("labels", [LABELS, LABELS * 0], ids=["some", "no positives"])
 def test_normalisers_are_equal(mode, normaliser, labels):

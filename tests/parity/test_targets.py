@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from keras_impl import targets
-from keras_impl.backend_tensorflow import MODES, in_mode
+from keras_impl.backends import in_mode, modes
 from reference_numpy import targets as reference
 from reference_numpy.anchors import make_anchors
 from reference_numpy.conventions import SSD_MOBILENET300
@@ -18,7 +18,7 @@ def assign(*tensors):
     return tuple(targets.assign_targets(*tensors))
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", modes())
 def test_no_room_for_objects_is_all_background(mode):
     anchors = make_anchors(SSD_MOBILENET300)
 
@@ -33,7 +33,8 @@ def test_no_room_for_objects_is_all_background(mode):
     assert (got.objects == -1).all()
 
 
-@pytest.mark.parametrize("mode", ["graph", "xla"])
+@pytest.mark.skipif(len(modes()) == 1, reason="this backend of Keras traces nothing")
+@pytest.mark.parametrize("mode", modes()[1:] or [None])
 def test_in_a_graph_a_bad_object_counts_as_padding(mode):
     anchors = make_anchors(SSD_MOBILENET300)
     bad = np.array([[FLAT, GOOD, [np.nan] * 4]], np.float32)
@@ -60,8 +61,8 @@ def test_eagerly_a_bad_object_is_an_error():
     [
         ((2, 4), (2, 3), r"boxes: expected shape \(B, M, 4\). Received: \(2, 4\)"),
         ((2, 3, 5), (2, 3), r"boxes: expected shape \(B, M, 4\). Received: \(2, 3, 5\)"),
-        ((2, 3, 4), (2, 4), r"labels: expected shape \(B, M\), .* Received: \(2, 4\)"),
-        ((2, 3, 4), (6,), r"labels: expected shape \(B, M\), .* Received: \(6,\)"),
+        ((2, 3, 4), (2, 4), r"labels: expected shape \(2, 3\)\. Received: \(2, 4\)"),
+        ((2, 3, 4), (6,), r"labels: expected shape \(2, 3\)\. Received: \(6,\)"),
     ],
 )
 def test_shapes_that_do_not_fit_are_an_error(boxes, labels, message):

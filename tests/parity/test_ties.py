@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from keras_impl import ties
-from keras_impl.backend_tensorflow import MODES, in_mode
+from keras_impl.backends import in_mode, modes
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", modes())
 def test_first_argmax(mode):
     values = np.random.default_rng(0).integers(0, 4, (50, 7)).astype(np.float32)
 
@@ -19,7 +19,7 @@ def test_first_argmax(mode):
     np.testing.assert_array_equal(value, values.max(axis=1))
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", modes())
 def test_top_mask(mode):
     generator = np.random.default_rng(1)
     values = generator.integers(0, 4, (200, 7)).astype(np.float32)

@@ -147,6 +147,7 @@ def test_a_detector_of_a_run_keeps_the_names_of_its_classes(keras_home, tmp_path
         assert detector.names[8] == "Cat"
 
 
+@pytest.mark.thorough  # as huge a picture is among those of every kind
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux tells")
 def test_a_huge_picture_takes_bounded_memory(keras_home, photographs, tmp_path, run_python):
     """54 million pixels, 162 MB as RGB: read, drawn on and written with a few copies of that."""

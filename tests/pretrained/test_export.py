@@ -1,7 +1,9 @@
 """Detectors in other people's runtimes: they detect what the reference does, by plain operations.
 
-A conversion takes seconds, so each is made once. What `export` refuses, replaces and takes back
-is tested without converters, which are stood in for by what writes a file.
+A conversion takes ten seconds and more, so each is made once, and most of them are left to the
+thorough run: a first verdict converts the pretrained network to LiteRT, and the digit detector to a
+SavedModel. What `export` refuses, replaces and takes back is tested without converters, which are
+stood in for by what writes a file.
 """
 
 from __future__ import annotations
@@ -51,6 +53,19 @@ PHOTOS = (
     "motorcycle_left",
     "motorcycle_right",
 )
+
+
+def first(form: str, detections: bool) -> list[pytest.MarkDecorator]:
+    """Marks of a test that asks for this export."""
+    return [] if (form, detections) == ("litert", False) else [pytest.mark.thorough]
+
+
+RAW_FORMS = [pytest.param(form, marks=first(form, False)) for form in FORMATS]
+EVERY = [
+    pytest.param(form, detections, marks=first(form, detections))
+    for form in FORMATS
+    for detections in (False, True)
+]
 
 
 @pytest.fixture(scope="module")
@@ -152,7 +167,7 @@ def assert_alike(found: list[list[Detection]], seen: Seen, score: float, at_leas
 # --- What is detected ---------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("form", RAW_FORMS)
 def test_raw_heads_are_the_references(made, model, photos, form):
     path = made(model, form, False)
     found = load_exported(path, form)(photos.images)
@@ -162,17 +177,20 @@ def test_raw_heads_are_the_references(made, model, photos, form):
     assert_alike(read_raw(path, form, model, photos), photos, SHOWN, 100)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("form", FORMATS)
 def test_an_export_that_detects_finds_what_the_reference_does(made, model, photos, form):
     assert_alike(read_detections(made(model, form, True), form, photos), photos, SCORE, 4)
 
 
+@pytest.mark.thorough
 def test_a_saved_model_detects_in_several_pictures_at_once(made, model, photos):
     found = load_exported(made(model, "saved_model", True), "saved_model")(photos.images)
     rows = [without_padding(found, row, size) for row, size in enumerate(photos.sizes)]
     assert_alike(rows, photos, SCORE, 4)
 
 
+@pytest.mark.thorough
 def test_the_digit_detector_finds_the_digits_of_a_canvas(made, digits, canvases):
     raw = read_raw(made(digits, "litert", False), "litert", digits, canvases)
     assert_alike(raw, canvases, SHOWN, 20)
@@ -207,7 +225,9 @@ def interpreted_operations(path: Path) -> set[str]:
     return {one["op_name"] for one in interpreter._get_ops_details()}
 
 
-@pytest.mark.parametrize("detections", [False, True])
+@pytest.mark.parametrize(
+    "detections", [pytest.param(one, marks=first("litert", one)) for one in (False, True)]
+)
 def test_litert_needs_its_own_operations_only(made, model, detections):
     path = made(model, "litert", detections)
     names, custom = litert_operations(path)
@@ -225,6 +245,7 @@ def onnx_nodes(graph) -> Iterator:
                 yield from onnx_nodes(inner)
 
 
+@pytest.mark.thorough
 def test_onnx_needs_its_own_operations_only(made, model):
     import onnx
 
@@ -239,8 +260,7 @@ def test_onnx_needs_its_own_operations_only(made, model):
 # --- The file beside it -------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("detections", [False, True])
-@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize(("form", "detections"), EVERY)
 def test_the_facts_hold_what_decoding_takes(made, model, form, detections):
     def no_number(text):
         pytest.fail(f"{text} is not JSON")
@@ -285,15 +305,28 @@ def stand_in(monkeypatch) -> list[keras.Model]:
 
     monkeypatch.setattr(keras.Model, "export", write)
     monkeypatch.setattr(exporting, "load_exported", lambda path, form: answers_of(exported[-1]))
+    # Keras says the same to the same pictures, and takes half a second.
+    answer = exporting._answers
+    monkeypatch.setattr(
+        exporting,
+        "_answers",
+        lambda run, images: answer(answers_of(getattr(run, "func", None)) or run, images),
+    )
     return exported
 
 
-def answers_of(network: keras.Model) -> Callable[[NDArray[np.float32]], dict[str, NDArray]]:
-    def run(images):
-        found = network(images, training=False)
+@cache
+def answers_of(network: object) -> Callable[[NDArray[np.float32]], dict[str, NDArray]] | None:
+    """A network as a function of pictures that remembers its answers; None of what is none."""
+    if not isinstance(network, keras.Model):
+        return None
+
+    @cache
+    def say(images: bytes, shape: tuple[int, ...]) -> dict[str, NDArray]:
+        found = network(np.frombuffer(images, np.float32).reshape(shape), training=False)
         return {name: keras.ops.convert_to_numpy(part) for name, part in found.items()}
 
-    return run
+    return lambda images: say(images.tobytes(), images.shape)
 
 
 # --- What is refused ----------------------------------------------------------------------
@@ -547,6 +580,7 @@ FAR = {
 }
 
 
+@pytest.mark.thorough
 def test_soft_suppression_can_be_exported(tmp_path):
     """It lowers scores in the loop, which may be minus infinity there: 0 x inf must not be met."""
     layout = AnchorLayout("few", (64, 64), ((4, 4), (2, 2)), (0.3, 0.6, 0.9), ((), ()))

@@ -50,7 +50,7 @@ def test_the_scales_of_the_layouts_are_in_equal_steps():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((1,), "levels: expected at least 2. Received: 1"),
+        ((1,), "levels: expected 2 or more. Received: 1"),
         ((6, 0.9, 0.2), "smallest, largest: expected 0 < smallest < largest. Received: 0.9, 0.2"),
         ((6, 0.5, 0.5), "smallest, largest: expected 0 < smallest < largest. Received: 0.5, 0.5"),
         ((6, 0.0, 0.9), "smallest, largest: expected 0 < smallest < largest. Received: 0.0, 0.9"),

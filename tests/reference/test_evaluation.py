@@ -11,46 +11,17 @@ from __future__ import annotations
 
 import math
 from fractions import Fraction
-from typing import NamedTuple
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reference_numpy.evaluation import Evaluation, average_precision, evaluate, match_detections
+from tests.strategies import Load, load, loads
 
 METHODS = ["voc07", "all", "coco"]
 NAN = math.nan
-
-
-class Load(NamedTuple):
-    """The arguments of `evaluate`, in its order."""
-
-    truth_boxes: list[np.ndarray]
-    truth_labels: list[np.ndarray]
-    boxes: list[np.ndarray]
-    labels: list[np.ndarray]
-    scores: list[np.ndarray]
-    classes: int
-
-
-def load(truth, found, classes=1) -> Load:
-    """A load from rows a person can read.
-
-    Args:
-        truth: For each picture, (label, box) pairs.
-        found: For each picture, (label, score, box) triples.
-        classes: How many classes there are.
-    """
-    return Load(
-        [np.array([box for _, box in rows], dtype=float).reshape(-1, 4) for rows in truth],
-        [np.array([label for label, _ in rows], dtype=int) for rows in truth],
-        [np.array([box for *_, box in rows], dtype=float).reshape(-1, 4) for rows in found],
-        [np.array([label for label, *_ in rows], dtype=int) for rows in found],
-        [np.array([score for _, score, _ in rows], dtype=float) for rows in found],
-        classes,
-    )
 
 
 # Whole-pixel boxes. IoU of A with the others: A9 9/10, A8 8/10, A6 6/10; FAR 0 with all.
@@ -99,11 +70,11 @@ def test_the_threshold_is_compared_in_the_dtype_of_the_iou():
     ("arguments", "message"),
     [
         (([0.5], 0.5), r"iou: expected shape \(D, G\)"),
-        (([[1.5]], 0.5), r"iou: .* numbers in \[0, 1\]\. Received: array\(\[\[1\.5\]\]\)"),
-        (([[NAN]], 0.5), r"iou: .*nan"),
+        (([[1.5]], 0.5), r"iou\[0, 0\]: expected a number in \[0, 1\]\. Received: 1\.5"),
+        (([[NAN]], 0.5), r"iou\[0, 0\]: .*nan"),
         (([[0.5]], 0.0), r"threshold: expected a number in \(0, 1\]\. Received: 0\.0"),
         (([[0.5]], 1.5), r"threshold: .*1\.5"),
-        (([[0.5]], 0.5, "COCO"), r"rule: expected 'coco' or 'voc'\. Received: 'COCO'"),
+        (([[0.5]], 0.5, "COCO"), r"rule: expected one of 'coco', 'voc'\. Received: 'COCO'"),
     ],
 )
 def test_match_refuses(arguments, message):
@@ -161,7 +132,7 @@ def test_a_curve_summed_up_by_hand(hits, objects, voc07, integral, coco):
     [
         (([], 0), "objects: expected 1 or more, and as many as hits. Received: 0"),
         (([1, 0, 1], 1), "objects: .*Received: 1"),
-        (([1], 1, "voc12"), "method: expected 'voc07', 'all' or 'coco'. Received: 'voc12'"),
+        (([1], 1, "voc12"), "method: expected one of 'voc07', 'all', 'coco'. Received: 'voc12'"),
     ],
 )
 def test_average_precision_refuses(arguments, message):
@@ -311,45 +282,10 @@ def test_pictures_may_be_empty(empty):
 # --- laws ----------------------------------------------------------------------------------------
 
 
-@st.composite
-def boxes_on_a_small_grid(draw, least=0):
-    """Corners of whole pixels, so small that IoU ties and thresholds met exactly are common."""
-    x, y = draw(st.integers(0, 2)), draw(st.integers(0, 2))
-    return x, y, x + draw(st.integers(least, 4)), y + draw(st.integers(least, 5))
-
-
-@st.composite
-def loads(draw, distinct=False):
-    """Up to three pictures and classes, with equal scores, duplicates and empty lists."""
-    classes = draw(st.integers(1, 3), label="classes")
-    label = st.integers(1, classes)
-    objects = st.tuples(label, boxes_on_a_small_grid(least=1))
-    detections = st.tuples(label, st.integers(0, 4).map(lambda n: n / 8), boxes_on_a_small_grid())
-    truth, found = [], []
-    for _ in range(draw(st.integers(1, 3), label="pictures")):
-        truth.append(draw(st.lists(objects, max_size=5, unique=distinct), label="truth"))
-        found.append(draw(st.lists(detections, max_size=8), label="found"))
-    if not any(truth):
-        truth[0].append((draw(label), A))
-    return load(truth, found, classes)
-
-
 def tables_equal(first: Evaluation, second: Evaluation) -> None:
     np.testing.assert_array_equal(first.table, second.table)
     np.testing.assert_array_equal(first.per_class, second.per_class)
     assert first[:3] == second[:3]
-
-
-@given(loads(distinct=True), st.sampled_from(METHODS), st.data())
-def test_perfect_detections_have_ap_1(given_load, method, data):
-    # Equal objects are left out: to VOC, both of two equal detections claim the first.
-    scores = [data.draw(st.permutations(range(len(rows)))) for rows in given_load.truth_labels]
-    truth = given_load[:2]
-    result = evaluate(*truth, *truth, scores, given_load.classes, method=method)
-    present = np.isin(np.arange(given_load.classes) + 1, np.concatenate(given_load.truth_labels))
-    np.testing.assert_allclose(result.table[:, present], 1, rtol=1e-12)
-    assert np.isnan(result.table[:, ~present]).all()
-    assert result.map == pytest.approx(1)
 
 
 @given(loads(), st.sampled_from(METHODS))
@@ -425,6 +361,7 @@ def test_padding_changes_nothing_and_is_not_looked_at(given_load, method, data):
     tables_equal(evaluate(*given_load, method=method), evaluate(*batch, method=method))
 
 
+@settings(max_examples=20)
 @given(loads(), st.sampled_from(METHODS))
 def test_the_arguments_are_left_alone(given_load, method):
     for column in given_load[:5]:
@@ -605,7 +542,7 @@ GOOD = {
         ),
         ({"truth_labels": [[], [-1, -1]]}, r"truth_labels: expected an object.*2 empty pictures"),
         ({key: [] for key in list(GOOD)[:5]}, r"truth_labels: expected an object.*0 empty"),
-        ({"method": "voc12"}, r"method: expected 'voc07', 'all' or 'coco'\. Received: 'voc12'"),
+        ({"method": "voc12"}, r"method: expected one of 'voc07', .*\. Received: 'voc12'"),
     ],
 )
 def test_evaluate_refuses(change, message):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from math import exp, log
 
 import numpy as np
@@ -42,16 +43,15 @@ def central_differences(function, point):
     return slopes
 
 
-def agrees(gradient, function, point, bend=0.0):
+def agrees(gradient, function, point, bend=0.0, size=100.0):
     """A gradient is the slope of its function.
 
     A central difference errs by STEP² / 6 times the third derivative (below 10 in all of these),
-    by eps / STEP times the value (below 100), 3e-9 together, and by STEP / 2 times `bend`, the
-    jump of the second derivative nearby.
+    1e-10, by eps / STEP times the value (below `size`), 3e-9 for 100, and by STEP / 2 times `bend`,
+    the jump of the second derivative nearby.
     """
-    np.testing.assert_allclose(
-        gradient, central_differences(function, point), rtol=0, atol=4e-9 + bend * STEP / 2
-    )
+    within = 1e-9 + np.finfo(np.float64).eps / STEP * size + bend * STEP / 2
+    np.testing.assert_allclose(gradient, central_differences(function, point), rtol=0, atol=within)
 
 
 # --- against central differences -----------------------------------------------------------------
@@ -80,9 +80,8 @@ def test_sigmoid_cross_entropy_gradient_is_its_slope(data):
     agrees(gradient, lambda point: sigmoid_cross_entropy(point, targets), logits)
 
 
-@pytest.mark.parametrize("gamma", [0.0, 1.0, 1.5, 2.0, 5.0])
-@given(st.data(), st.sampled_from([0.25, 0.5, 1.0]))
-def test_focal_gradient_is_its_slope(gamma, data, alpha):
+@given(st.data(), st.sampled_from([0.25, 0.5, 1.0]), st.sampled_from([0.0, 1.0, 1.5, 2.0, 5.0]))
+def test_focal_gradient_is_its_slope(data, alpha, gamma):
     logits = data.draw(numbers(4, np.float64, 8.0))
     targets = np.array([0.0, 1.0, 0.0, 1.0])
     gradient = focal_gradient(logits, targets, alpha, gamma)
@@ -162,10 +161,66 @@ def test_multibox_gradient_is_its_slope_in_every_convention(
     assert by_deltas.any(axis=-1).tolist() == in_box_loss.tolist()
 
 
-@pytest.mark.parametrize("background", ["first", "last"])
+# Where the halves of smooth L1 meet, where |z|, max and min have no slope, where exp is 0 or would
+# overflow: the losses have a slope there too.
+EDGES = np.array([0.0, 1.0, -1.0, 50.0, -50.0, 1e4, -1e4])
+
+
+@pytest.mark.parametrize("target", [0.0, 1.0])
+@pytest.mark.parametrize(
+    ("gradient", "loss", "bend"),
+    [
+        (smooth_l1_gradient, smooth_l1, 1),
+        (sigmoid_cross_entropy_gradient, sigmoid_cross_entropy, 0),
+        *(
+            (partial(focal_gradient, gamma=gamma), partial(focal, gamma=gamma), 0)
+            for gamma in (0.0, 1.0, 1.5, 2.0)
+        ),
+    ],
+)
+def test_losses_of_one_number_have_their_slope_at_the_edges(gradient, loss, bend, target):
+    targets = np.full_like(EDGES, target)
+    found = gradient(EDGES, targets)
+    agrees(found, lambda point: loss(point, targets), EDGES, bend=bend, size=1e5)
+
+
+@pytest.mark.parametrize("label", [0, 1, 2])
+def test_softmax_cross_entropy_has_its_slope_at_the_edges(label):
+    logits = np.stack(np.meshgrid(EDGES, EDGES, [0.0]), axis=-1).reshape(-1, 3)
+    labels = np.full(len(logits), label)
+    gradient = softmax_cross_entropy_gradient(logits, labels)
+    for row, found, one in zip(logits, gradient, labels, strict=True):
+        agrees(found, lambda point, one=one: softmax_cross_entropy(point, one), row, size=1e5)
+
+
 @pytest.mark.parametrize("class_loss", ["softmax", "sigmoid", "focal"])
-@given(st.data())
-def test_class_losses_gradient_is_its_slope(class_loss, background, data):
+@pytest.mark.parametrize(
+    "labels", [[[0, 0, 0]], [[-1, -1, -1]], [[2, 1, 2]]], ids=["no positives", "padding", "all"]
+)
+def test_multibox_has_its_slope_at_the_edges(labels, class_loss):
+    # Without positives a minimum of negatives is mined; the losses that decide are far apart.
+    labels = np.array(labels)
+    convention = CANONICAL.but(class_loss=class_loss, min_negatives=2)
+    logits = np.array([[[0, 0, 0], [50, -50, 0], [-1e4, 1e4, 0.5]]], np.float64)
+    deltas = np.array([[[0, 1, -1, 2], [0, 1e4, -0.5, -1], [3, 0, 0, 1]]], np.float64)
+    targets = np.zeros_like(deltas)
+    by_deltas, by_logits = multibox_gradient(deltas, logits, targets, labels, convention)
+    total = {
+        "deltas": lambda point: multibox(point, logits, targets, labels, convention).total,
+        "logits": lambda point: multibox(deltas, point, targets, labels, convention).total,
+    }
+    agrees(by_deltas, total["deltas"], deltas, bend=1, size=1e5)
+    agrees(by_logits, total["logits"], logits, size=1e5)
+    assert by_deltas.any() == (labels > 0).any()
+    assert by_logits.any() == (labels >= 0).any()
+
+
+@given(
+    st.data(),
+    st.sampled_from(["softmax", "sigmoid", "focal"]),
+    st.sampled_from(["first", "last"]),
+)
+def test_class_losses_gradient_is_its_slope(data, class_loss, background):
     logits = data.draw(numbers((4, 3), np.float64, 8.0))
     labels = np.array([0, 1, 2, -1])
     convention = CANONICAL.but(class_loss=class_loss, background=background)

@@ -39,6 +39,7 @@ MIRRORED = [
 # ... and those that have none, with the reason.
 NOT_MIRRORED = {
     "cases": "examples, the same for both sides",
+    "checks": "refusals of NumPy's arrays; the mirror has its own, of tensors",
     "conflicts": "answers of the presets, the same for both sides",
     "conventions": "choices, the same for both sides",
     "evaluation": "judges detections of either side on the host",
@@ -68,6 +69,10 @@ LONGER = {
     "conventions": "choices, each with its sentence and its refusals",
     "presets": "choices of each system, which is looked up, not read",
 }
+
+# What tests that run without TensorFlow may take from keras_impl, if they stand directly in tests/:
+# what compares implementations, which is NumPy alone.
+NUMPY_ALONE = {"keras_impl.comparisons", "keras_impl.conformance"}
 
 # What no part of the reference may need. None in sys.modules makes an import fail.
 HEAVY = ["tensorflow", "keras", "keras_impl", "PIL", "matplotlib", "rich"]
@@ -144,6 +149,18 @@ def imported_packages(path: Path) -> set[str]:
     return packages
 
 
+def imported_modules(path: Path) -> set[str]:
+    """The modules that a source imports from, anywhere in it."""
+    modules = set()
+    for node in ast.walk(parse(path)):
+        match node:
+            case ast.Import(names=names):
+                modules.update(alias.name for alias in names)
+            case ast.ImportFrom(module=str(module), level=0):
+                modules.add(module)
+    return modules
+
+
 def run_python(code: str, *options: str) -> subprocess.CompletedProcess[str]:
     """Run code in a new Python that sees the packages that this test sees."""
     packages = str(Path(reference_numpy.__file__).parents[1])
@@ -201,7 +218,18 @@ def test_without_the_extra_the_program_says_how_to_install_it():
     "path", [*TESTS.glob("*.py"), *(TESTS / "reference").glob("*.py")], ids=lambda path: path.name
 )
 def test_what_runs_without_tensorflow_imports_none_of_it(path):
-    assert imported_packages(path) & {"keras", "keras_impl", "tensorflow"} == set()
+    allowed = NUMPY_ALONE if path.parent == TESTS else set()
+    modules = imported_modules(path) - allowed
+    packages = {module.partition(".")[0] for module in modules}
+    assert packages & {"keras", "keras_impl", "tensorflow"} == set()
+
+
+@pytest.mark.parametrize("module", sorted(NUMPY_ALONE))
+def test_what_compares_is_numpy_alone(module):
+    result = run_python(
+        f"import sys, {module}; print({{'tensorflow', 'keras'}} & set(sys.modules))"
+    )
+    assert (result.stdout.strip(), result.stderr) == ("set()", "")
 
 
 # --- every public name has its mirror and its test -----------------------------------------------

@@ -144,7 +144,7 @@ def test_the_dtype_is_the_maps(dtype):
     ("change", "message"),
     [
         ({"x": GRID[0]}, "x: expected shape (B, H, W, C). Received: (4, 4, 1)"),
-        ({"kernel": ONES[0]}, "kernel: expected four axes. Received: shape (3, 1, 1)"),
+        ({"kernel": ONES[0]}, "kernel: expected shape (rows, columns, 1, "),
         ({"kernel": np.ones((3, 3, 2, 1))}, "kernel: expected shape (rows, columns, 1, "),
         ({"bias": np.ones(2)}, "bias: expected shape (1,). Received: (2,)"),
         ({"padding": "SAME"}, "padding: expected 'same' or 'valid'. Received: 'SAME'"),

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from reference_numpy.boxes import centers_to_corners, pairwise_iou
 from reference_numpy.conventions import CANONICAL
 from reference_numpy.matching import IGNORED, UNMATCHED, bipartite, match
-from tests.strategies import FLOATS, dtypes, grid_boxes, iou_matrices
+from tests.strategies import FLOATS, dtypes, grid_boxes, iou_matrices, ious_at
 
 _, X = UNMATCHED, IGNORED
 NAN = np.nan
@@ -255,9 +255,6 @@ def test_every_decision_is_what_the_rule_says(data, dtype, threshold):
         if anchor != UNMATCHED:
             assert iou[index, anchor] > 0, "a pair that does not overlap"
             assert found[anchor] == index, "the second step took an anchor from the first"
-        else:
-            left = np.delete(iou[index], taken)
-            assert not left.any(), f"object {index} overlaps an anchor that nobody took"
     for anchor, index in enumerate(found):
         if anchor not in taken:
             column = iou[:, anchor].tolist()
@@ -294,21 +291,6 @@ def test_a_lower_threshold_only_adds(data, dtype):
     strict, loose = match(iou, threshold=0.75), match(iou, threshold=0.25)
     kept = strict != UNMATCHED
     assert loose[kept].tolist() == strict[kept].tolist()
-
-
-@given(st.data(), dtypes, thresholds)
-def test_without_ties_the_order_of_objects_and_anchors_does_not_count(data, dtype, threshold):
-    shape = data.draw(st.tuples(st.integers(1, 3), st.integers(1, 4)))
-    ranks = data.draw(st.permutations(range(1, 1 + np.prod(shape))))
-    iou = np.reshape(ranks, shape).astype(dtype) / dtype(16)
-    rows = np.array(data.draw(st.permutations(range(shape[0]))))
-    columns = np.array(data.draw(st.permutations(range(shape[1]))))
-
-    expected = match(iou, threshold=threshold)[columns]
-    found = match(iou[rows][:, columns], threshold=threshold)
-    matched = found != UNMATCHED
-    found[matched] = rows[found[matched]]
-    assert found.tolist() == expected.tolist()
 
 
 @given(st.data(), dtypes)
@@ -371,7 +353,7 @@ def brute_force_match(iou, threshold) -> list[int]:
 
 @given(st.data(), dtypes, thresholds)
 def test_equals_the_brute_force(data, dtype, threshold):
-    iou = data.draw(iou_matrices(dtype))
+    iou = data.draw(st.one_of(iou_matrices(dtype), ious_at(dtype, threshold)), "IoU")
     assert bipartite(iou).tolist() == brute_force_bipartite(iou)
     assert match(iou, threshold=threshold).tolist() == brute_force_match(iou, threshold)
 
@@ -424,7 +406,9 @@ def test_every_convention_equals_the_literal_one(data, dtype, changes, anything)
     if anything and changes["force"] != "bipartite":
         changes["force_above"] = -1.0
     convention = CANONICAL.but(**changes)
-    iou = data.draw(iou_matrices(dtype))
+    at = changes[data.draw(st.sampled_from(["threshold", "force_above", "ignore_from"]), "at")]
+    at = 0.5 if at is None or at <= 0 else at
+    iou = data.draw(st.one_of(iou_matrices(dtype), ious_at(dtype, at)), "IoU")
     expected = literal_match(iou, convention.matching)
     assert match(iou, convention).tolist() == expected
     assert match(iou, **changes).tolist() == expected
@@ -469,7 +453,9 @@ def test_match_refuses(iou, changes, message):
 
 
 def test_whole_numbers_are_refused_because_the_threshold_would_become_zero():
-    with pytest.raises(TypeError, match=r"^iou: expected an array of floats\. Received: int64$"):
+    with pytest.raises(
+        TypeError, match=r"^iou: expected a NumPy array of floats\. Received: int64$"
+    ):
         match(np.array([[1, 0]]))
 
 

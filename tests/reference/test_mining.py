@@ -395,7 +395,7 @@ def test_the_choice_equals_the_literal_one(data, dtype, changes, how):
             {"losses": np.zeros(3), "labels": np.zeros(3, int)},
             "losses, labels: expected one shape (B, A). Received: (3,), (3,)",
         ),
-        ({"losses": np.full((2, 3), NAN)}, "losses[0]: expected a number. Received: nan"),
+        ({"losses": np.full((2, 3), NAN)}, "losses[0, 0]: expected a number. Received: nan"),
         (
             {"mining_nms": 0.9},
             "boxes: expected shape (2, 3, 4), as a mining_nms is set. Received: None",
@@ -406,7 +406,7 @@ def test_the_choice_equals_the_literal_one(data, dtype, changes, how):
         ),
         (
             {"mining_nms": 0.9, "boxes": np.full((2, 3, 4), INF)},
-            "boxes[0]: expected numbers. Received: [inf, inf, inf, inf]",
+            "boxes[0, 0]: expected numbers. Received: [inf, inf, inf, inf]",
         ),
     ],
 )

@@ -1,0 +1,200 @@
+"""What functions ask of their arguments, and how they say no.
+
+Every refusal names the argument, what was expected, what was received and, of numbers in an
+array, the first index: "boxes[2]: expected four finite numbers. Received: [0.0, nan, 1.0, 1.0]".
+
+NumPy is not imported here, since conventions, which are read without it, ask these things too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sized
+from functools import lru_cache
+from numbers import Integral, Real
+from types import EllipsisType
+from typing import TYPE_CHECKING, Any, get_args, get_origin, get_type_hints
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = [
+    "check_counts",
+    "check_each",
+    "check_floats",
+    "check_lengths",
+    "check_number",
+    "check_types",
+    "check_whole",
+    "read_floats",
+]
+
+Axis = int | str | EllipsisType
+
+
+def check_floats(values: Any, name: str, *axes: Axis) -> None:
+    """Refuse what is not an array of floats with these axes.
+
+    Args:
+        values: Whatever the caller got.
+        name: What it is called there.
+        axes: A number for a length that is known, a word for any, `...` for any axes before.
+
+    Raises:
+        TypeError, ValueError: Not an array of floats, or other axes.
+
+    Example:
+        >>> import numpy as np
+        >>> check_floats(np.zeros((2, 3)), "boxes", "N", 4)
+        Traceback (most recent call last):
+        ...
+        ValueError: boxes: expected shape (N, 4). Received: (2, 3)
+    """
+    _check(values, name, axes, "f", "floats")
+
+
+def check_whole(values: Any, name: str, *axes: Axis) -> None:
+    """Refuse what is not an array of whole numbers with these axes; as `check_floats`.
+
+    Example:
+        >>> import numpy as np
+        >>> check_whole(np.array([True]), "labels", "N")
+        Traceback (most recent call last):
+        ...
+        TypeError: labels: expected a NumPy array of whole numbers. Received: bool
+    """
+    _check(values, name, axes, "iu", "whole numbers")
+
+
+def check_each(values: NDArray[Any], name: str, fine: Any, expected: str) -> None:
+    """Refuse the first element (row, if `fine` has fewer axes) that is not fine.
+
+    Example:
+        >>> import numpy as np
+        >>> losses = np.array([0.5, np.nan])
+        >>> check_each(losses, "losses", ~np.isnan(losses), "a number")
+        Traceback (most recent call last):
+        ...
+        ValueError: losses[1]: expected a number. Received: nan
+    """
+    if not fine.all():
+        index = tuple(int(axis[0]) for axis in (~fine).nonzero()) if fine.ndim else ()
+        where = f"[{', '.join(map(str, index))}]" if index else ""
+        raise ValueError(f"{name}{where}: expected {expected}. Received: {values[index].tolist()}")
+
+
+def read_floats(values: Any, name: str) -> NDArray[Any]:
+    """Numbers of any real kind, in lists or an array, as an array of float64.
+
+    Example:
+        >>> read_floats([[1], [2, 3]], "boxes[0]")
+        Traceback (most recent call last):
+        ...
+        TypeError: boxes[0]: expected numbers. Received: [[1], [2, 3]]
+    """
+    import numpy as np
+
+    try:
+        return np.asarray(values).astype(np.float64, casting="same_kind")
+    except (TypeError, ValueError):  # words, complex numbers, lists of different lengths
+        raise TypeError(f"{name}: expected numbers. Received: {values!r}") from None
+
+
+def check_number(
+    value: Any, name: str, least: float, most: float, *, open_below: bool = False
+) -> None:
+    """Refuse what is not a number from `least` (or, `open_below`, above it) to `most`.
+
+    Example:
+        >>> check_number(float("nan"), "threshold", 0, 1, open_below=True)
+        Traceback (most recent call last):
+        ...
+        ValueError: threshold: expected a number in (0, 1]. Received: nan
+    """
+    if not isinstance(value, Real):
+        raise TypeError(f"{name}: expected a number. Received: {value!r}")
+    number: Any = value
+    above = least < number if open_below else least <= number
+    if not (above and number <= most):
+        interval = f"{'(' if open_below else '['}{least}, {most}]"
+        raise ValueError(f"{name}: expected a number in {interval}. Received: {value}")
+
+
+def check_counts(least: int = 0, /, **counts: Any) -> None:
+    """Refuse what is not a whole number, `least` or more.
+
+    Example:
+        >>> check_counts(k=-1)
+        Traceback (most recent call last):
+        ...
+        ValueError: k: expected 0 or more. Received: -1
+    """
+    for name, value in counts.items():
+        if not isinstance(value, Integral) or isinstance(value, bool):
+            raise TypeError(f"{name}: expected a whole number. Received: {value!r}")
+        if value < least:
+            raise ValueError(f"{name}: expected {least} or more. Received: {value}")
+
+
+def check_lengths(**lists: Any) -> None:
+    """Refuse lists that are none, or not all of one length.
+
+    Example:
+        >>> check_lengths(boxes=[[]], labels=[[], []], scores=None)
+        Traceback (most recent call last):
+        ...
+        ValueError: boxes, labels, scores: expected equal lengths. Received: [1, 2, None]
+    """
+    lengths = [len(one) if isinstance(one, Sized) else one for one in lists.values()]
+    if len({*map(str, lengths)}) > 1 or not isinstance(lengths[0], int):
+        raise ValueError(f"{', '.join(lists)}: expected equal lengths. Received: {lengths}")
+
+
+def check_types(record: Any) -> None:
+    """Refuse a dataclass of which a field does not hold what its annotation says; lists are tuples.
+
+    Example:
+        >>> from reference_numpy.layouts import SSD300
+        >>> SSD300.__class__("mine", (300, 300), ((38, 2.5),), (0.1, 0.2), ((),))
+        Traceback (most recent call last):
+        ...
+        TypeError: feature_maps: expected tuple[tuple[int, int], ...]. Received: ((38, 2.5),)
+    """
+    for name, hint in _hints(type(record)).items():
+        value = getattr(record, name)
+        if not _is(value, hint):
+            words = hint if get_args(hint) else hint.__name__
+            raise TypeError(f"{name}: expected {WORDS.get(hint, words)}. Received: {value!r}")
+
+
+WORDS = {float: "a number", int: "a whole number", bool: "True or False", str: "a word"}
+
+_hints: Any = lru_cache(get_type_hints)
+
+
+def _is(value: Any, hint: Any) -> bool:
+    kinds = get_args(hint)
+    if get_origin(hint) is tuple:
+        if not isinstance(value, tuple | list):
+            return False
+        kinds = kinds[:1] * len(value) if kinds[1:] == (...,) else kinds
+        return len(value) == len(kinds) and all(map(_is, value, kinds))
+    if kinds:  # one of several
+        return any(_is(value, kind) for kind in kinds)
+    if hint is int:
+        return isinstance(value, Integral) and not isinstance(value, bool)
+    return isinstance(value, Real if hint is float else hint)
+
+
+def _check(values: Any, name: str, axes: tuple[Axis, ...], kinds: str, what: str) -> None:
+    kind = getattr(getattr(values, "dtype", None), "kind", "no array")
+    if kind not in kinds:
+        found = getattr(values, "dtype", type(values).__name__)
+        raise TypeError(f"{name}: expected a NumPy array of {what}. Received: {found}")
+    shape, sides = values.shape, axes[1:] if axes[:1] == (...,) else axes
+    ends = shape[len(shape) - len(sides) :] if sides is not axes else shape
+    if len(ends) != len(sides) or any(
+        side != end for side, end in zip(sides, ends, strict=True) if isinstance(side, int)
+    ):
+        words = ["..." if axis is ... else str(axis) for axis in axes]
+        expected = f"({words[0]},)" if len(words) == 1 else f"({', '.join(words)})"
+        raise ValueError(f"{name}: expected shape {expected}. Received: {shape}")

@@ -1,0 +1,756 @@
+"""keras_impl against bad input: a clear error or the defined answer, eagerly by table, and traced.
+
+tests/bad_input.py is the table of the mirror, and what spoils a valid call. The other modules are
+here: they take objects of their own, and files.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from dataclasses import replace
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+from PIL import Image
+
+import keras_impl
+from keras_impl import benchmark, multibox, prediction, ssd
+from keras_impl.backends import backend, in_mode, modes
+from keras_impl.checks import (
+    as_flags,
+    as_floats,
+    as_tensor,
+    as_whole,
+    check_count,
+    check_range,
+    check_same,
+    values_of,
+)
+from keras_impl.conformance import Deviation, Implementation
+from keras_impl.data import digits
+from keras_impl.host_matching import TargetAssigner
+from keras_impl.targets import assign_targets
+from reference_numpy.boxes import area
+from reference_numpy.conventions import CANONICAL
+from tests.bad_input import (
+    ANCHORS,
+    BOXES,
+    CROWDS,
+    DELTAS,
+    IN_ROW,
+    KERAS,
+    LABELS,
+    LAYOUT,
+    LOGITS,
+    REFUSED,
+    SPANS,
+    Subject,
+    batch,
+    counts,
+    explanation,
+    function_of,
+    judge,
+    public_functions,
+    quiet,
+)
+
+
+def as_tensors(given: dict, spoilt: set[str]) -> dict:
+    """Arrays that a tensor can hold become tensors."""
+    return {
+        name: ops.convert_to_tensor(value)
+        if name in spoilt and isinstance(value, np.ndarray) and value.dtype.kind in "fiub"
+        else value
+        for name, value in given.items()
+    }
+
+
+def as_arrays(answer):
+    """Tensors become arrays again."""
+    if isinstance(answer, tuple | list):
+        return tuple(map(as_arrays, answer))
+    return np.asarray(ops.convert_to_numpy(answer)) if hasattr(answer, "dtype") else answer
+
+
+def eagerly(subject: Subject):
+    """A function of the mirror, asked as its users ask."""
+    function = function_of("keras_impl", subject.name)
+    return lambda **given: as_arrays(function(**as_tensors(given, set(given))))
+
+
+def titles(subjects: tuple[Subject, ...]) -> list[str]:
+    return [f"{number}-{subject.name}" for number, subject in enumerate(subjects)]
+
+
+@pytest.mark.parametrize("subject", KERAS, ids=titles(KERAS))
+def test_a_spoilt_call_of_the_mirror(subject):
+    # JAX compiles a loop whenever it is called eagerly, which takes seconds.
+    answers = not (subject.few and backend() == "jax")
+    count, wrong = judge(subject, eagerly(subject), answers=answers)
+    assert count > 0
+    assert not wrong, f"{len(wrong)} of {count}:\n" + "\n".join(wrong)
+
+
+# --- NumPy on the host ----------------------------------------------------------------------------
+
+ASSIGNER = TargetAssigner(ANCHORS)
+HOST = (
+    Subject(
+        "host_matching.TargetAssigner",
+        {"anchors": ANCHORS},
+        {"anchors": "anchors A 4"},
+        {"list": quiet},
+        rules=True,
+    ),
+    Subject(
+        "host_matching.TargetAssigner",
+        {"anchors": ANCHORS.astype(np.float32)},
+        wrong=(({"threshold": 1e-60}, "threshold"), ({"anchors": ANCHORS.astype("f2")}, "anchors")),
+    ),
+    Subject(
+        "host_matching.TargetAssigner.assign",
+        {
+            "self": ASSIGNER,
+            "boxes": np.stack([BOXES, BOXES]),
+            "labels": np.stack([LABELS, LABELS]),
+            "crowds": np.stack([CROWDS, CROWDS]),
+        },
+        {"boxes": "boxes B M 4", "labels": "labels B M from -1", "crowds": "flags B M"},
+        {"list": quiet, "crowds: None": quiet},
+        wrong=(
+            ({"labels": np.zeros((2, 3), int)}, "labels"),
+            ({"boxes": np.stack([BOXES, BOXES]).astype(np.float32)}, "boxes"),
+            *(({"out": bad}, "out") for bad in (np.zeros((2, 4)), (1, 2, 3), "x")),
+            ({"out": ASSIGNER.assign(BOXES[None], LABELS[None])}, "out"),
+        ),
+    ),
+    Subject(
+        "host_detection.detect",
+        {"deltas": DELTAS[None], "logits": LOGITS[None], "anchors": ANCHORS},
+        {"deltas": "floats B A 4", "logits": "floats B A C", "anchors": "anchors A 4"},
+        {**{how: quiet for how in IN_ROW}, "list": quiet, "no C": REFUSED},
+        rules=True,
+    ),
+    Subject(
+        "prediction.read_heads",
+        {"deltas": DELTAS, "logits": LOGITS, "anchors": ANCHORS, "convention": CANONICAL},
+        {"deltas": "floats A 4", "logits": "floats A C", "anchors": "anchors A 4"},
+        {**SPANS, "logits: -inf": quiet, "no C": REFUSED},
+    ),
+)
+
+
+# --- what takes objects of its own, and files -----------------------------------------------------
+
+NAN, INF = float("nan"), float("inf")
+DIGITS = digits.Digits(np.full((2, 28, 28), 255, np.uint8), np.array([7, 1]), "two white squares")
+TWO = {"digits": DIGITS, "mode": "1"}
+FOLDER = Path(__file__).parent  # a folder that is none of a run, of weights, of MNIST
+TEXT = Path(__file__)  # a file that is no picture, no weights, no export
+MISSING = FOLDER / "missing"
+
+
+def _each(name: str, *bad: Any) -> tuple[tuple[dict[str, Any], str], ...]:
+    """Every one of these is wrong for an argument."""
+    return tuple(({name: value}, name) for value in bad)
+
+
+def _other_digits(**change: Any) -> digits.Digits:
+    return DIGITS._replace(**change)
+
+
+BAD_PICTURES = ((None, 16, 64, 3), (None, 64, 64, 1), (None, 64, 64), (None, 64))
+PATHS = (MISSING, FOLDER, TEXT)
+IMPLEMENTATION = Implementation("mine", {"area": lambda boxes, convention: (area(boxes),)})
+OTHERS = (
+    # data
+    Subject(
+        "data.digits.load_digits",
+        {"split": "test"},
+        wrong=(*_each("split", "valid", None, 3), *_each("mnist", MISSING, TEXT, FOLDER)),
+    ),
+    *(
+        Subject(
+            f"data.digits.{name}",
+            {**TWO, **given},
+            wrong=(
+                *_each("mode", "2", None, NAN),
+                *_each(
+                    "digits",
+                    _other_digits(images=DIGITS.images[:0], labels=DIGITS.labels[:0]),
+                    _other_digits(images=DIGITS.images[:1]),
+                    _other_digits(images=DIGITS.images[..., 1:]),
+                    _other_digits(images=DIGITS.images.astype(float)),
+                    _other_digits(labels=DIGITS.labels + 0.5),
+                    _other_digits(labels=np.array(["7", "1"])),
+                ),
+                *wrong,
+            ),
+        )
+        for name, given, wrong in (
+            ("compose", {"generator": np.random.default_rng(0)}, ()),
+            ("canvas", {"seed": 0, "index": 0}, (*counts("seed"), *counts("index"))),
+            (
+                "dataset",
+                {"pictures": 4, "batch": 2, "seed": 0},
+                (
+                    *counts("batch", least=1),
+                    *counts("seed", "first"),
+                    *counts("objects", least=1),
+                    *_each("pictures", 0, -1, 1.5, "3", NAN),
+                ),
+            ),
+        )
+    ),
+    Subject(
+        "data.digits.compose",
+        {**TWO, "generator": np.random.default_rng(0)},
+        wrong=_each("digits", _other_digits(labels=np.array([10, -1]))),
+    ),
+    Subject(
+        "data.digits.collate",
+        {"canvases": [digits.canvas(DIGITS, "1", 0, 0)]},
+        wrong=(*_each("canvases", []), *counts("objects"), *_each("objects", 0)),
+    ),
+    *(
+        Subject(
+            f"data.digits.{name}",
+            {"images": DIGITS.images},
+            wrong=_each("images", DIGITS.images.astype(float), [[[1]]], None, *more),
+        )
+        for name, more in (
+            ("normalise", ()),
+            ("batch_images", (DIGITS.images[0], DIGITS.images[None])),
+        )
+    ),
+    Subject(
+        "data.digits.make_sample",
+        {"mnist": FOLDER},
+        wrong=_each("mnist", MISSING, FOLDER),
+    ),
+    # networks
+    Subject(
+        "mobilenet_v2.make_divisible",
+        {"value": 20.0},
+        wrong=(*_each("value", -1, NAN, INF, "8", None), *counts("divisor", least=1)),
+    ),
+    Subject(
+        "mobilenet_v2.mobilenet_v2",
+        {"inputs": keras.KerasTensor((None, 64, 64, 3))},
+        wrong=(
+            *_each("inputs", *(keras.KerasTensor(shape) for shape in BAD_PICTURES), None, [1.0]),
+            *_each("alpha", 0, -1, NAN, INF, "1", None, 1e300),
+        ),
+    ),
+    Subject(
+        "mobilenet_v2.MobileNetV2",
+        {},
+        wrong=(
+            *(({"input_shape": shape[1:]}, "inputs") for shape in BAD_PICTURES),
+            *_each("alpha", 0, -1, NAN, INF, "1", None),
+        ),
+    ),
+    Subject(
+        "ssd.map_steps",
+        {"layout": LAYOUT},
+        wrong=(({"layout": replace(LAYOUT, feature_maps=((4, 4), (3, 3), (1, 1)))}, "layout"),),
+        also=("layout.feature_maps",),
+    ),
+    *(
+        Subject(
+            f"ssd.{name}",
+            given,
+            wrong=(
+                *counts("classes", least=1),
+                *_each("names", ("one", "two"), "ab", ()),
+                *more,
+            ),
+        )
+        for name, given, more in (
+            (
+                "SSD",
+                {"layout": LAYOUT, "classes": 1},
+                (
+                    *_each("layout", "ssd301", None, 300),
+                    *_each("alpha", 0, -1, NAN, INF, "1"),
+                    *_each("head", "ssd3x3", None),
+                    *_each("convention", "caffe", None),
+                ),
+            ),
+            ("ssd_mobilenet_v2_300", {"classes": 1}, ()),
+        )
+    ),
+    # weights, exports and pictures
+    Subject(
+        "weights.weights_file",
+        {"name": "digits"},
+        wrong=_each("name", "coco", None, 3),
+        also=("model",),
+    ),
+    *(
+        Subject(
+            f"weights.{name}",
+            {**given, "path": MISSING},
+            wrong=_each("path", *PATHS),
+            also=("weights", "file"),
+        )
+        for name, given in (
+            ("read_weights", {}),
+            ("load_model", {}),
+            ("load_weights", {"model": None}),
+            ("read_published", {}),
+            ("import_litert", {}),
+        )
+    ),
+    Subject("weights.install", {"file": MISSING}, wrong=_each("file", *PATHS)),
+    Subject(
+        "weights.read_litert", {"data": b""}, wrong=_each("data", b"", b"TFL3"), also=("file",)
+    ),
+    Subject(
+        "prediction.load_detector",
+        {},
+        wrong=(*_each("name", *PATHS), *_each("backend", "torch", None, 3)),
+        also=("weights",),
+    ),
+    Subject(
+        "prediction.detector_of", {"model": None}, wrong=_each("backend", "torch", None, "litert")
+    ),
+    Subject(
+        "prediction.open_picture",
+        {"path": MISSING},
+        wrong=_each("path", MISSING, FOLDER, TEXT),
+        also=("picture",),
+    ),
+    Subject(
+        "prediction.class_names",
+        {"classes": 2},
+        wrong=(*counts("classes", least=1), *_each("names", "ab", (), ("a",), ("a", "b", "c"))),
+    ),
+    Subject(
+        "prediction.prepare",
+        {"image": Image.new("RGB", (4, 4)), "size": (2, 2)},
+        wrong=(
+            ({"size": (0, 2)}, "height"),
+            ({"size": (2, -1)}, "width"),
+            ({"size": (2.5, 2)}, "height"),
+        ),
+    ),
+    Subject(
+        "prediction.Detector.detect",
+        {"self": prediction.Detector(dict, CANONICAL, 2), "pictures": []},
+        wrong=_each("score", -0.1, 1.5, NAN, "high", None),
+    ),
+    Subject(
+        "report.check_folder",
+        {"folder": TEXT, "pictures": 1},
+        wrong=_each("folder", TEXT),
+        also=("out",),
+    ),
+    Subject(
+        "runtimes.check_target",
+        {"path": MISSING.with_suffix(".onnx"), "form": "onnx"},
+        wrong=(
+            *_each("form", "pb", None),
+            *_each("path", MISSING.with_suffix(".tflite"), MISSING / "x.onnx"),
+        ),
+    ),
+    Subject(
+        "runtimes.load_exported",
+        {"path": TEXT, "form": "onnx"},
+        wrong=(*_each("form", "pb", None), *_each("path", MISSING, TEXT)),
+    ),
+    Subject("runtimes.LiteRT", {"model": b"TFL3"}, wrong=_each("model", b"TFL3", MISSING, TEXT)),
+    Subject(
+        "export.export",
+        {"model": None, "path": MISSING.with_suffix(".onnx"), "form": "onnx"},
+        wrong=(
+            *_each("form", "pb", None),
+            *_each("path", MISSING.with_suffix(".tflite"), MISSING / "x.onnx"),
+            *_each("score", -0.1, 1.5, NAN, "high"),
+        ),
+    ),
+    Subject(
+        "files.check_sum",
+        {"data": b"", "sha256": "0" * 64, "size": 0, "source": "nowhere"},
+        wrong=(({"data": b"abc"}, "file"), ({"size": 7}, "file"), ({"sha256": "1"}, "file")),
+    ),
+    # what composes them
+    Subject(
+        "training.Recipe",
+        {},
+        wrong=(
+            *_each("digits", "3", None),
+            *_each("init", "coco", None),
+            *counts("epochs", "pictures", "batch", "validation", least=1),
+            *counts("seed"),
+            *_each("alpha", 0, -1, NAN, INF, "1", None),
+            *_each("learning_rate", 0, -1, NAN, INF, "1", None),
+            *_each("box_weight", 0, -1, NAN, INF, "1", None),
+            ({"pictures": 100, "batch": 7}, "pictures"),
+            ({"seed": 2**32}, "seed"),
+        ),
+    ),
+    Subject(
+        "training.draw_runs",
+        {"runs": [FOLDER], "path": MISSING},
+        wrong=(({"runs": [FOLDER]}, "runs"), ({"runs": []}, "runs")),
+    ),
+    Subject(
+        "evaluation.evaluate_digits",
+        {"model": None, "digits": DIGITS, "mode": "1", "pictures": 1, "seed": 0},
+        wrong=(*counts("pictures", least=1), *_each("mode", "2", None), *counts("seed")),
+    ),
+    Subject(
+        "demo.run",
+        {"model": SimpleNamespace(classes=3), "digits": DIGITS},
+        wrong=(*counts("pictures", least=1), ({"pictures": 1}, "model")),
+    ),
+    Subject(
+        "parity.run",
+        {},
+        wrong=(
+            *_each("modes", ["fast"], [], [None]),
+            *_each("dtypes", ["float16"], []),
+            *_each("ops", ["area", "volume"], []),
+            *counts("cases", least=1),
+            *counts("seed"),
+        ),
+    ),
+    Subject("tolerances.budget", {"op": "area"}, wrong=_each("op", "volume", None, 3)),
+    Subject(
+        "conformance.Implementation",
+        {"name": "mine", "operations": {}},
+        wrong=(
+            *_each("operations", {"volume": max}),
+            *_each("dtypes", ("float16",)),
+            *_each("may_fuse", ("xla",)),
+            *_each("deviations", [Deviation("wrong", "area", "it is")]),
+        ),
+    ),
+    Subject(
+        "conformance.check",
+        {"implementation": IMPLEMENTATION, "label": "area"},
+        wrong=(
+            *_each("label", "volume", None),
+            *_each("mode", "xla", None),
+            *_each("dtype", "float16", None),
+            *counts("cases", least=1),
+            *counts("seed"),
+        ),
+    ),
+    Subject(
+        "conformance.in_pictures",
+        {"operation": "nms", "function": None},
+        wrong=_each("operation", "area", None),
+    ),
+    Subject("backends.in_mode", {"function": abs}, wrong=_each("mode", "fast", None)),
+    Subject("benchmark.sizes", {"load": "8x9"}, wrong=_each("load", "large", "8xx9", "", None)),
+    Subject(
+        "benchmark.run",
+        {"chosen": benchmark.plan(True)},
+        wrong=_each("device", "tpu", None),
+    ),
+    Subject("benchmark_page.check_file", {"path": FOLDER}, wrong=(({"path": FOLDER}, "html"),)),
+    Subject("peers.installed", {"name": "numba"}, wrong=_each("name", "ssd.pytorch", None)),
+    Subject(
+        "peers.matcher",
+        {"name": "numba", "anchors": ANCHORS, "objects": 1},
+        wrong=_each("name", "ssd.pytorch", None, "opencv"),
+    ),
+    Subject(
+        "peers.decoder",
+        {"name": "opencv", "anchors": ANCHORS, "convention": CANONICAL},
+        wrong=_each("name", "ssd.pytorch", None, "numba"),
+    ),
+)
+
+
+@pytest.mark.parametrize("subject", HOST, ids=titles(HOST))
+def test_a_spoilt_call_on_the_host(subject):
+    count, wrong = judge(subject, function_of("keras_impl", subject.name))
+    assert count > 0
+    assert not wrong, f"{len(wrong)} of {count}:\n" + "\n".join(wrong)
+
+
+# What some need that is not beside every backend.
+NEEDS = {
+    "runtimes.check_target": ("tensorflow", "onnx", "tf2onnx", "onnxruntime"),
+    "runtimes.load_exported": ("onnxruntime",),
+    "runtimes.LiteRT": ("ai_edge_litert",),
+    "export.export": ("tensorflow", "onnx", "tf2onnx", "onnxruntime"),
+    "weights.read_litert": ("ai_edge_litert",),
+}
+POSSIBLE = tuple(subject for subject in OTHERS if all(map(find_spec, NEEDS.get(subject.name, ()))))
+
+
+@pytest.mark.parametrize("subject", POSSIBLE, ids=titles(POSSIBLE))
+def test_a_wrong_argument_of_the_rest(subject, monkeypatch, tmp_path):
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))  # nothing was fetched there
+    count, wrong = judge(subject, function_of("keras_impl", subject.name))
+    assert count > 0
+    assert not wrong, f"{len(wrong)} of {count}:\n" + "\n".join(wrong)
+
+
+# --- a detector -----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def model():
+    return ssd.SSD(LAYOUT, classes=2, alpha=0.1)
+
+
+def test_a_detector_refuses_what_are_no_prepared_pictures(model):
+    images = np.zeros((2, 64, 64, 3), np.float32)
+    subject = Subject(
+        "ssd.SSD.detect",
+        {"images": images},
+        wrong=(
+            *_each("images", images[0], images[None], images[:0], images[:, 1:], images[..., :1]),
+            *_each("images", *(images.astype(one) for one in ("u1", "i8", "c8", "U1", "O")), None),
+            *counts("batch_size", least=1),
+            *_each("score_threshold", NAN, "high"),
+            *_each("max_detections", 1.5, -1),
+            ({"threshold": 0.5}, "overrides"),
+        ),
+    )
+    count, wrong = judge(subject, model.detect)
+    assert count > 15
+    assert not wrong, "\n".join(wrong)
+
+
+def test_a_detector_refuses_what_are_no_objects(model):
+    anchors = len(model.anchors)
+    heads = {"deltas": np.zeros((2, anchors, 4), "f4"), "logits": np.zeros((2, anchors, 3), "f4")}
+    targets = {
+        "target_deltas": np.zeros((2, anchors, 4), "f4"),
+        "target_labels": np.zeros((2, anchors), "i4"),
+    }
+
+    def loss(**y):
+        return np.asarray(ops.convert_to_numpy(model.compute_loss(y=y, y_pred=heads)))
+
+    given = {"boxes": batch(BOXES), "labels": batch(LABELS), "crowds": batch(CROWDS)}
+    subjects = (
+        Subject(
+            "ssd.SSD.compute_loss",
+            given,
+            {"boxes": "boxes 2 M 4", "labels": "labels 2 M from -1 to 2", "crowds": "flags 2 M"},
+            {"crowds: None": quiet, "crowds: list": quiet, "no M": quiet},
+            also=("y",),
+            few=True,
+        ),
+        Subject(
+            "ssd.SSD.compute_loss",
+            targets,
+            {
+                "target_deltas": f"floats 2 {anchors} 4",
+                "target_labels": f"labels 2 {anchors} from -1 to 2",
+            },
+            {f"target_deltas: {how}": quiet for how in ("nan", "inf")},  # the last is background
+            also=("y",),
+            few=True,
+        ),
+    )
+    for subject in subjects:
+        count, wrong = judge(subject, loss)
+        assert count > 15
+        assert not wrong, "\n".join(wrong)
+    for y in (None, [], {}, {"boxes": given["boxes"]}, batch(BOXES)):
+        with pytest.raises(ValueError, match=r"^y: expected .*Received: "):
+            model.compute_loss(y=y, y_pred=heads)
+
+
+# --- inside a graph -------------------------------------------------------------------------------
+
+
+def test_what_cannot_be_raised_in_a_graph_counts_as_padding(model, monkeypatch):
+    """One trace: nothing can be raised in it, so that what is bad must change nothing."""
+    # Not compiled by itself within the graph, which would take most of the time.
+    monkeypatch.setattr(ssd, "_assigner", lambda rules: partial(assign_targets, convention=rules))
+    boxes, labels = batch(BOXES), batch(LABELS).astype(np.int32)
+    bad_boxes, bad_labels, padded = boxes.copy(), labels.copy(), labels.copy()
+    bad_boxes[0, 0, 2], bad_boxes[0, 1], bad_boxes[1, 0, :2] = NAN, np.inf, 0.75  # inside out
+    bad_labels[1, 2], bad_labels[1, 1] = 3, 0  # two classes; background is no object
+    padded[0, :2] = padded[1] = -1
+    anchors = len(model.anchors)
+    deltas = np.random.default_rng(0).normal(size=(2, anchors, 4)).astype("f4")
+    logits = np.random.default_rng(1).normal(size=(2, anchors, 3)).astype("f4")
+    wanted = np.zeros((2, anchors), np.int32)
+    wanted[:, :3] = [1, 2, -1]
+    beyond = wanted.copy()
+    beyond[wanted == -1] = 3
+    beyond[0, 2] = -7
+
+    def everything(box, label, code, logit, target):
+        return (
+            *model._targets({"boxes": box, "labels": label}),
+            *multibox.multibox(code, logit, code + 1, target),
+        )
+
+    expected = as_arrays(everything(boxes, padded, deltas, logits, wanted))
+    for mode in modes()[1:2]:
+        found = in_mode(everything, mode)(bad_boxes, bad_labels, deltas, logits, beyond)
+        for one, other in zip(found, expected, strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-5)
+
+
+# --- nothing is left out --------------------------------------------------------------------------
+
+
+# Public functions that are not in a table: why, and who looks at them instead.
+EXPLAINED = {
+    "adapter.*": "take a convention, whose fields refuse",
+    "agreement.*": "compare answers, and say where these are wrong (AssertionError): test_bench.py",
+    "backend_*": "asked through `backends`",
+    "backends.*": "take nothing, or a function",
+    "benchmark.Benchmark": "holds what was measured",
+    "benchmark.Plan": "holds what is to be measured",
+    "benchmark.Record": "holds what was measured",
+    "benchmark.plan": "takes True or False",
+    "benchmark.targets": "takes records of a run",
+    "benchmark.with_ratios": "takes records of a run",
+    "benchmark.work": "takes what `run` asks in another process; test_bad_commands.py",
+    "benchmark_page.*": "show a run",
+    "boxes.iou_of_columns": "takes what `columns` made",
+    "boxes.plus": "takes what functions of the module made",
+    "checks.*": "they are what refuses; below",
+    "cli.main": "test_bad_commands.py",
+    "conformance.*": "take an Implementation, which refuses, and labels of it",
+    "data.targets.assign": "takes a tf.data.Dataset; TargetAssigner refuses: test_targets.py",
+    "demo.*": "hold or compare what `run` made",
+    "drift.*": "test_drift.py",
+    "extremes.*": "take tensors of their callers",
+    "files.*": "take paths and bytes; what cannot be had or written is an OSError: test_import.py",
+    "judges.*": "judge answers; test_comparisons.py",
+    "machine.*": "takes nothing",
+    "mobilenet_v2.conv_unit": "makes layers of Keras, which refuse",
+    "network_parity.*": "compare layers of a network of their own",
+    "parity.Report": "holds what was compared",
+    "pixel_parity.*": "compare detectors, which refuse, on pictures that open_picture read",
+    "prediction.*": "draw and write what a Detector saw in pictures that open_picture read",
+    "report.*": "show a demo",
+    "runtimes.facts_file": "a name beside a name",
+    "runtimes.sums_of": "a path that check_target found to be good",
+    "ssd.describe": "takes a model",
+    "ssd.multiply_adds": "takes a model; test_ssd.py",
+    "training.Watcher": "a protocol",
+    "training.digit_model": "takes a Recipe, which refuses",
+    "training.read_log": "a folder without a log has no rows; test_training.py",
+    "training.train_digits": "takes a Recipe, and folders: test_training.py",
+    "training.warm_start": "takes what read_weights read; test_transfer.py",
+    "weights.litert_name": "None of a name that it does not know",
+    "weights.save_weights": "takes a model; test_weights.py",
+    "weights.unfold": "takes what read_weights read",
+}
+HERE = Path(keras_impl.__file__).parent
+MODULES = sorted(
+    ".".join(path.relative_to(HERE).with_suffix("").parts) for path in HERE.rglob("[!_]*.py")
+)
+TABLES = (*KERAS, *HOST, *OTHERS)
+
+
+@pytest.fixture(scope="module")
+def public():
+    return dict(public_functions("keras_impl", MODULES))
+
+
+def test_every_public_function_is_in_a_table_or_says_why_not(public):
+    table = {subject.name for subject in TABLES}
+    missing = [name for name in public if name not in table and not explanation(name, EXPLAINED)]
+    assert missing == []
+
+
+def test_every_explanation_is_in_use(public):
+    table = {subject.name for subject in TABLES}
+    used = {explanation(name, EXPLAINED) for name in public if name not in table}
+    assert set(EXPLAINED) - used == set()
+
+
+def test_every_function_with_rules_is_asked_for_rules_that_cannot_be(public):
+    asked = {subject.name for subject in TABLES if subject.rules}
+    with_rules = {
+        name
+        for name, function in public.items()
+        if "changes" in inspect.signature(function).parameters and not explanation(name, EXPLAINED)
+    }
+    assert with_rules <= asked
+
+
+# --- checks ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            lambda: as_floats(np.zeros((2, 3), "f4"), "x", "N", 4),
+            "x: expected shape (N, 4). Received: (2, 3)",
+        ),
+        (
+            lambda: as_floats(np.zeros(2, "f4"), "x", ..., "A", 4),
+            "x: expected shape (..., A, 4). Received: (2,)",
+        ),
+        (lambda: as_floats(np.zeros(2, "f4"), "x", 3), "x: expected shape (3,). Received: (2,)"),
+        (
+            lambda: as_floats([[1.0], [1.0, 2.0]], "x", ...),
+            "x: expected a tensor of floats. Received: list",
+        ),
+        (lambda: as_floats([1, 2], "x", ...), "x: expected a tensor of floats. Received: int32"),
+        (
+            lambda: as_whole(np.zeros(2, "f4"), "x", ...),
+            "x: expected a tensor of whole numbers. Received: float32",
+        ),
+        (
+            lambda: as_whole(np.zeros(2, bool), "x", ...),
+            "x: expected a tensor of whole numbers. Received: bool",
+        ),
+        (
+            lambda: as_flags(np.zeros(2, "i4"), "x", ...),
+            "x: expected a tensor of booleans. Received: int32",
+        ),
+        (
+            lambda: as_flags(np.zeros(2, "f4"), "x", ..., whole=True),
+            "x: expected a tensor of booleans. Received: float32",
+        ),
+        (lambda: as_tensor(np.zeros(2), "x"), "x: expected shape (). Received: (2,)"),
+        (
+            lambda: check_same(np.zeros(2), np.zeros((1, 2)), ("x", "y")),
+            "x, y: expected one shape. Received: (2,), (1, 2)",
+        ),
+        (
+            lambda: check_same(np.zeros((3, 2)), np.zeros((4, 2)), ("x", "y"), broadcast=True),
+            "x, y: expected shapes that broadcast. Received: (3, 2), (4, 2)",
+        ),
+        (
+            lambda: check_range(np.array([[0, 1], [2, 3]]), "x", 0, 2),
+            "x[1, 1]: expected 0 to 2. Received: 3",
+        ),
+        (lambda: check_range(np.array(-1), "x", 0, 2), "x: expected 0 to 2. Received: -1"),
+        (lambda: check_count(1, "x", 2), "x: expected 2 or more. Received: 1"),
+        (lambda: check_count(True, "x"), "x: expected a whole number. Received: True"),
+    ],
+)
+def test_checks_refuse(call, message):
+    with pytest.raises((TypeError, ValueError), match="^" + re.escape(message) + "$"):
+        call()
+
+
+def test_checks_let_pass_what_fits():
+    for axes in ((2, 4), ("N", 4), (None, 4), (..., 4), (...,), (..., 2, 4)):
+        assert as_floats(np.zeros((2, 4), "f4"), "x", *axes).shape == (2, 4)
+    as_floats(keras.KerasTensor((None, 4)), "x", 7, 4)  # a length that a graph leaves open
+    as_flags(np.zeros(2, "i4"), "x", 2, whole=True)
+    check_same(np.zeros((3, 1)), np.zeros((1, 4)), ("x", "y"), broadcast=True)
+    check_same(np.zeros(4), np.zeros((3, 4)), ("x", "y"), broadcast=True)
+    check_range(np.array([], int), "x", 0, -1)
+    check_range(keras.KerasTensor((2,), "int32"), "x", 0, 1)  # nothing to look at
+    assert values_of(keras.KerasTensor((2,))) is None
+    assert values_of(ops.array([0.5])).tolist() == [0.5]
