@@ -24,6 +24,9 @@ from keras_impl.training import Recipe, digit_model
 from keras_impl.weights import DIGITS, load_model, read_weights
 from reference_numpy import coding, detection, losses, multibox, ssd
 
+# On TensorFlow others say so at more length: test_ssd.py, test_training.py, test_cli.py.
+pytestmark = [pytest.mark.thorough] if backends.backend() == "tensorflow" else []
+
 CANVASES = 4
 STEPS = 6
 
@@ -81,7 +84,8 @@ def test_it_trains_on_arrays_and_on_a_stream_of_targets():
     parts = parts + model.convention.loss.box_weight * np.array(history["box_loss"])
     np.testing.assert_allclose(loss, parts, rtol=1e-5)
     assert not all(map(np.array_equal, start, trained))
-    np.testing.assert_allclose(again["loss"], loss[:1], rtol=1e-5)
+    # Another graph of the same network, whose float32 sums come in another order.
+    np.testing.assert_allclose(again["loss"], loss[:1], rtol=1e-4)
 
 
 def test_the_loss_of_a_step_is_the_references():

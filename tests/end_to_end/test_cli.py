@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 import keras_impl
-from keras_impl import cli, demo, parity, prediction, weights
+from keras_impl import cli, demo, network_parity, parity, prediction, weights
 from keras_impl.cli import main
 from keras_impl.data.digits import canvas, load_digits
 from keras_impl.prediction import mark_of
@@ -426,6 +426,7 @@ def test_a_failed_check_is_seen_and_fails(ssd, monkeypatch):
         parity.Check("nms", "xla", "tensorflow", "float32", 9, 3, 0, 0.0, 0.0, False),
     )
     monkeypatch.setattr(parity, "run", lambda **options: parity.Report(checks))
+    monkeypatch.setattr(network_parity, "run", lambda **options: [])
     status, text, _ = ssd("parity")
     assert status == 1
     assert "Keras DISAGREES: 1 of 2 checks failed, 2 near-ties excused" in text
@@ -440,6 +441,7 @@ def test_parity_is_asked_for_all_modes_and_dtypes(ssd, monkeypatch):
         return parity.Report(())
 
     monkeypatch.setattr(parity, "run", run)
+    monkeypatch.setattr(network_parity, "run", lambda **options: [])
     assert ssd("parity", "--cases", 7, "--seed", 2)[0] == 1, "no check is no agreement"
     assert (asked["cases"], asked["seed"], tuple(asked["modes"])) == (7, 2, parity.MODES)
     assert "dtypes" not in asked
