@@ -10,11 +10,14 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
+import numpy as np
+
 __all__ = [
     "NO_FUSING",
     "backend",
     "compiled",
     "compiler",
+    "fuses",
     "gradients",
     "in_mode",
     "make_deterministic",
@@ -89,6 +92,12 @@ def in_mode(function: Callable[..., Any], mode: str) -> Callable[..., Any]:
             f"mode: expected one of {list(modes())} with Keras on {backend()}. Received: {mode!r}"
         )
     return _this().in_mode(function, mode)
+
+
+def fuses(mode: str) -> bool:
+    """Whether in this mode, in this process, a product and a sum are rounded once, not twice."""
+    a, b, c = np.random.default_rng(0).normal(size=(3, 256)).astype(np.float32)
+    return not np.array_equal(in_mode(lambda a, b, c: a * b + c, mode)(a, b, c), a * b + c)
 
 
 def gradients(function: Callable[..., Any]) -> Callable[..., tuple[Any, ...]]:

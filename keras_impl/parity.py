@@ -30,8 +30,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from keras_impl import adapter
-from keras_impl.adapter import UNFUSED, host_as, keras_as
-from keras_impl.backends import NO_FUSING, backend
+from keras_impl.adapter import COMPILED, UNFUSED, host_as, keras_as
+from keras_impl.backends import NO_FUSING, backend, fuses
 from keras_impl.comparisons import OPERATIONS
 from keras_impl.conformance import DTYPES, Check, Implementation, check
 from reference_numpy.checks import check_counts
@@ -185,6 +185,8 @@ def _main() -> None:
         parser.error(f"request: expected JSON with {sorted(fields)}. Received: {request!r}")
     if request["convention"] not in PRESETS:
         parser.error(f"convention: expected a preset. Received: {request['convention']!r}")
+    if fuses(str(COMPILED)):
+        raise RuntimeError(f"XLA_FLAGS: expected {NO_FUSING} to keep XLA from fusing; it fuses")
     checks = _checks(
         keras_as(PRESETS[request["convention"]]),
         request["ops"],

@@ -12,6 +12,8 @@ Reading order, each module on about two screens:
 6. `evaluation`: average precision. `cases`, `workloads`: what all of it is tried and timed on;
    `conflicts`: inputs on which known systems disagree.
 
+`checks` is what all of them ask of their arguments.
+
 docs/tour.md walks through them with arrays small enough to check by hand.
 
 Import the module you mean, for instance `from reference_numpy import boxes`. Only

@@ -14,12 +14,15 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import json
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import cache
 from operator import attrgetter
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -129,7 +132,7 @@ class Subject:
 
     def outcome(self, case: Case) -> Outcome:
         """What is to become of a case."""
-        for key in (f"{case.argument}: {case.how}", case.how, f"{case.argument}: *"):
+        for key in (f"{case.argument}: {case.how}", case.how):
             if key in self.but:
                 return self.but[key]
         return quiet if case.how.startswith("no ") else REFUSED
@@ -285,6 +288,7 @@ def same(case: Case, answer: Any, valid: Any) -> None:
     found, wanted = parts(answer), parts(valid)
     assert len(found) == len(wanted)
     for one, other in zip(found, wanted, strict=True):
+        assert (one.shape, one.dtype) == (other.shape, other.dtype)
         np.testing.assert_array_equal(one, other)
 
 
@@ -427,6 +431,63 @@ def judge(
         except Exception as error:
             wrong.append(f"{case.name}: {type(error).__name__}: {error}")
     return len(everything), wrong
+
+
+# --- word by word ----------------------------------------------------------------------------
+
+# What every refused call says, so that a change of it is seen. Written again by
+# `pytest tests/reference/test_bad_input.py --write-messages`, and the same under tests/parity.
+MESSAGES = Path(__file__).with_name("messages")
+
+
+def messages(subject: Subject, function: Callable[..., Any]) -> dict[str, str]:
+    """What the spoilt calls that are to be refused say, by what was spoilt."""
+    found = {}
+    for case in cases(subject):
+        if subject.outcome(case) is REFUSED:
+            try:
+                function(**case.given)
+            except Exception as error:
+                found[f"{case.argument}: {case.how}"] = f"{type(error).__name__}: {error}"
+    return found
+
+
+def by_name(subjects: Iterable[Subject]) -> list[tuple[str, Subject]]:
+    """Each under the name of its function; the second about one has " 2" behind it, and so on."""
+    seen: Counter[str] = Counter()
+    found = []
+    for subject in subjects:
+        seen[subject.name] += 1
+        times = seen[subject.name]
+        found.append((subject.name if times == 1 else f"{subject.name} {times}", subject))
+    return found
+
+
+def check_words(
+    file: str,
+    title: str,
+    found: dict[str, str],
+    *,
+    write: bool,
+    seen_as: tuple[str, str] = ("", ""),
+) -> None:
+    """Compare with what is on record, or put it there.
+
+    Args:
+        file: Of `MESSAGES`.
+        title: Of `by_name`.
+        found: By `messages`.
+        write: Whether to put it there.
+        seen_as: A pattern in what is on record, and what stands in its place here.
+    """
+    path = MESSAGES / file
+    known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    if write:
+        known[title] = found
+        text = json.dumps(known, indent=1, ensure_ascii=False, sort_keys=True)
+        path.write_text(text + "\n", encoding="utf-8")
+    wanted = {how: re.sub(*seen_as, said) for how, said in known.get(title, {}).items()}
+    assert found == wanted, "if this is meant: pytest --write-messages"
 
 
 # --- the reference ---------------------------------------------------------------------------

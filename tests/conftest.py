@@ -149,6 +149,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="write FILE (JSON) and the same as Markdown beside it: operation by implementation; "
         "what other implementations left there stays",
     )
+    parser.getgroup("bad input").addoption(
+        "--write-messages",
+        action="store_true",
+        help="where test_bad_input.py looks at the words of errors: put them on record as they are",
+    )
 
 
 # --- the skip policy ---------------------------------------------------------------------------
@@ -257,6 +262,25 @@ class Left:
             terminalreporter.write_line(
                 f"left to `tox run -e thorough`: {self.count} tests marked thorough"
             )
+
+
+# --- two processes -------------------------------------------------------------------------------
+
+# The files that take longest. `--dist loadfile` hands out one after the other: what takes long must
+# not be left for the end, where the other process has nothing more to do.
+SLOWEST = (
+    "test_conformance.py",
+    "test_conventions.py",
+    "test_ssd.py",
+    "test_faults.py",
+)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """In a worker of pytest-xdist, begin with them."""
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: item.path.name not in SLOWEST)
 
 
 def pytest_configure(config: pytest.Config) -> None:

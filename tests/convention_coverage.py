@@ -41,6 +41,7 @@ __all__ = [
     "PAGE",
     "Flip",
     "as_markdown",
+    "cases_that_ask",
     "cases_that_notice",
     "check",
     "every_flip",
@@ -266,6 +267,16 @@ def _questions() -> tuple[_Question, ...]:
                 conflicts.answer(case, convention, **changes)
                 found.append(_Question(case, convention, changes, wanted, frozenset(_READ)))
     return tuple(found)
+
+
+@cache
+def cases_that_ask(part: type, field: str) -> list[conflicts.Conflict]:
+    """The conflict cases whose answer some preset cannot give without reading a field."""
+    return [
+        case
+        for case in conflicts.CONFLICTS
+        if any(one.case is case and (part, field) in one.reads for one in _questions())
+    ]
 
 
 @cache

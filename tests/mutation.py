@@ -6,8 +6,9 @@ fail is killed; one that does not survives, and is either listed in `tests/survi
 the reason why it changes nothing, or a test is missing.
 
 - A module is judged by its own tests: `reference_numpy.X` by `tests/reference/test_X.py`, its
-  mirror by `tests/parity/test_X.py` and the cases of the conformance suite, eagerly. What these
-  let live is not tried on the tests of other modules, which would find most of it.
+  mirror by `tests/parity/test_X.py` and the cases of the conformance suite, eagerly; both by what
+  `test_bad_input.py` asks of them. What these let live is not tried on the tests of other modules,
+  which would find most of it.
 - A timeout is no kill, nor is a crash of the interpreter.
 - What mutmut leaves out (functions with a decorator) is listed, and counts as survived, with as
   many mutants as it would have had. Tables at the top of a module are not mutated at all.
@@ -47,6 +48,7 @@ REFERENCE = {
     "anchors": ("anchors",),
     "boxes": ("boxes",),
     "cases": ("cases",),
+    "checks": ("checks",),
     "coding": ("coding",),
     "conflicts": ("conflicts",),
     "conventions": ("conventions",),
@@ -69,6 +71,7 @@ REFERENCE = {
 KERAS = (
     "anchors",
     "boxes",
+    "checks",
     "coding",
     "detection",
     "losses",
@@ -162,19 +165,26 @@ class Result:
 
 def modules() -> list[Module]:
     """All that is mutated, with its tests."""
-    found = [
-        Module("reference_numpy", name, tuple(f"tests/reference/test_{one}.py" for one in tests))
-        for name, tests in REFERENCE.items()
-    ]
+    found = []
+    for name, tests in REFERENCE.items():
+        files = [f"tests/reference/test_{one}.py" for one in (*tests, "bad_input")]
+        found.append(Module("reference_numpy", name, (*files, "-k", spoilt(name))))
     for name in KERAS:
-        files = [f"tests/parity/test_{name}.py"]
-        if name not in {"ssd", "mobilenet_v2", "ties"}:
+        mine = "bad_input" if name == "checks" else name
+        files = [f"tests/parity/test_{one}.py" for one in dict.fromkeys((mine, "bad_input"))]
+        if name not in {"ssd", "mobilenet_v2", "ties", "checks"}:
             files.append("tests/parity/test_conformance.py")
-        found.append(Module("keras_impl", name, (*files, "-k", EAGER)))
+        found.append(Module("keras_impl", name, (*files, "-k", f"{EAGER} and {spoilt(name)}")))
     return found
 
 
 EAGER = "not graph and not xla and not host and not test_operation"
+
+
+def spoilt(module: str) -> str:
+    """Of the tests with bad input those of a module; `checks` is what all of them go through."""
+    mine = "(every_word or spoilt_call)"
+    return f"(not bad_input or {mine}{'' if module == 'checks' else f' and {module}.'})"
 
 
 def prepare(module: Module) -> None:

@@ -157,6 +157,22 @@ def test_nothing_is_said_where_nothing_is_left_out(project):
         assert "left to" not in run(project, *options).stdout.str(), options
 
 
+@pytest.mark.parametrize(
+    ("workers", "first"),
+    [((), "test_anchors.py"), (("-n1", "--no-loadscope-reorder"), "test_ssd.py")],
+    ids=["here", "elsewhere"],
+)
+def test_where_tests_are_spread_the_slowest_files_come_first(project, workers, first):
+    passing = "def test_passes(): pass"
+    project.makepyfile(test_anchors=passing, test_boxes=passing, test_ssd=passing)
+
+    result = run(project, "-vv", "--dist=loadfile", *workers)
+
+    names = [line for line in result.outlines if "PASSED" in line]
+    assert len(names) == 3
+    assert first in names[0], names
+
+
 def test_a_line_without_a_reason_is_refused(project):
     project.makepyfile(test_it=SKIPPING)
     allow(project, "# why\ntest_it.py::test_skips*")

@@ -1,8 +1,8 @@
 """How the golden state is computed by Keras, on any backend and in float32 or float64.
 
-`evaluate` differentiates the network with its running statistics; `train` is what a user does,
-`compile` and `train_on_batch`; `train_in_float64` the same in a few lines, which the golden losses
-come from.
+`evaluate` is a function of all numbers of the network, which `keras_impl.backends` runs in any
+mode. `train` is what a user does, `compile` and `train_on_batch`; `train_by_hand` is the same by
+`evaluate` with the optimiser written out, which the golden losses come from.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 from keras import ops
 
 from keras_impl import multibox
-from keras_impl.backends import gradients
+from keras_impl.backends import gradients, in_mode
 from keras_impl.ssd import SSD
 from tests.golden.tiny_ssd import (
     ALPHA,
@@ -29,9 +29,10 @@ from tests.golden.tiny_ssd import (
     STEPS,
 )
 
-__all__ = ["State", "evaluate", "heads", "network", "train", "train_in_float64"]
+__all__ = ["State", "evaluate", "heads", "network", "train", "train_by_hand"]
 
 Tensor = Any
+Arrays = dict[str, np.ndarray]
 
 
 def network(weights: Mapping[str, np.ndarray], dtype: str = "float32") -> SSD:
@@ -67,7 +68,7 @@ def heads(model: SSD) -> Callable[..., tuple[Tensor, Tensor]]:
     ]
     inner = keras.Model(model.input, flat)
 
-    def call(images: Tensor, training: bool = False) -> tuple[Tensor, Tensor]:
+    def call(images: Tensor, training: bool) -> tuple[Tensor, Tensor]:
         found = inner(images, training=training)
         return ops.concatenate(found[:levels], axis=1), ops.concatenate(found[levels:], axis=1)
 
@@ -75,49 +76,76 @@ def heads(model: SSD) -> Callable[..., tuple[Tensor, Tensor]]:
 
 
 class State(NamedTuple):
-    """What the network says of a batch, its loss, and the gradient of that by every weight.
+    """What the network says of a batch, its loss, and what a step of training needs of it.
 
     Attributes:
         deltas: (B, A, 4).
         logits: (B, A, C + 1).
         loss: `multibox.MultiBox`.
-        gradients: In the order of the model's trainable weights.
+        gradients: Of its total, by each trainable weight.
+        running: The running statistics afterwards.
     """
 
-    deltas: Tensor
-    logits: Tensor
+    deltas: Any
+    logits: Any
     loss: multibox.MultiBox
-    gradients: Sequence[Tensor]
+    gradients: Any
+    running: Any
+
+
+@cache
+def _evaluation(model: SSD, training: bool, mode: str) -> Callable[..., Any]:
+    call = heads(model)
+    weights, statistics = model.trainable_variables, model.non_trainable_variables
+
+    def everything(images: Tensor, deltas: Tensor, labels: Tensor, *numbers: Tensor) -> State:
+        by_hand = numbers[len(weights) :]
+
+        def loss_of(*values: Tensor) -> tuple[Any, ...]:
+            mapping = list(zip((*weights, *statistics), (*values, *by_hand), strict=True))
+            with keras.StatelessScope(state_mapping=mapping) as scope:
+                found = call(images, training)
+                loss = multibox.multibox(*found, deltas, labels, CONVENTION)
+                after = [scope.get_current_value(one) for one in statistics]
+            return (*found, loss, after)
+
+        values = numbers[: len(weights)]
+        by_weights = gradients(lambda *values: loss_of(*values)[2].total)(*values)
+        said, logits, loss, after = loss_of(*values)
+        return State(said, logits, loss, by_weights, after)
+
+    return in_mode(everything, mode)
 
 
 def evaluate(
     model: SSD,
-    images: Tensor,
-    target_deltas: Tensor,
-    target_labels: Tensor,
+    numbers: Mapping[str, np.ndarray],
+    batch: Sequence[np.ndarray],
     *,
     training: bool = False,
+    mode: str,
 ) -> State:
-    """The state of a model, by automatic differentiation.
+    """The state of a network, by automatic differentiation.
 
     Args:
-        model: Of `network`.
-        images: (B, H, W, 3) in the model's dtype.
-        target_deltas: (B, A, 4) in that dtype.
-        target_labels: (B, A).
+        model: Of `network`; its own weights are not looked at.
+        numbers: All weights by name, in the model's dtype.
+        batch: Pictures (B, H, W, 3), target deltas (B, A, 4) in that dtype, labels (B, A).
         training: Whether batch normalisation takes the statistics of the batch.
+        mode: Of `keras_impl.backends.modes`.
+
+    Returns:
+        `State` in NumPy, the gradients and running statistics by name.
     """
-    call, weights = heads(model), model.trainable_variables
-
-    def loss_of(*values: Tensor) -> tuple[Tensor, Tensor, multibox.MultiBox]:
-        with keras.StatelessScope(state_mapping=list(zip(weights, values, strict=True))):
-            deltas, logits = call(images, training=training)
-            loss = multibox.multibox(deltas, logits, target_deltas, target_labels, CONVENTION)
-        return deltas, logits, loss
-
-    values = [ops.convert_to_tensor(ops.convert_to_numpy(weight)) for weight in weights]
-    by_weights = gradients(lambda *values: loss_of(*values)[2].total)(*values)
-    return State(*loss_of(*values), by_weights)
+    names = [one.path for one in (*model.trainable_variables, *model.non_trainable_variables)]
+    found = _evaluation(model, training, mode)(*batch, *(numbers[name] for name in names))
+    *parts, by_weights, after = found
+    kept = len(model.trainable_variables)
+    return State(
+        *parts,
+        dict(zip(names[:kept], by_weights, strict=True)),
+        dict(zip(names[kept:], after, strict=True)),
+    )
 
 
 def train(model: SSD, images: np.ndarray, objects: Mapping[str, np.ndarray]) -> list[float]:
@@ -130,34 +158,37 @@ def train(model: SSD, images: np.ndarray, objects: Mapping[str, np.ndarray]) -> 
     return losses
 
 
-def train_in_float64(
+def train_by_hand(
     model: SSD,
-    images: Tensor,
-    target_deltas: Tensor,
-    target_labels: Tensor,
-    watch: Callable[[], None] = lambda: None,
-) -> list[float]:
-    """The same of a float64 model, with the optimiser written out.
+    numbers: Mapping[str, np.ndarray],
+    batch: Sequence[np.ndarray],
+    *,
+    mode: str,
+    unsettle: Callable[[Arrays], Arrays] = lambda numbers: numbers,
+) -> tuple[list[Arrays], list[float]]:
+    """The same from `numbers` on, with the optimiser written out.
 
     Args:
-        model: Of `network`; it is trained by it.
-        images: Of `evaluate`.
-        target_deltas: Of `evaluate`.
-        target_labels: Of `evaluate`.
-        watch: Called before each step.
+        model: Of `evaluate`.
+        numbers: Of `evaluate`.
+        batch: Of `evaluate`.
+        mode: Of `evaluate`.
+        unsettle: What becomes of the weights before each look at them; the step is made on those
+            that it was given.
 
     Returns:
-        The losses.
+        All weights before each step and after the last, and the losses.
     """
-    velocity = [0.0] * len(model.trainable_variables)
-    losses = []
+    now = dict(numbers)
+    velocity: dict[str, Any] = dict.fromkeys(
+        (weight.path for weight in model.trainable_variables), 0.0
+    )
+    history, losses = [now], []
     for _ in range(STEPS):
-        watch()
-        found = evaluate(model, images, target_deltas, target_labels, training=True)
+        found = evaluate(model, unsettle(now), batch, training=True, mode=mode)
         losses.append(float(found.loss.total))
-        heads(model)(images, training=True)  # which moves the running statistics
-        for index, weight in enumerate(model.trainable_variables):
-            gradient = np.asarray(ops.convert_to_numpy(found.gradients[index]))
-            velocity[index] = MOMENTUM * velocity[index] - LEARNING_RATE * gradient
-            weight.assign(np.asarray(ops.convert_to_numpy(weight)) + velocity[index])
-    return losses
+        for name, gradient in found.gradients.items():
+            velocity[name] = MOMENTUM * velocity[name] - LEARNING_RATE * gradient
+        now = {**now, **found.running, **{name: now[name] + velocity[name] for name in velocity}}
+        history.append(now)
+    return history, losses

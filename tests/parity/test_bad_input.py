@@ -54,10 +54,13 @@ from tests.bad_input import (
     SPANS,
     Subject,
     batch,
+    by_name,
+    check_words,
     counts,
     explanation,
     function_of,
     judge,
+    messages,
     public_functions,
     quiet,
 )
@@ -97,6 +100,15 @@ def test_a_spoilt_call_of_the_mirror(subject):
     count, wrong = judge(subject, eagerly(subject), answers=answers)
     assert count > 0
     assert not wrong, f"{len(wrong)} of {count}:\n" + "\n".join(wrong)
+
+
+@pytest.mark.parametrize(("title", "subject"), by_name(KERAS), ids=titles(KERAS))
+def test_every_word_of_the_errors_of_the_mirror(title, subject, request):
+    """As TensorFlow has them; JAX halves what has 64 bits before anything of ours sees it."""
+    found = messages(subject, eagerly(subject))
+    halved = (r"(int|float)64$", r"\g<1>32") if backend() == "jax" else ("", "")
+    write = request.config.getoption("write_messages")
+    check_words("keras.json", title, found, write=write, seen_as=halved)
 
 
 # --- NumPy on the host ----------------------------------------------------------------------------

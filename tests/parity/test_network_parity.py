@@ -21,7 +21,10 @@ from reference_numpy.ssd import forward
 
 # A graph is traced, and by JAX compiled, for seconds: that for the policy that has more to show.
 RUNS = [("eager", "float32"), ("eager", "mixed_bfloat16")]
-RUNS += [(mode, "mixed_bfloat16") for mode in network_parity.MODES[1:]]
+RUNS += [
+    pytest.param((mode, "mixed_bfloat16"), marks=pytest.mark.thorough)
+    for mode in network_parity.MODES[1:]
+]
 
 
 @pytest.fixture(scope="module", params=RUNS, ids="-".join)

@@ -6,6 +6,7 @@ tests/bad_input.py is the table, and what spoils a valid call.
 from __future__ import annotations
 
 import inspect
+import json
 from pathlib import Path
 
 import numpy as np
@@ -16,18 +17,23 @@ from reference_numpy.boxes import check_boxes
 from tests.bad_input import (
     BOXES,
     EXPLAINED,
+    KERAS,
+    MESSAGES,
     REFERENCE,
     Case,
     Spec,
     Subject,
+    by_name,
     cases,
     check,
     check_message,
+    check_words,
     explanation,
     function_of,
     has_nan,
     in_row,
     judge,
+    messages,
     parts,
     public_functions,
     quiet,
@@ -49,6 +55,21 @@ def test_a_spoilt_call_is_refused_or_has_a_defined_answer(subject):
     count, wrong = judge(subject, function_of("reference_numpy", subject.name))
     assert count > 0
     assert not wrong, f"{len(wrong)} of {count}:\n" + "\n".join(wrong)
+
+
+@pytest.mark.parametrize(("title", "subject"), by_name(REFERENCE), ids=titles(REFERENCE))
+def test_every_word_of_its_errors(title, subject, request):
+    found = messages(subject, function_of("reference_numpy", subject.name))
+    check_words(
+        "reference.json", title, found, write=request.config.getoption("write_messages")
+    )
+
+
+def test_nothing_is_on_record_that_is_not_asked():
+    on_record = json.loads((MESSAGES / "reference.json").read_text())
+    assert set(on_record) == {title for title, _ in by_name(REFERENCE)}
+    on_record = json.loads((MESSAGES / "keras.json").read_text())
+    assert set(on_record) == {title for title, _ in by_name(KERAS)}
 
 
 @pytest.mark.parametrize("subject", REFERENCE, ids=titles(REFERENCE))
