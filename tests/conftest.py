@@ -46,6 +46,16 @@ hypothesis.settings.register_profile(
     print_blob=True,
     suppress_health_check=[hypothesis.HealthCheck.too_slow],
 )
+# Which example fails does not matter to tests/mutation.py, but that one does.
+hypothesis.settings.register_profile(
+    "mutation",
+    max_examples=5,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    phases=[hypothesis.Phase.explicit, hypothesis.Phase.generate],
+    suppress_health_check=list(hypothesis.HealthCheck),
+)
 hypothesis.settings.load_profile("fuzz" if FUZZ else "ci" if is_set("CI") else "dev")
 
 
