@@ -13,7 +13,7 @@ given, no overlap and no class loss at which something changes is within `MARGIN
 the ten steps some number comes that near to a kink of ReLU6 whatever the seed. What that and
 rounding do to them is seen in float64: in `RUNS` further runs all weights are off, before each look
 at them, by as much as the roundings of their layer come to; how far these runs go apart is written
-down, and the replay may be `LAMBDA` times as far.
+down (at most `SPREAD`), and the replay may be `LAMBDA` times as far.
 """
 
 from __future__ import annotations
@@ -73,6 +73,7 @@ LABELS = [[1, 3], [2, 1], [-1, -1]]
 # How far from a decision what is decided has to be.
 MARGINS = {"overlap": 1e-3, "class loss": 1e-3, "class loss in training": 1e-4, "ReLU6": 2e-5}
 RUNS = 16
+SPREAD = 5e-5  # of a loss of ten
 
 
 def sixteen_bits(values: np.ndarray, unit: float = 1 / 128) -> np.ndarray:
@@ -386,7 +387,10 @@ def made(seed: int, model: Any = None) -> Made | None:
     state |= {name: np.asarray(value, np.float32) for name, value in single.items()}
     state["positives"] = np.asarray(loss.positives, np.int32)
     state["counted"], state["negatives"] = loss.counted, loss.negatives
-    return Made(state, margins, away, spread(model, weights, batch, losses, after))
+    apart = spread(model, weights, batch, losses, after)
+    if max(apart["losses"]) > SPREAD:
+        return None  # in one of the steps, rounding decided about something
+    return Made(state, margins, away, apart)
 
 
 AGREEMENT = 1e-11  # in float64, of the largest number

@@ -61,7 +61,7 @@ ALPHA = 0.05  # every map that is not widened has 8 channels
 CONVENTION = CANONICAL.but(layout=LAYOUT, box_weight=2.0, min_negatives=2)
 
 STEPS = 10
-LEARNING_RATE, MOMENTUM = 0.001, 0.9
+LEARNING_RATE, MOMENTUM = 0.0001, 0.9
 STATISTICS_MOMENTUM = 0.9  # of the running statistics, which so move in ten steps
 
 

@@ -25,11 +25,12 @@ NAN, INF = np.nan, np.inf
 def test_the_modes_of_each_backend():
     assert (modes(), compiler()) == MODES[keras.backend.backend()]
     unfused = [] if compiler() is None else [f"{compiler()}-nofuse"]
-    assert parity.MODES == (*modes(), *unfused, "host")
+    assert (*modes(), *unfused, "host") == parity.MODES
 
 
 def test_importing_the_door_imports_no_framework():
-    code = "import keras_impl.backends, sys; print({'jax', 'keras', 'tensorflow', 'torch'} & {*sys.modules})"
+    frameworks = {"jax", "keras", "tensorflow", "torch"}
+    code = f"import keras_impl.backends, sys; print({frameworks} & {{*sys.modules}})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
 
@@ -114,7 +115,7 @@ def test_an_unknown_mode():
 
 def test_an_unknown_backend(monkeypatch):
     monkeypatch.setattr(keras.backend, "backend", lambda: "numpy")
-    with pytest.raises(ValueError, match="KERAS_BACKEND: expected 'tensorflow', .*: 'numpy'"):
+    with pytest.raises(ValueError, match=r"KERAS_BACKEND: expected 'tensorflow', .*: 'numpy'"):
         modes()
 
 

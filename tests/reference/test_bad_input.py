@@ -60,9 +60,7 @@ def test_a_spoilt_call_is_refused_or_has_a_defined_answer(subject):
 @pytest.mark.parametrize(("title", "subject"), by_name(REFERENCE), ids=titles(REFERENCE))
 def test_every_word_of_its_errors(title, subject, request):
     found = messages(subject, function_of("reference_numpy", subject.name))
-    check_words(
-        "reference.json", title, found, write=request.config.getoption("write_messages")
-    )
+    check_words("reference.json", title, found, write=request.config.getoption("write_messages"))
 
 
 def test_nothing_is_on_record_that_is_not_asked():
