@@ -1326,7 +1326,7 @@ def arrays(case: Conflict, dtype: DTypeLike = np.float64) -> Arrays:
         >>> [(one.shape, one.dtype.name) for one in arrays(case, "float32")]
         [((1, 6), 'float32'), ((1, 6), 'int32')]
     """
-    kinds: dict[int, DTypeLike] = {_LABELS.get(case.operation, -1): np.int32}
+    kinds: dict[int | None, DTypeLike] = {_LABELS.get(case.operation): np.int32}
     if case.operation == "assign_targets_with_crowds":
         kinds[3] = np.bool_
     return tuple(np.array(part, kinds.get(index, dtype)) for index, part in enumerate(case.inputs))
@@ -1418,8 +1418,7 @@ def _targets(
 def _multibox(*inputs: NDArray[Any], convention: Convention) -> tuple[Any, ...]:
     *heads, boxes = inputs
     deltas, logits, target_deltas, labels = heads
-    found = multibox(deltas, logits, target_deltas, labels, convention, boxes=boxes)
-    return (*found, class_losses(logits, labels, convention))
+    return multibox(deltas, logits, target_deltas, labels, convention, boxes=boxes)
 
 
 def _soft_nms(boxes: NDArray[Any], scores: NDArray[Any], convention: Convention) -> Arrays:
@@ -1640,9 +1639,9 @@ def _named(names: tuple[str, ...]) -> str:
 def _shown(value: Any, depth: int = 1) -> str:
     """A plain answer in few characters; a batch of one loses its outermost brackets."""
     if not isinstance(value, tuple):
-        return value if isinstance(value, str) else f"{value:g}" if value == value else "nan"
+        return value if isinstance(value, str) else f"{value:g}"
     if depth and len(value) == 1 and isinstance(value[0], tuple):
-        return _shown(value[0], 0) if value[0] else "()"
+        return _shown(value[0], 0)
     whole = all(isinstance(one, int) for one in value)
     if whole and len(value) > 9 and value == tuple(range(value[0], value[-1] + 1)):
         return f"({value[0]}, ..., {value[-1]})"

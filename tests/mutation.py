@@ -42,7 +42,7 @@ WORK = Path(".mutation")
 # What any test may read beside its module.
 COPIED = ("reference_numpy", "keras_impl", "tests", "docs", "benchmarks")
 FILES = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "tox.ini", "toxfile.py")
-SHARED = ("tests/conftest.py", "tests/strategies.py", "tests/made_up.py")
+SHARED = ("tests/conftest.py", "tests/strategies.py", "tests/made_up.py", "tests/fingerprints.py")
 
 REFERENCE = {
     "anchors": ("anchors",),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import itertools
 import re
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from reference_numpy import conflicts
 from reference_numpy.conflicts import (
     CONFLICTS,
     Conflict,
@@ -185,6 +187,48 @@ def test_what_is_refused_names_the_argument():
     assert answer(case, CANONICAL, degenerate="drop") != "error: boxes"
 
 
+def test_the_table_is_the_same_whenever_it_is_made():
+    spec = importlib.util.spec_from_file_location(conflicts.__name__, conflicts.__file__)
+    again = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(again)
+    assert [tuple(case) for case in again.CONFLICTS] == [tuple(case) for case in CONFLICTS]
+    assert again.as_markdown() == as_markdown()
+
+
+# --- batches -------------------------------------------------------------------------------------
+
+LEFT, MIDDLE, RIGHT = (0.0, 0.0, 0.5, 1.0), (0.25, 0.0, 0.75, 1.0), (0.5, 0.0, 1.0, 1.0)
+
+
+def asked(operation: str, *inputs, **changes):
+    """What the canonical convention answers of these inputs."""
+    case = next(case for case in CONFLICTS if case.operation == operation)
+    return answer(case._replace(inputs=inputs, changes=changes), CANONICAL)
+
+
+def test_rows_of_padding_are_passed_over():
+    pictures = ((LEFT, LEFT, RIGHT), (RIGHT, LEFT, LEFT))
+    anchors = ((0.25, 0.5, 0.5, 1.0), (0.75, 0.5, 0.5, 1.0), (0.5, 0.5, 0.1, 0.1))
+    assert asked("match", pictures, ((-1, 1, 2), (1, -1, 3)), anchors) == ((1, 2, -1), (2, 0, -1))
+
+
+def test_pictures_may_keep_different_numbers():
+    boxes = ((LEFT, RIGHT, MIDDLE), (LEFT, LEFT, LEFT))
+    scores = ((1.0, 3.0, 2.0), (1.0, 2.0, 3.0))
+    assert asked("nms", boxes, scores, iou_threshold=0.5) == ((1, 2, 0), (2,))
+    soft = asked(
+        "soft_nms", boxes, ((0.1, 0.3, 0.0), (0.0, 0.0, 0.3)), score_threshold=0.05, soft_sigma=0.1
+    )
+    assert soft == (((1, 0.3), (0, 0.1)), ((2, 0.3),))
+
+
+def test_pictures_may_have_different_numbers_of_detections():
+    boxes = ((LEFT, RIGHT), (LEFT, RIGHT))
+    scores = (((0.9,), (0.8,)), ((0.0,), (0.7,)))
+    found = asked("select", boxes, scores, score_threshold=0.5)
+    assert found == (((1, 0, 0.9, LEFT), (1, 1, 0.8, RIGHT)), ((1, 1, 0.7, RIGHT),))
+
+
 # --- plain answers -------------------------------------------------------------------------------
 
 
@@ -207,6 +251,31 @@ def test_detections_without_anchors_are_compared_by_the_rest():
     assert agree(plain(case, (box, scores, labels, None)), wanted)
     assert not agree(plain(case, (box, scores, labels[:, ::-1], None)), wanted)
     assert not agree(plain(case, (box, scores, labels, np.array([[1, 0, -1]]))), wanted)
+
+
+@pytest.mark.parametrize(
+    ("operation", "outputs", "wanted"),
+    [
+        ("nms", ([[1, 0, -1], [2, -1, -1]],), ((1, 0), (2,))),
+        ("soft_nms", ([[1, 0, -1]], [[0.5, -0.25, 0.75]]), (((1, 0.5), (0, -0.25)),)),
+        (
+            "select",
+            ([[LEFT, RIGHT]], [[0.5, 0.25]], [[1, 0]], [[4, 7]]),
+            (((1, 4, 0.5, LEFT),),),
+        ),
+        (
+            "multibox",
+            (3.0, 2.0, 1.0, 5, [[True, False]], [[False, True]]),
+            (3.0, 2.0, 1.0, ((0,),), ((1,),)),
+        ),
+        ("class_losses", ([[-0.00001, 1.00004]],), ((0.0, 1.0),)),
+        ("match", ([[1, -1]],), ((1, -1),)),
+    ],
+)
+def test_an_answer_is_plain(operation, outputs, wanted):
+    """Without padding, in Python's numbers: whole ones stay whole, and no zero is below zero."""
+    case = next(case for case in CONFLICTS if case.operation == operation)
+    assert repr(plain(case, tuple(map(np.array, outputs)))) == repr(wanted)
 
 
 @pytest.mark.parametrize(
@@ -240,6 +309,20 @@ def test_whole_numbers_agree_exactly_and_floats_nearly(found, wanted, same):
 
 def test_the_page_is_the_table():
     assert PAGE.read_text(encoding="utf-8") == as_markdown(), f"write it again: {COMMAND}"
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (((tuple(range(9))),), "(0, 1, 2, 3, 4, 5, 6, 7, 8)"),
+        (((tuple(range(10))),), "(0, ..., 9)"),
+        (((0.5, float("nan")),), "(0.5, nan)"),
+    ],
+)
+def test_an_answer_is_shown_in_few_characters(value, shown, monkeypatch):
+    case = CONFLICTS[0]._replace(answers=((value, tuple(PRESETS)),), others=())
+    monkeypatch.setattr(conflicts, "CONFLICTS", (case,))
+    assert f"`{shown}` all" in as_markdown()
 
 
 def test_the_page_has_every_case_in_rows_that_a_table_can_hold():

@@ -18,6 +18,7 @@ from reference_numpy.workloads import (
     decoding_workload,
     matching_workload,
 )
+from tests.fingerprints import fingerprint
 
 SEEDS = range(5)
 
@@ -137,3 +138,17 @@ def test_numbers_below_their_least_are_refused(make, arguments, options, message
 def test_an_unknown_load_is_refused():
     with pytest.raises(ValueError, match=r"load: .*'realistic', 'hard'.* Received: 'easy'"):
         decoding_workload(SSD300, 1, 8, load="easy")
+
+
+@pytest.mark.parametrize(("load", "total"), [("realistic", 271.524), ("hard", 350.558)])
+def test_a_seed_says_the_same_from_version_to_version(load, total):
+    """Speeds are on record of these. A new NumPy may draw otherwise."""
+    said = decoding_workload(SSD_MOBILENET300, 3, 8, classes=5, load=load)
+    assert fingerprint(said)[1] == pytest.approx(total, abs=0.01)
+
+
+def test_a_seed_places_the_same_objects_from_version_to_version():
+    works = [matching_workload(SSD_MOBILENET300, 3, 8, seed) for seed in range(10)]
+    drawn = [part for work in works for part in work[:2]]
+    words, total = fingerprint(drawn)
+    assert (words, total) == ("float32 (3, 8, 4), int32 (3, 8)", pytest.approx(80.375, abs=0.01))
