@@ -383,6 +383,7 @@ def test_what_cannot_be_is_refused(changes, message):
         {"mining": "none", "negative_ratio": 0},
         {"candidates_per_class": None, "max_per_class": 0, "max_detections": 0},
         {"score_threshold": -INF},
+        {"box_weight": 0},
     ],
     ids=str,
 )
@@ -398,6 +399,8 @@ def test_a_slip_of_the_pen_is_told():
 def test_a_word_is_no_number():
     with pytest.raises(TypeError, match=r"^threshold: expected a number. Received: 'half'$"):
         CANONICAL.but(threshold="half")
+    with pytest.raises(TypeError, match=r"^iou_epsilon: expected a number. Received: 'some'$"):
+        Overlap(iou_epsilon="some")
 
 
 @pytest.mark.parametrize("convention", PRESETS.values(), ids=list(PRESETS))

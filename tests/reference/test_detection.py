@@ -380,6 +380,14 @@ def test_other_answers_by_hand(case, dtype):
     assert (found.boxes.dtype, found.scores.dtype) == (dtype, dtype)
 
 
+@pytest.mark.parametrize("ties", ["lowest anchor", "lowest label", "highest anchor"])
+def test_the_surest_comes_first_however_ties_are_decided(ties):
+    boxes = np.array([[0.0, 0.0, 0.4, 1.0], [0.6, 0.0, 1.0, 1.0]])
+    found = select(boxes, np.array([[0.6, 0.9], [0.8, 0.7]]), ties=ties)
+    assert found.scores.tolist() == [0.9, 0.8, 0.7, 0.6]
+    assert (found.labels.tolist(), found.anchors.tolist()) == ([2, 1, 2, 1], [0, 1, 1, 0])
+
+
 def test_candidates_without_a_limit():
     # 500 boxes side by side, the surest last.
     left = np.arange(500) / 500
