@@ -178,6 +178,9 @@ def test_voc_methods_average_at_one_half_only():
         result = evaluate(*truth_and_found, method=method)
         assert (result.map, result.ap50, result.ap75) == (1, 1, 0)
         assert result.per_class.tolist() == [1]
+        # 52 of 100: found at .5, missed at .55.
+        result = evaluate(*load([[(1, A)]], [[(1, 0.9, (0, 0, 10, 5.2))]]), method=method)
+        assert (result.map, result.per_class.tolist()) == (1, [1])
 
 
 def test_voc_and_coco_differ_where_the_best_object_is_taken():

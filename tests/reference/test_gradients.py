@@ -355,6 +355,21 @@ def test_class_losses_gradient(case, dtype):
     np.testing.assert_allclose(found, [expected, [0, 0, 0]], rtol=4 * np.finfo(dtype).eps)
 
 
+def test_focal_has_the_numbers_of_the_paper_unless_told_otherwise():
+    logits, targets = np.array([0.3, -1.2]), np.array([1.0, 0.0])
+    found = focal_gradient(logits, targets)
+    assert found.tolist() == focal_gradient(logits, targets, 0.25, 2.0).tolist()
+
+
+@pytest.mark.parametrize("class_loss", ["softmax", "sigmoid", "focal"])
+def test_what_counts_nowhere_may_be_anything(class_loss):
+    """Its gradient is 0 all the same, and no warning is given of what was never to be used."""
+    logits = np.array([[0.0, 0.0], [-np.inf, 1e308]])
+    found = class_losses_gradient(logits, np.array([1, -1]), class_loss=class_loss)
+    assert found[1].tolist() == [0, 0]
+    assert np.isfinite(found).all()
+
+
 @pytest.mark.parametrize("dtype", FLOATS)
 def test_multibox_gradient_of_all_boxes(dtype):
     # Three anchors by hand: a positive 1/2 off, a negative 3 off from 0, one that counts nowhere.

@@ -111,12 +111,25 @@ def test_batch_norm_by_hand():
     assert batch_norm(np.array([[5.0]]), *parts)[0, 0] == pytest.approx(8)
 
 
+def test_batch_norm_looks_at_channels_and_a_variance_may_be_nothing():
+    one = np.ones(1)
+    assert batch_norm(np.array([[5.0]]), one, one, one, np.zeros(1), epsilon=4.0)[0, 0] == 3
+    with pytest.raises(ValueError, match=r"^x: expected shape \(\.\.\., C\)\. Received: \(\)$"):
+        batch_norm(np.array(1.0), one, one, one, one)
+    with pytest.raises(ValueError, match=r"^variance\[0\]: expected more than -4\. Received: -4"):
+        batch_norm(np.array([[5.0]]), one, one, one, np.array([-4.0]), epsilon=4.0)
+
+
+def test_windows_go_by_one_unless_told_otherwise():
+    assert convolution(GRID, ONES).shape == depthwise_convolution(GRID, ONES).shape == (1, 4, 4, 1)
+
+
 @pytest.mark.parametrize("depthwise", [False, True])
 def test_a_folded_convolution_does_both(depthwise):
     generator = np.random.default_rng(1)
-    x = generator.normal(size=(1, 5, 5, 3))
-    kernel = generator.normal(size=(3, 3, 3, 1 if depthwise else 4))
-    gamma, beta, mean = generator.normal(size=(3, 3 if depthwise else 4))
+    x = generator.normal(size=(1, 5, 5, 2))
+    kernel = generator.normal(size=(3, 3, 2, 1 if depthwise else 4))
+    gamma, beta, mean = generator.normal(size=(3, 2 if depthwise else 4))
     variance = generator.uniform(0.1, 2, gamma.shape)
     slide = depthwise_convolution if depthwise else convolution
 
