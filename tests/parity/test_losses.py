@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from keras import ops
 
 from keras_impl import losses
 from keras_impl.backends import in_mode, modes
@@ -34,3 +35,88 @@ def test_one_hot_is_the_reference(mode):
     labels = np.array([[2, 0], [1, 1]], np.int32)
     got = in_mode(lambda one: losses.one_hot(one, 3, "float64"), mode)(labels)
     np.testing.assert_array_equal(got, reference.one_hot(labels, 3))
+
+
+LN2, LN3 = np.log(2), np.log(3)
+# What the reference's own tests have worked by hand: the function, its arguments, the answer.
+WORKED = {
+    "a square within 1, a line beyond": (
+        losses.smooth_l1,
+        ([[0.5, -1.0, 1.25]], [[0.0, 0.0, 4.25]]),
+        {},
+        [[0.125, 0.5, 2.5]],
+    ),
+    "a softmax of rows, however large": (
+        losses.softmax,
+        ([[[0.0, LN3], [2000.0, 2000.0]]],),
+        {},
+        [[[1 / 4, 3 / 4], [1 / 2, 1 / 2]]],
+    ),
+    "minus its logarithm": (
+        losses.softmax_cross_entropy,
+        ([[[0.0, LN3], [2000.0, 2000.0], [-1000.0, 0.0]]], np.array([[1, 0, 0]])),
+        {},
+        [[2 * LN2 - LN3, LN2, 1000.0]],
+    ),
+    "a sigmoid": (
+        losses.sigmoid,
+        ([0.0, LN3, -LN3, 1000.0, -1000.0],),
+        {},
+        [1 / 2, 3 / 4, 1 / 4, 1.0, 0.0],
+    ),
+    "minus its logarithm, of the truth": (
+        losses.sigmoid_cross_entropy,
+        ([0.0, LN3, LN3, -LN3, -1000.0, -1000.0], [1.0, 1.0, 0.0, 0.0, 1.0, 0.0]),
+        {},
+        [LN2, 2 * LN2 - LN3, 2 * LN2, 2 * LN2 - LN3, 1000.0, 0.0],
+    ),
+    # (1 - p)² of the truth: 1/4, 9/16, 1/16.
+    "focal, by the paper's numbers": (
+        losses.focal,
+        ([0.0, LN3, -LN3], [1.0, 0.0, 0.0]),
+        {},
+        [LN2 / 16, 0.75 * 9 / 16 * 2 * LN2, 0.75 / 16 * (2 * LN2 - LN3)],
+    ),
+    "focal without a focus": (
+        losses.focal,
+        ([0.0, LN3], [1.0, 0.0]),
+        {"alpha": 1.0, "gamma": 0},
+        [LN2, 0.0],
+    ),
+    "focal with half of one": (
+        losses.focal,
+        ([0.0, LN3], [1.0, 0.0]),
+        {"alpha": 0.0, "gamma": 1},
+        [0.0, 3 / 4 * 2 * LN2],
+    ),
+}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("case", WORKED)
+def test_worked_by_hand(case, dtype):
+    function, given, changes, wanted = WORKED[case]
+    tensors = [
+        ops.convert_to_tensor(one if isinstance(one, np.ndarray) else np.array(one, dtype))
+        for one in given
+    ]
+
+    got = ops.convert_to_numpy(function(*tensors, **changes))
+
+    assert got.dtype == (dtype if ops.dtype(tensors[0]) == dtype else "float32")
+    eps = np.finfo(got.dtype).eps
+    np.testing.assert_allclose(got, wanted, rtol=8 * eps, atol=eps)
+
+
+def test_one_hot_has_a_column_for_each_label():
+    got = ops.convert_to_numpy(losses.one_hot(ops.array([2, 0]), 3))
+    assert got.dtype == "float32"
+    assert got.tolist() == [[0, 0, 1], [1, 0, 0]]
+    assert losses.one_hot(ops.zeros((0,), "int32"), 3).shape == (0, 3)
+
+
+@pytest.mark.parametrize("shape", [(0, 3), (2, 0, 3)])
+def test_without_rows_there_are_no_losses(shape):
+    logits, labels = ops.zeros(shape), ops.zeros(shape[:-1], "int32")
+    assert tuple(losses.softmax(logits).shape) == shape
+    assert tuple(losses.softmax_cross_entropy(logits, labels).shape) == shape[:-1]
