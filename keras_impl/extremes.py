@@ -18,6 +18,8 @@ Tensor = Any
 def maximum(first: Tensor, second: Tensor) -> Tensor:
     """The larger of two, elementwise; NaN where one of them is.
 
+    But for TensorFlow's XLA, which on a CPU may give the other: `xla_cpu_enable_fast_min_max`.
+
     Args:
         first: Numbers, whose dtype counts.
         second: Numbers of that dtype, whose shape broadcasts with it, or a Python number.

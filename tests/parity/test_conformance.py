@@ -65,7 +65,11 @@ def pytest_generate_tests(metafunc):
         metafunc.parametrize(
             ("label", "mode", "dtype"),
             [
-                (label, mode, dtype)
+                # Without fusing they are compiled once more, in a process that begins for it.
+                pytest.param(
+                    *(label, mode, dtype),
+                    marks=[pytest.mark.thorough] if mode.endswith("-nofuse") else [],
+                )
                 for label in implementation.asked()
                 for mode in implementation.modes_of(label)
                 for dtype in implementation.dtypes_of(label)

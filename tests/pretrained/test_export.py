@@ -167,6 +167,7 @@ def assert_alike(found: list[list[Detection]], seen: Seen, score: float, at_leas
 # --- What is detected ---------------------------------------------------------------------
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("form", RAW_FORMS)
 def test_raw_heads_are_the_references(made, model, photos, form):
     path = made(model, form, False)

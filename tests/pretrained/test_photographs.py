@@ -87,7 +87,7 @@ def test_the_cat_the_person_and_the_cup_are_found(detectors, photographs, backen
         assert [detector.names[one.label] for one in found] == [label]
 
 
-@pytest.mark.parametrize("backend", ["keras", "numpy"])
+@pytest.mark.parametrize("backend", ["keras", pytest.param("numpy", marks=pytest.mark.thorough)])
 def test_the_golden_answers_of_litert_stand(detectors, photographs, backend):
     """Without an interpreter: its answers are in a file."""
     detector = detectors[backend]
@@ -150,6 +150,7 @@ def test_the_worst_corner_and_score_are_told():
     assert (pixels, score) == (0.25, pytest.approx(0.0005))
 
 
+@pytest.mark.thorough
 def test_a_difference_of_the_heads_fails(detectors, photographs):
     """Far less than changes any box."""
     numpy = detectors["numpy"]
@@ -195,6 +196,7 @@ def litert(keras_home):
     return LiteRT(OIDV4.file, keep=True)
 
 
+@pytest.mark.thorough
 def test_no_layer_departs(cat, model, litert):
     checks = trace(cat, model, litert)
     assert departed(checks) == []
@@ -207,6 +209,7 @@ def test_no_layer_departs(cat, model, litert):
     assert max(one.difference for one in checks) < RAW
 
 
+@pytest.mark.thorough
 def test_the_layer_that_departs_is_named_and_no_other(cat, keras_home, litert):
     """One number of one kernel is another in Keras and NumPy than in LiteRT."""
     model = load_model(weights_file("oidv4"))
@@ -222,6 +225,7 @@ def test_the_layer_that_departs_is_named_and_no_other(cat, keras_home, litert):
     assert after[0].difference > 0, "later maps differ, and their layers are not to blame"
 
 
+@pytest.mark.thorough
 def test_a_fault_in_keras_is_keras(cat, model, monkeypatch):
     maps = pixel_parity._keras_maps
 
@@ -234,6 +238,7 @@ def test_a_fault_in_keras_is_keras(cat, model, monkeypatch):
     assert departed(trace(cat, model))[0] == ("extra_2_conv", "keras")
 
 
+@pytest.mark.thorough
 def test_outputs_in_another_order_depart(cat, model, litert, monkeypatch):
     """Every layer is right, and the anchors of two shapes have changed places."""
     tell = LiteRT.__call__
@@ -251,6 +256,7 @@ def test_a_number_that_is_none_fails(photographs):
     assert not check.passed
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("head", ["ssd", "ssd1x1", "ssdlite"])
 def test_every_network_can_be_traced(head):
     """Batch normalisation that is not folded, and every kind of head."""
@@ -289,6 +295,7 @@ def test_parity_of_photographs_fails_where_something_differs(
     assert "DISAGREE: " in capsys.readouterr().out
 
 
+@pytest.mark.thorough
 def test_trace_names_the_first_layer_that_departs(litert, photographs, capsys, monkeypatch):
     path = str(photographs["chelsea"])
     assert main(["parity", "--trace", path]) == 0

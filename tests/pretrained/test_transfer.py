@@ -118,6 +118,7 @@ def test_a_recipe_that_cannot_be_is_refused(change, message):
         Recipe(**change)
 
 
+@pytest.mark.thorough
 def test_a_run_starts_from_it_and_goes_on(keras_home, tmp_path, monkeypatch):
     """Steps and validation, which take their time and are tested elsewhere, are left out."""
     started, quality = [], SimpleNamespace(map=0.5, ap50=0.5, ap75=0.5)
