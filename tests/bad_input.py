@@ -221,8 +221,18 @@ def cases(subject: Subject) -> Iterator[Case]:
             given[name] = _cut(given[name], max(at, 0), 0)
         yield Case(subject, users[0][0], f"no {axis}", given)
     for change, named in (*subject.wrong, *(RULES if subject.rules else ())):
-        how = ", ".join(f"{name}={value!r}" for name, value in change.items())
+        how = ", ".join(f"{name}={_in_short(value)}" for name, value in change.items())
         yield Case(subject, named, how, {**subject.given, **change})
+
+
+def _in_short(value: Any) -> str:
+    """Arrays by dtype, shape and their last number: how NumPy prints them can be set."""
+    if isinstance(value, np.ndarray):
+        last = f" ... {value.reshape(-1)[-1]}" if value.size else ""
+        return f"{value.dtype} {value.shape}{last}"
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{name}: {_in_short(one)}' for name, one in value.items())}}}"
+    return repr(value)
 
 
 def _cut(value: np.ndarray, axis: int, stop: int) -> np.ndarray:
@@ -448,7 +458,9 @@ def messages(subject: Subject, function: Callable[..., Any]) -> dict[str, str]:
             try:
                 function(**case.given)
             except Exception as error:
-                found[f"{case.argument}: {case.how}"] = f"{type(error).__name__}: {error}"
+                key = f"{case.argument}: {case.how}"
+                assert key not in found, f"two cases of {subject.name} are called {key!r}"
+                found[key] = f"{type(error).__name__}: {error}"
     return found
 
 
@@ -487,7 +499,12 @@ def check_words(
         text = json.dumps(known, indent=1, ensure_ascii=False, sort_keys=True)
         path.write_text(text + "\n", encoding="utf-8")
     wanted = {how: re.sub(*seen_as, said) for how, said in known.get(title, {}).items()}
-    assert found == wanted, "if this is meant: pytest --write-messages"
+    off = {
+        how: (found.get(how), wanted.get(how))
+        for how in found.keys() | wanted.keys()
+        if found.get(how) != wanted.get(how)
+    }
+    assert not off, f"(found, on record); if this is meant, pytest --write-messages: {off}"
 
 
 # --- the reference ---------------------------------------------------------------------------
