@@ -35,7 +35,10 @@ def found_in(text: str) -> list[list[str]]:
     return [[one["label"] for one in entry["detections"]] for entry in json.loads(text)]
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize(
+    "backend",
+    [pytest.param(one, marks=[pytest.mark.thorough] if one == "numpy" else []) for one in BACKENDS],
+)
 def test_cat_person_and_cup_by_every_backend(ssd, photographs, tmp_path, backend):
     if backend == "litert":
         pytest.importorskip("ai_edge_litert")

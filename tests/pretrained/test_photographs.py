@@ -63,11 +63,14 @@ def test_there_are_photographs_enough(photographs):
     assert all(path.is_file() for path in photographs.values())
 
 
-def test_three_implementations_agree_from_pixels_to_boxes(detectors, photographs):
+@pytest.mark.parametrize("each", [4, pytest.param(1, marks=pytest.mark.thorough)])
+def test_three_implementations_agree_from_pixels_to_boxes(detectors, photographs, each):
+    """On all photographs, or on one of four."""
     three = {name: detectors[name] for name in BACKENDS}
-    checks = list(compare_photographs(list(photographs.values()), three))
+    chosen = list(photographs.values())[::each]
+    checks = list(compare_photographs(chosen, three))
 
-    assert len(checks) == 3 * len(photographs)
+    assert len(checks) == 3 * len(chosen)
     assert {(one.one, one.other) for one in checks} == {
         ("keras", "numpy"),
         ("keras", "litert"),
@@ -75,11 +78,14 @@ def test_three_implementations_agree_from_pixels_to_boxes(detectors, photographs
     }
     for check in checks:
         assert check.passed, check
-    assert sum(check.detections for check in checks) > 300, "there is something to agree about"
+    assert sum(check.detections for check in checks) > 30 * len(chosen), "what to agree about"
     assert max(check.deltas for check in checks) > 0, "they are three implementations, not one"
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize(
+    "backend",
+    [pytest.param(one, marks=[pytest.mark.thorough] if one == "numpy" else []) for one in BACKENDS],
+)
 def test_the_cat_the_person_and_the_cup_are_found(detectors, photographs, backend):
     detector = detectors[backend]
     for name, label in SEEN.items():

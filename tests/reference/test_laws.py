@@ -11,6 +11,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -107,6 +108,7 @@ def public_names(path: Path) -> list[str]:
     raise AssertionError(f"{path.name}: expected a list __all__ of its public names")
 
 
+@cache
 def words(path: Path) -> set[str]:
     """Every identifier of a source, and every word of its strings but for docstrings."""
     tree = parse(path)
