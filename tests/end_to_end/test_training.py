@@ -20,8 +20,8 @@ from keras_impl.data.digits import load_digits
 from keras_impl.training import COLUMNS, Recipe, read_log
 from keras_impl.weights import load_model
 
-EPOCHS = 2
-TINY = f"--epochs {EPOCHS} --pictures 32 --batch 16 --validation 8 --alpha 0.35 --seed 5".split()
+EPOCHS, ALPHA = 2, 0.1
+TINY = f"--epochs {EPOCHS} --pictures 32 --batch 16 --validation 8 --alpha {ALPHA} --seed 5".split()
 
 
 def start(out: Path) -> subprocess.Popen[str]:
@@ -112,7 +112,7 @@ def test_a_run_leaves_what_it_promises(whole):
     assert names == {"recipe.json", "log.csv", "loss.png", "weights.npz", checkpoint}
     recipe = json.loads((whole.folder / "recipe.json").read_text())
     assert recipe.pop("source") == load_digits("train").source
-    wanted = Recipe(epochs=EPOCHS, pictures=32, batch=16, validation=8, alpha=0.35, seed=5)
+    wanted = Recipe(epochs=EPOCHS, pictures=32, batch=16, validation=8, alpha=ALPHA, seed=5)
     assert recipe == asdict(wanted)
     rows = read_log(whole.folder)
     assert [row["epoch"] for row in rows] == [1, 2]
@@ -128,7 +128,7 @@ def test_a_run_leaves_what_it_promises(whole):
 
 def test_the_weights_of_a_run_are_its_networks(whole):
     model = load_model(whole.folder / "weights.npz")
-    assert (model.classes, model.alpha, model.layout.name) == (10, 0.35, "digits224")
+    assert (model.classes, model.alpha, model.layout.name) == (10, ALPHA, "digits224")
     assert model.convention.loss.box_weight == Recipe().box_weight
     moved = model.get_layer("bn_Conv1").moving_mean
     assert np.abs(np.asarray(moved)).max() > 0, "never trained"
