@@ -552,3 +552,9 @@ def test_evaluate_refuses(change, message):
     evaluate(**GOOD)
     with pytest.raises(ValueError, match=message):
         evaluate(**{**GOOD, **change})
+
+
+def test_average_precision_is_cocos_unless_told_otherwise():
+    hits = [True, False, True]
+    assert average_precision(hits, 3) == average_precision(hits, 3, "coco")
+    assert average_precision(hits, 3) != average_precision(hits, 3, "voc07")

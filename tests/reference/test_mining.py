@@ -415,3 +415,11 @@ def test_choosing_refuses(change, message):
     choose_anchors(**arguments)
     with pytest.raises(ValueError, match="^" + re.escape(message) + "$"):
         choose_anchors(**{**arguments, **change})
+
+
+def test_ties_of_many_go_to_the_lowest():
+    """More than a sort of few would leave in order by itself."""
+    losses = np.arange(200.0) % 3
+    labels = np.where(np.arange(200) < 10, 1, 0)
+    hardest = sorted(range(10, 200), key=lambda anchor: (-losses[anchor], anchor))[:30]
+    assert np.flatnonzero(mine_hard_negatives(losses, labels)).tolist() == sorted(hardest)

@@ -446,3 +446,13 @@ def test_an_infinite_corner_is_refused():
         ValueError, match=r"^boxes\[1\]: expected numbers\. Received: \[0\.0, 0\.0, inf, 1\.0\]$"
     ):
         nms(np.array([[0.0, 0, 1, 1], [0, 0, np.inf, 1]]), np.array([1.0, 2.0]))
+
+
+@pytest.mark.parametrize(("ties", "sign"), [("lowest anchor", 1), ("highest anchor", -1)])
+def test_ties_of_many_are_visited_in_order(ties, sign):
+    """More than a sort of few would leave in order by itself."""
+    low = np.arange(200.0)[:, None]
+    boxes = np.concatenate([low, low, low + 0.5, low + 0.5], axis=1)
+    scores = np.arange(200) % 3 / 4
+    wanted = sorted(range(200), key=lambda box: (-scores[box], sign * box))
+    assert nms(boxes, scores, ties=ties).tolist() == wanted

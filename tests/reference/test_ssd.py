@@ -204,3 +204,57 @@ def test_what_does_not_fit_is_refused(images, weights):
         forward(images, weights, wrong)
     with pytest.raises(KeyError, match="Conv1/kernel"):
         forward(images, {}, LAYOUT)
+
+
+def lite(weights, last):
+    """The same backbone with separable extra maps and heads, on pictures of 96 x 96."""
+    made = {
+        name: value for name, value in weights.items() if not name.startswith(("extra", "head"))
+    }
+    channels = [weights["block_13_expand/kernel"].shape[-1], 9]
+    for number in range(1, len(last) + 1):
+        unit(made, f"extra_{number}_squeeze", 1, channels[-1], 3)
+        unit(made, f"extra_{number}_depthwise", 3, 3, 3)
+        unit(made, f"extra_{number}_pointwise", 1, 3, 4 + number)
+        channels.append(4 + number)
+    for level, inputs in enumerate(channels):
+        for output, numbers in (("deltas", 4), ("logits", 3)):
+            name = f"head_{level}_{output}"
+            unit(made, f"{name}_depthwise", 3, inputs, inputs)
+            kernel = np.random.default_rng(level).normal(size=(1, 1, inputs, 2 * numbers))
+            made[f"{name}/kernel"] = kernel
+            made[f"{name}/bias"] = np.arange(2.0 * numbers)
+    maps = ((6, 6), (3, 3), *last)
+    scales = tuple(np.linspace(0.2, 0.9, len(maps) + 1).tolist())
+    return made, AnchorLayout("lite", (96, 96), maps, scales, ((),) * len(maps))
+
+
+@pytest.mark.parametrize("last", [((2, 2), (1, 1)), ((1, 1),)], ids=str)
+def test_in_ssdlite_extra_maps_and_heads_are_separable(weights, last):
+    """Unit by unit; at stride 2 where the layout has half as many cells, else without padding."""
+    made, layout = lite(weights, last)
+    images = np.random.default_rng(6).uniform(-1, 1, (1, 96, 96, 3))
+
+    seen = {}
+    maps = feature_maps(images, made, layout, seen)
+    x = maps[1]
+    for number, expected in enumerate(maps[2:], 1):
+        window = {"padding": "valid"} if last == ((1, 1),) else {"stride": 2}
+        for part, how in (("squeeze", {}), ("depthwise", window), ("pointwise", {})):
+            x = conv_unit(x, f"extra_{number}_{part}", made, **how)
+            np.testing.assert_array_equal(seen[f"extra_{number}_{part}"], x)
+        np.testing.assert_array_equal(expected, x)
+
+    seen = {}
+    outputs = dict(zip(("deltas", "logits"), forward(images, made, layout, seen), strict=True))
+    for output, found in outputs.items():
+        flat = []
+        for level, x in enumerate(maps):
+            name = f"head_{level}_{output}"
+            x = conv_unit(x, f"{name}_depthwise", made)
+            np.testing.assert_array_equal(seen[f"{name}_depthwise"], x)
+            x = conv_unit(x, name, made, relu=False)
+            np.testing.assert_array_equal(seen[name], x)
+            flat.append(x.reshape(1, -1, found.shape[-1]))
+        np.testing.assert_array_equal(found, np.concatenate(flat, axis=1))
+    np.testing.assert_array_equal(seen["Conv_1"], maps[1])

@@ -152,3 +152,12 @@ def test_a_seed_places_the_same_objects_from_version_to_version():
     drawn = [part for work in works for part in work[:2]]
     words, total = fingerprint(drawn)
     assert (words, total) == ("float32 (3, 8, 4), int32 (3, 8)", pytest.approx(80.375, abs=0.01))
+
+
+def test_without_a_seed_it_is_the_seed_0():
+    for one, other in zip(
+        matching_workload(SSD_MOBILENET300, 2, 5),
+        matching_workload(SSD_MOBILENET300, 2, 5, seed=0),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(one, other)
