@@ -411,3 +411,21 @@ def test_whole_numbers_are_refused_where_they_would_be_halved_to_zero(convert):
         TypeError, match=r"^boxes: expected a NumPy array of floats\. Received: int64$"
     ):
         convert(np.array([[0, 0, 1, 1]]))
+
+
+@pytest.mark.parametrize("place", [2, 3])
+def test_a_width_or_a_height_may_be_infinite_and_neither_may_be_nan(place):
+    box = np.array([[0.5, 0.5, 1.0, 1.0]])
+    box[0, place] = INF
+    assert np.isinf(centers_to_corners(box)).any()
+    box[0, place] = NAN
+    with pytest.raises(ValueError, match=r"^boxes\[0\]: expected four numbers"):
+        centers_to_corners(box)
+
+
+@pytest.mark.parametrize("place", [2, 3])
+def test_an_anchor_has_a_width_and_a_height(place):
+    anchor = np.array([[0.5, 0.5, 1.0, 1.0]])
+    anchor[0, place] = 0
+    with pytest.raises(ValueError, match=r"^anchors\[0\]: "):
+        check_anchors(anchor)

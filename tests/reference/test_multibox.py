@@ -527,3 +527,10 @@ def test_a_mining_nms_needs_boxes(boxes, received):
     message = f"boxes: expected shape (1, 3, 4), as a mining_nms is set. Received: {received}"
     with pytest.raises(ValueError, match="^" + re.escape(message) + "$"):
         multibox(*undecided([[1, 0, 0]]), mining_nms=0.9, boxes=boxes)
+
+
+def test_a_number_without_columns_has_no_class_loss():
+    with pytest.raises(
+        ValueError, match=r"^logits: expected shape \(\.\.\., C \+ 1\)\. Received: \(\)"
+    ):
+        class_losses(np.array(1.0), np.array(1))

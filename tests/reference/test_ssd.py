@@ -258,3 +258,12 @@ def test_in_ssdlite_extra_maps_and_heads_are_separable(weights, last):
             flat.append(x.reshape(1, -1, found.shape[-1]))
         np.testing.assert_array_equal(found, np.concatenate(flat, axis=1))
     np.testing.assert_array_equal(seen["Conv_1"], maps[1])
+
+
+def test_32_pixels_are_enough():
+    made = {}
+    unit(made, "Conv1", 3, 3, 2, "bn_Conv1")
+    with pytest.raises(KeyError):
+        mobilenet_v2(np.zeros((1, 32, 32, 3)), made)
+    with pytest.raises(ValueError, match=r"^images: "):
+        mobilenet_v2(np.zeros((1, 32, 31, 3)), made)

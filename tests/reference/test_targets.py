@@ -493,3 +493,10 @@ def test_labels_that_are_not_whole_numbers_are_refused():
 def test_anchors_that_code_nothing_are_refused():
     with pytest.raises(ValueError, match=r"^anchors\[0\]: expected \(cx, cy, w, h\), finite"):
         assign_targets(np.array([[0.0, 0, 0.5, 0.5]]), np.array([1]), np.zeros((1, 4)))
+
+
+def test_where_flat_boxes_are_dropped_one_that_is_not_finite_is_named():
+    boxes = np.array([[0.2, 0.2, 0.2, 0.6], [0.1, 0.1, np.inf, 0.5]])
+    anchors = np.array([[0.5, 0.5, 1.0, 1.0]])
+    with pytest.raises(ValueError, match=r"^boxes\[1\]: "):
+        assign_targets(boxes, np.array([1, 2]), anchors, degenerate="drop")
