@@ -68,22 +68,22 @@ REFERENCE = {
     "targets": ("targets",),
     "workloads": ("workloads",),
 }
-KERAS = (
-    "anchors",
-    "boxes",
-    "checks",
-    "coding",
-    "detection",
-    "losses",
-    "matching",
-    "mining",
-    "mobilenet_v2",
-    "multibox",
-    "nms",
-    "ssd",
-    "targets",
-    "ties",
-)
+KERAS = {
+    "anchors": ("anchors", "conformance"),
+    "boxes": ("boxes", "conformance"),
+    "checks": (),
+    "coding": ("coding", "conformance"),
+    "detection": ("detection", "conformance"),
+    "losses": ("losses", "conformance"),
+    "matching": ("matching", "conformance"),
+    "mining": ("multibox", "conformance"),
+    "mobilenet_v2": ("mobilenet_v2",),
+    "multibox": ("multibox", "conformance"),
+    "nms": ("nms", "conformance"),
+    "ssd": ("ssd",),
+    "targets": ("targets", "conformance"),
+    "ties": ("ties",),
+}
 WANTED = {"reference_numpy": 95.0, "keras_impl": 90.0}
 SAID = {"reference_numpy": "reference", "keras_impl": "keras"}
 
@@ -169,11 +169,8 @@ def modules() -> list[Module]:
     for name, tests in REFERENCE.items():
         files = [f"tests/reference/test_{one}.py" for one in (*tests, "bad_input")]
         found.append(Module("reference_numpy", name, (*files, "-k", spoilt(name))))
-    for name in KERAS:
-        mine = "bad_input" if name == "checks" else name
-        files = [f"tests/parity/test_{one}.py" for one in dict.fromkeys((mine, "bad_input"))]
-        if name not in {"ssd", "mobilenet_v2", "ties", "checks"}:
-            files.append("tests/parity/test_conformance.py")
+    for name, tests in KERAS.items():
+        files = [f"tests/parity/test_{one}.py" for one in (*tests, "bad_input")]
         found.append(Module("keras_impl", name, (*files, "-k", f"{EAGER} and {spoilt(name)}")))
     return found
 

@@ -34,6 +34,7 @@ def test_labels_out_of_range_are_an_error_of_the_reference():
 def test_one_hot_is_the_reference(mode):
     labels = np.array([[2, 0], [1, 1]], np.int32)
     got = in_mode(lambda one: losses.one_hot(one, 3, "float64"), mode)(labels)
+    assert got.dtype == "float64"
     np.testing.assert_array_equal(got, reference.one_hot(labels, 3))
 
 
@@ -120,3 +121,17 @@ def test_without_rows_there_are_no_losses(shape):
     logits, labels = ops.zeros(shape), ops.zeros(shape[:-1], "int32")
     assert tuple(losses.softmax(logits).shape) == shape
     assert tuple(losses.softmax_cross_entropy(logits, labels).shape) == shape[:-1]
+
+
+def test_a_number_without_columns_has_no_softmax():
+    with pytest.raises(
+        ValueError, match=r"^logits: expected shape \(\.\.\., C \+ 1\)\. Received: \(\)"
+    ):
+        losses.softmax(ops.convert_to_tensor(1.0))
+
+
+def test_labels_reach_as_far_as_there_are_columns():
+    logits = ops.zeros((1, 3, 2))
+    losses.softmax_cross_entropy(logits, ops.array([[0, 1, 1]]))
+    with pytest.raises(ValueError, match=r"^labels\[0, 2\]: expected 0 to 1. Received: 2"):
+        losses.softmax_cross_entropy(logits, ops.array([[0, 1, 2]]))
