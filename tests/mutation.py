@@ -217,7 +217,7 @@ def run(module: Module, jobs: int, again: bool = False) -> Result:
     key = module.key
     if done.exists() and done.read_text(encoding="utf-8") == key:
         return read(module)
-    if again and started.exists():
+    if again and started.exists() and same_source(module):
         forget_survivors(module)
     elif not started.exists() or started.read_text(encoding="utf-8") != key:
         prepare(module)
@@ -240,6 +240,11 @@ def run(module: Module, jobs: int, again: bool = False) -> Result:
         raise RuntimeError(f"mutmut, {module.full_name}: status {status}\n{tail}\nsee {log}")
     done.write_text(key, encoding="utf-8")
     return result
+
+
+def same_source(module: Module) -> bool:
+    """Whether the module in the folder is the one in the repository."""
+    return (module.folder / module.source).read_bytes() == (REPOSITORY / module.source).read_bytes()
 
 
 def forget_survivors(module: Module) -> None:
