@@ -203,7 +203,11 @@ def prepare(module: Module) -> None:
         "track_dependencies": False,
         "use_git_change_detection": False,
         "pytest_add_cli_args_test_selection": list(module.tests),
-        "pytest_add_cli_args": ["-p", "no:cacheprovider", "--hypothesis-profile=mutation"],
+        "pytest_add_cli_args": [
+            *("-p", "no:cacheprovider", "--hypothesis-profile=mutation"),
+            # It collects garbage ten times a run: a second, of everything TensorFlow holds.
+            *("-p", "no:unraisableexception"),
+        ],
     }
     lines = [f"{name} = {json.dumps(value)}" for name, value in settings.items()]
     table = "\n".join(["", "[tool.mutmut]", *lines, ""])
