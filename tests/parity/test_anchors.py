@@ -85,3 +85,7 @@ def test_linear_scales_are_equal(arguments):
 def test_both_refuse_alike(module, function, arguments, message):
     with pytest.raises(ValueError, match=message):
         getattr(module, function)(*arguments)
+
+
+def test_without_a_dtype_anchors_are_float32():
+    assert anchors.make_anchors(SSD300).dtype == np.float32
