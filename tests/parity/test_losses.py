@@ -33,8 +33,8 @@ def test_labels_out_of_range_are_an_error_of_the_reference():
 @pytest.mark.parametrize("mode", modes())
 def test_one_hot_is_the_reference(mode):
     labels = np.array([[2, 0], [1, 1]], np.int32)
-    got = in_mode(lambda one: losses.one_hot(one, 3, "float64"), mode)(labels)
-    assert got.dtype == "float64"
+    got = in_mode(lambda one: losses.one_hot(one, 3, "int32"), mode)(labels)
+    assert got.dtype == "int32"  # JAX has no float64 where nothing that is given has 64 bits
     np.testing.assert_array_equal(got, reference.one_hot(labels, 3))
 
 
