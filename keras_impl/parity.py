@@ -86,6 +86,7 @@ def run(
 
     Raises:
         ValueError: An unknown mode, dtype or operation, or no cases.
+        ChildProcessError: The process without fusing did not end well; what it said.
     """
     asked = tuple(keras_as(convention).asked())
     names = asked if ops is None else tuple(ops)
@@ -169,8 +170,8 @@ def _check_without_fusing(
         check=False,
     )
     if done.returncode:
-        raise RuntimeError(
-            f"parity without fusing ended with {done.returncode}: {done.stderr[-2000:]}"
+        raise ChildProcessError(
+            f"parity without fusing ended with {done.returncode}: {done.stderr[-2000:].strip()}"
         )
     return [Check(**line) for line in json.loads(done.stdout.splitlines()[-1])]
 
@@ -186,7 +187,7 @@ def _main() -> None:
     if request["convention"] not in PRESETS:
         parser.error(f"convention: expected a preset. Received: {request['convention']!r}")
     if fuses(str(COMPILED)):
-        raise RuntimeError(f"XLA_FLAGS: expected {NO_FUSING} to keep XLA from fusing; it fuses")
+        parser.error(f"XLA_FLAGS: expected {NO_FUSING} to keep XLA from fusing. Received: it fuses")
     checks = _checks(
         keras_as(PRESETS[request["convention"]]),
         request["ops"],

@@ -1,11 +1,12 @@
 """What every test run shares: Hypothesis profiles, the data beside the checkout, the skip policy.
 
-Hypothesis runs by one of three profiles. `dev` draws a hundred examples of each law at random,
+Hypothesis runs by one of four profiles. `dev` draws a hundred examples of each law at random,
 `ci` the same hundred in every run. `fuzz`, when SSD_FUZZ_EXAMPLES says how many, searches the laws
-alone (`tox run -e fuzz`). What `dev` and `fuzz` find is kept in .hypothesis/examples of the
-checkout, or the folder SSD_FUZZ_DB, and tried first by the next run of either, `tox run` among
-them, until it passes; Hypothesis forgets it then, or when the law itself is written otherwise. A
-finding that must never come back becomes a case worked by hand.
+alone (`tox run -e fuzz`); `mutation` tries five, always the same (tests/mutation.py). What `dev`
+and `fuzz` find is kept in .hypothesis/examples of the checkout, or the folder SSD_FUZZ_DB, and
+tried first by the next run of either, `tox run` among them, until it passes; Hypothesis forgets it
+then, or when the law itself is written otherwise. A finding that must never come back becomes a
+case worked by hand.
 
 No test is skipped in silence. Each run ends with a list of what was skipped and why; in CI a
 skip that skips.txt does not foresee fails the run.

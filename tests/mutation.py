@@ -446,8 +446,8 @@ def page(results: Sequence[Result], listed: Sequence[Reason]) -> str:
         "",
         *table(results),
         "",
-        "A timeout or a crash is no kill. *Left out* are functions with a decorator; the tool",
-        "does not change; they count as survived, with as many mutants as they would have had:",
+        "A timeout or a crash is no kill. *Left out* are functions with a decorator, which the",
+        "tool does not change: they count as survived, with as many mutants as they would have.",
         "",
     ]
     for result in results:

@@ -12,6 +12,7 @@ from keras import ops
 
 from keras_impl import backends, parity
 from keras_impl.backends import backend, compiled, compiler, fuses, gradients, in_mode, modes
+from keras_impl.cli import main
 from keras_impl.extremes import maximum, minimum
 
 MODES = {
@@ -140,10 +141,25 @@ def test_what_fuses_is_seen(monkeypatch):
     assert fuses("eager")
 
 
-def test_a_process_that_fuses_after_all_is_an_error(monkeypatch):
+def test_a_process_that_fuses_after_all_is_an_error(monkeypatch, capsys):
     """The flag that keeps XLA from it is no promise of XLA's."""
     request = '{"convention": "canonical", "ops": [], "dtypes": [], "cases": 1, "seed": 0}'
     monkeypatch.setattr(sys, "argv", ["parity", request])
     monkeypatch.setattr(parity, "fuses", lambda mode: True)
-    with pytest.raises(RuntimeError, match="XLA_FLAGS: expected --xla_cpu_max_isa=AVX to keep XLA"):
+    with pytest.raises(SystemExit):
         parity._main()
+    assert (
+        "XLA_FLAGS: expected --xla_cpu_max_isa=AVX to keep XLA from fusing"
+        in capsys.readouterr().err
+    )
+
+
+@pytest.mark.skipif(compiler() is None, reason="this backend of Keras traces nothing")
+def test_what_such_a_process_says_is_one_line_of_the_program(monkeypatch, capsys):
+    died = subprocess.CompletedProcess([], 2, stdout="", stderr="XLA_FLAGS: it fuses\n")
+    monkeypatch.setattr(parity.subprocess, "run", lambda *_, **__: died)
+    unfused = f"{compiler()}-nofuse"
+    assert main(["parity", "--op", "area", "--mode", unfused, "--cases", "1"]) == 2
+    error = capsys.readouterr().err
+    assert "ssd: error: parity without fusing ended with 2: XLA_FLAGS: it fuses" in error
+    assert "Traceback" not in error

@@ -43,9 +43,9 @@ LN2, LN3 = np.log(2), np.log(3)
 WORKED = {
     "a square within 1, a line beyond": (
         losses.smooth_l1,
-        ([[0.5, -1.0, 1.25]], [[0.0, 0.0, 4.25]]),
+        ([[0.5, -1.0, 1.5, 1.25]], [[0.0, 0.0, 0.0, 4.25]]),
         {},
-        [[0.125, 0.5, 2.5]],
+        [[0.125, 0.5, 1.0, 2.5]],
     ),
     "a softmax of rows, however large": (
         losses.softmax,

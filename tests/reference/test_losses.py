@@ -66,6 +66,7 @@ def test_labels_may_begin_below_background():
         (-0.25, 0.5, 0.28125),  # .75² / 2
         (1, 0, 0.5),  # where the two halves meet
         (-1, 0, 0.5),
+        (1.5, 0, 1),
         (2, 0, 1.5),
         (-3, 0, 2.5),
         (1, -3, 3.5),
