@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -148,14 +149,12 @@ def detect(
 def _by_mirror(
     deltas: Array, logits: Array, anchors: Array, convention: Convention
 ) -> HostDetections:
-    from keras import ops
-
     from keras_impl import detection
+    from keras_impl.backends import in_mode
 
-    parts = detection.detect(
-        ops.convert_to_tensor(deltas), ops.convert_to_tensor(logits), anchors, convention
-    )
-    return HostDetections(*(np.asarray(ops.convert_to_numpy(part)) for part in parts))
+    # Each operation by itself: exact, and in float64 on JAX too, which else has none.
+    detect = in_mode(partial(detection.detect, convention=convention), "eager")
+    return HostDetections(*(np.asarray(part) for part in detect(deltas, logits, anchors)))
 
 
 class _Heads:

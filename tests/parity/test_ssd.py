@@ -313,9 +313,8 @@ def test_anchors_on_a_crowd_count_nowhere_in_training() -> None:
 def test_evaluate_averages_the_loss_over_pictures() -> None:
     """Batches of three pictures and one: the parts are weighted as Keras weights the total."""
     model, images = shared(), some_pictures(4)
-    model.compile()
-    assert not model.jit_compile
-    model.run_eagerly = True  # the same averages without two graphs
+    # The same averages without two graphs; on JAX the graphs are what is quick.
+    model.compile(run_eagerly=keras.backend.backend() != "jax")
     found = outputs_of(model, images)
     first, second = reference_loss(found, slice(0, 3)), reference_loss(found, slice(3, 4))
 
@@ -497,9 +496,9 @@ def test_detect_is_the_references_detection() -> None:
     # In the same batches: another batch size may round otherwise.
     batches = [model.predict(images[start : start + 2], verbose=0) for start in (0, 2, 4)]
     outputs = {
-        name: np.concatenate([batch[name] for batch in batches]).astype("float64")
-        for name in ("deltas", "logits")
+        name: np.concatenate([batch[name] for batch in batches]) for name in ("deltas", "logits")
     }
+    assert outputs["logits"].dtype == np.float32  # decisions are those of the outputs' own dtype
     options = {"variances": OTHER.coding.variances, **dataclasses.asdict(OTHER.detection)}
 
     for overrides in ({}, {"score_threshold": 0.3, "max_detections": 200}):
@@ -512,7 +511,7 @@ def test_detect_is_the_references_detection() -> None:
             expected = detection.detect(
                 outputs["deltas"][picture],
                 outputs["logits"][picture],
-                model.anchors.astype("float64"),
+                model.anchors,
                 **{**options, **overrides},
             )
             count = len(expected.scores)
