@@ -62,3 +62,71 @@ def test_eagerly_a_bad_object_is_an_error(box, label, message):
 
 def test_padding_may_hold_anything():
     boxes.check_boxes(ops.array([[[1.0, 1.0, 0.0, np.nan]]]), ops.array([[-1]]))
+
+
+@pytest.mark.parametrize(
+    ("degenerate", "box", "order"),
+    [
+        ("error", [0.5, 0.0, 0.5, 1.0], "xmin < xmax, ymin < ymax"),
+        ("error", [0.0, 0.5, 1.0, 0.5], "xmin < xmax, ymin < ymax"),
+        ("encode", [0.75, 0.0, 0.5, 1.0], "xmin <= xmax, ymin <= ymax"),
+        ("encode", [0.0, 0.75, 1.0, 0.5], "xmin <= xmax, ymin <= ymax"),
+        ("encode", [0.0, 0.0, np.inf, 1.0], "xmin <= xmax, ymin <= ymax"),
+        ("drop", [0.0, 0.0, np.nan, 1.0], "xmin < xmax, ymin < ymax"),
+        ("encode", [0.5, 0.0, 0.5, 1.0], None),
+        ("drop", [0.5, 0.0, 0.5, 1.0], None),
+        ("drop", [0.75, 0.0, 0.5, 1.0], None),
+    ],
+)
+def test_what_becomes_of_an_object_without_width(degenerate, box, order):
+    given = ops.array([[box]]), ops.array([[1]])
+    rules = {"degenerate": degenerate, "form": "difference"}  # logarithms would have no flat ones
+    if order is None:
+        boxes.check_boxes(*given, **rules)
+    else:
+        with pytest.raises(
+            ValueError, match=rf"^boxes\[0, 0\]: expected finite corners, {order}\."
+        ):
+            boxes.check_boxes(*given, **rules)
+
+
+def test_while_tracing_one_argument_nothing_is_looked_at():
+    bad = np.array([[[1.0, 1.0, 0.0, 0.0]]], np.float32)
+    for looked_at in (
+        lambda box: boxes.check_boxes(box, np.array([[1]])) or box,
+        lambda label: boxes.check_boxes(bad, ops.cast(label, "int32")) or label,
+    ):
+        given = bad if looked_at.__code__.co_varnames == ("box",) else np.array([[1]], np.float32)
+        if modes()[-1] == "eager":
+            with pytest.raises(ValueError, match="finite corners"):
+                in_mode(looked_at, "eager")(given)
+        else:
+            in_mode(looked_at, modes()[-1])(given)
+
+
+def test_flat_boxes_may_be_solid():
+    some = np.array([[0.5, 0.0, 0.5, 1.0], [0.0, 0.5, 1.0, 0.5], [0.6, 0.0, 0.5, 1.0]], np.float32)
+    assert ops.convert_to_numpy(boxes.solid(some)).tolist() == [False, False, False]
+    assert ops.convert_to_numpy(boxes.solid(some, flat=True)).tolist() == [True, True, False]
+
+
+def test_a_constant_is_added_in_the_dtype():
+    for dtype in ("float32", "float64"):
+        given = np.array([0.5, -1.0], dtype)
+        assert boxes.plus(given, 0.0) is given
+        np.testing.assert_array_equal(
+            in_mode(lambda x: boxes.plus(x, 0.1), "eager")(given), given + np.asarray(0.1, dtype)
+        )
+
+
+def test_columns_of_a_box_with_and_without_an_offset():
+    box = np.array([0.25, 0.5, 0.75, 1.0], np.float32)
+    assert [float(part) for part in boxes.columns(box)] == [0.25, 0.5, 0.75, 1.0, 0.25]
+    assert float(boxes.columns(box, iou_offset=0.5).area) == 1.0
+    assert float(boxes.columns(box[[2, 1, 0, 3]]).area) == 0
+    assert float(boxes.iou(box, box[[0, 1, 2, 3]], iou_offset=0.5)) == 1.0
+    apart = np.array([0.75, 0.5, 1.25, 1.0], np.float32)
+    # 1 / 2 wide where it was 0, as high as both with an offset: 0.5 of 1 + 1 - 0.5.
+    np.testing.assert_allclose(float(boxes.iou(box, apart, iou_offset=0.5)), 0.5 / 1.5, rtol=1e-6)
+    # Nothing but the epsilon: 1/4 of 1/4 + 1/4.
+    np.testing.assert_allclose(float(boxes.iou(box, box, iou_epsilon=0.25)), 0.5, rtol=1e-6)

@@ -141,6 +141,27 @@ def test_conflict_case(case, mode):
         assert conflicts.agree(got, wanted), f"{convention.name}: {got} found, {wanted} expected"
 
 
+@pytest.mark.parametrize(
+    ("case", "changes", "wanted"),
+    [
+        pytest.param(case, *other, id=f"{case.name}: {', '.join(map(str, other[0].items()))}")
+        for case in conflicts.CONFLICTS
+        for other in case.others
+    ],
+)
+def test_conflict_case_otherwise(case, changes, wanted):
+    """Rules that no preset has, eagerly; `test_every_operation` has them compiled."""
+    implementation = keras_as(CANONICAL)
+    numbers = {**case.changes, **changes}
+    inputs = conflicts.arrays(case, "float64")
+    if isinstance(wanted, str) and wanted.startswith("error"):
+        with pytest.raises((ValueError, TypeError)):
+            ask(implementation, case.operation, inputs, "eager", numbers)
+        return
+    got = conflicts.plain(case, ask(implementation, case.operation, inputs, "eager", numbers))
+    assert conflicts.agree(got, wanted), f"{got} found, {wanted} expected"
+
+
 def test_a_soft_convention_is_no_plain_nms():
     assert "nms" not in keras_as(CANONICAL.but(soft_sigma=0.5)).asked()
     assert Detection().soft_sigma is None
