@@ -401,6 +401,17 @@ def explained(survivor: Survivor, known: Iterable[Reason]) -> str | None:
     return next((reason.why for reason in known if reason.covers(survivor)), None)
 
 
+def idle(results: Sequence[Result], known: Sequence[Reason]) -> list[Reason]:
+    """Reasons of which nothing has survived: a test has been written, or the code has changed."""
+    survivors = [one for result in results for one in result.survivors]
+    used = {explained(one, known) for one in survivors}
+    return [
+        reason
+        for reason in known
+        if reason.why not in used or not any(reason.covers(one) for one in survivors)
+    ]
+
+
 # What is printed
 
 
@@ -554,10 +565,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if asked.page:
         PAGE.write_text(page(results, listed), encoding="utf-8")
         print(f"wrote {PAGE}")
+    unused = idle(results, listed) if len(chosen) == len(known) else []
+    for reason in unused:
+        print(f"{SURVIVORS.name} explains what no longer survives: {reason.change.pattern}")
     if open_ones:
         print(f"{open_ones} survivors are not listed in {SURVIVORS.name}")
     print(verdict(results))
-    return 1 if open_ones or short else 0
+    return 1 if open_ones or short or unused else 0
 
 
 if __name__ == "__main__":
