@@ -94,7 +94,8 @@ def soft_nms(
 
     Returns:
         (B, max_kept) int32 indices of the kept boxes, surest first, -1 after the last, and
-        (B, max_kept) their lowered scores, 0 after the last.
+        (B, max_kept) their lowered scores, 0 after the last. TensorFlow takes numbers below the
+        smallest normal one for 0: scores so small pass no threshold, those of NumPy pass 0.
 
     Raises:
         ValueError: No `soft_sigma`; and as `nms`.

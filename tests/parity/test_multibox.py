@@ -66,3 +66,78 @@ LABELS = np.array([[1, 2, 0, 0, -1], [0, 0, 0, -1, 0]], np.int32)
 def test_normalisers_are_equal(mode, normaliser, labels):
     got = in_mode(lambda one: multibox.normalisers(one, normaliser=normaliser), mode)(labels)
     np.testing.assert_allclose(got, reference.normalisers(labels, normaliser=normaliser), rtol=1e-7)
+
+
+def some_heads(dtype="float64"):
+    """Two pictures of 12 anchors, 3 classes; the second has no positives."""
+    generator = np.random.default_rng(9)
+    deltas, wanted = generator.normal(0, 1, (2, 2, 12, 4)).astype(dtype)
+    logits = generator.normal(0, 2, (2, 12, 4)).astype(dtype)
+    labels = np.array([[1, 3, -1, 2, *[0] * 8], [-1, *[0] * 11]], np.int32)
+    low = generator.integers(0, 4, (2, 12, 2)) / 8
+    boxes = np.concatenate([low, low + 0.375], axis=-1).astype(dtype)
+    return deltas, logits, wanted, labels, boxes
+
+
+RULES = [
+    {},
+    {"mining": "batch", "negative_ratio": 0.75},
+    {"mining": "none"},
+    {"mining_nms": 0.3},
+    {"rounding": "up", "negative_ratio": 0.5, "min_negatives": 2},
+    {"rounding": "down", "negative_ratio": 0.5, "max_negatives": 1},
+    {"min_negatives": 2, "max_negatives": 3},
+    *({"class_loss": loss} for loss in ("softmax", "sigmoid", "focal")),
+    {"class_loss": "focal", "focal_alpha": 0.4, "focal_gamma": 1.5, "background": "last"},
+    *({"normaliser": name} for name in ("positives", "picture", "mean", "anchors")),
+    {"box_over": "all", "box_weight": 0.5},
+    {"box_over": "all", "normaliser": "picture"},
+]
+
+
+@pytest.mark.parametrize("rules", RULES, ids=str)
+def test_rules_mean_the_same(rules):
+    *heads, boxes = some_heads()
+    need = boxes if "mining_nms" in rules else None
+
+    def lose(*tensors):
+        return tuple(multibox.multibox(*tensors, boxes=need, **rules))
+
+    got = multibox.MultiBox(*in_mode(lose, "eager")(*heads))
+
+    wanted = reference.multibox(*heads, boxes=need, **rules)
+    assert got._fields == wanted._fields
+    for name, part, want in zip(wanted._fields, got, wanted, strict=True):
+        assert np.shape(part) == np.shape(want), name
+        np.testing.assert_allclose(part, want, rtol=1e-12, err_msg=name)
+
+
+@pytest.mark.parametrize("rules", RULES[:7], ids=str)
+def test_the_same_anchors_are_chosen(rules):
+    *_, labels, boxes = some_heads()
+    losses = np.round(np.random.default_rng(3).random(labels.shape) * 4) / 4
+
+    def choose(*tensors):
+        loss, label, box = tensors
+        return tuple(mining.choose_anchors(loss, label, boxes=box, **rules))
+
+    got = in_mode(choose, "eager")(losses, labels, boxes)
+
+    wanted = reference_mining.choose_anchors(losses, labels, boxes=boxes, **rules)
+    for part, want in zip(got, wanted, strict=True):
+        assert part.tolist() == want.tolist()
+
+
+@pytest.mark.parametrize(("ratio", "rounding"), [(0.1, "up"), (0.1, "down"), (3.0, "down")])
+def test_a_ratio_is_rounded_as_float64_rounds_it(ratio, rounding):
+    """.1 x 30 is 3 in float64 and above it in float32."""
+    labels = np.array([[1] * 30 + [0] * 70], np.int32)
+    losses = np.arange(100, dtype=np.float32)[None]
+    rules = {"negative_ratio": ratio, "rounding": rounding}
+
+    call = in_mode(lambda *both: mining.mine_hard_negatives(*both, **rules), "eager")
+    got = call(losses, labels)
+
+    wanted = reference_mining.mine_hard_negatives(losses[0], labels[0], **rules)
+    assert got[0].tolist() == wanted.tolist()
+    assert got.sum() == (3 if ratio == 0.1 else 70)

@@ -9,6 +9,7 @@ from keras_impl import nms
 from keras_impl.backends import in_mode, modes
 from reference_numpy import nms as reference
 from reference_numpy.cases import NMS, random_scored_boxes
+from reference_numpy.conventions import Detection
 
 ROOM = 4
 
@@ -77,3 +78,107 @@ def test_order_decides_between_equal_scores(mode):
 def test_both_refuse_a_threshold_out_of_range(module, threshold):
     with pytest.raises(ValueError, match=f"iou_threshold: .* Received: {threshold}"):
         module.nms(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), iou_threshold=threshold)
+
+
+def sample(dtype="float64", count=30):
+    """Two pictures of one class, scores in quarters, so that many are equal."""
+    boxes, scores = random_scored_boxes(np.random.default_rng(8), 2, count, 1, dtype)
+    return boxes, np.round(scores[..., 0] * 4).astype(dtype) / 4
+
+
+RULES = [
+    {},
+    {"ties": "highest anchor"},
+    {"suppress_at": ">=", "iou_threshold": 0.25},
+    {"eta": 0.9, "iou_threshold": 0.8},
+    {"iou_threshold": 1.0},
+    {"iou_offset": 0.1},
+]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("rules", RULES, ids=str)
+def test_rules_mean_the_same(rules, dtype):
+    boxes, scores = sample(dtype)
+
+    got = in_mode(lambda *tensors: nms.nms(*tensors, **rules), "eager")(boxes, scores)
+
+    assert got.dtype == np.int32
+    for picture in range(2):
+        wanted = reference.nms(boxes[picture], scores[picture], **rules)
+        assert got[picture].tolist() == [*wanted, *[-1] * (30 - len(wanted))]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(
+    "rules",
+    [
+        {"soft_sigma": 0.5},
+        {"soft_sigma": 0.1, "iou_threshold": 0.5, "score_threshold": 0.3},
+        {"soft_sigma": 0.5, "score_at": ">=", "score_threshold": 0.25},
+        {"soft_sigma": 0.3, "ties": "highest anchor", "suppress_at": ">="},
+        {"soft_sigma": 1e-2, "score_threshold": 1e-6},
+    ],
+    ids=str,
+)
+def test_scores_are_lowered_the_same(rules, dtype):
+    boxes, scores = sample(dtype)
+
+    def lower(*tensors):
+        return tuple(nms.soft_nms(*tensors, **rules))
+
+    kept, lowered = in_mode(lower, "eager")(boxes, scores)
+
+    assert kept.dtype == np.int32
+    assert lowered.dtype == dtype
+    for picture in range(2):
+        wanted, score = reference.soft_nms(boxes[picture], scores[picture], **rules)
+        assert kept[picture].tolist() == [*wanted, *[-1] * (30 - len(wanted))]
+        np.testing.assert_allclose(lowered[picture, : len(score)], score, rtol=1e-5)
+        assert not lowered[picture, len(score) :].any()
+
+
+def test_few_of_each_class():
+    """Most of a class, a class that is silent, and most of all: by literal visits."""
+    boxes, scores = sample()
+    classes = np.tile(np.arange(30, dtype=np.int32) % 3, (2, 1))
+    silent = classes == 2
+
+    def suppress(*tensors):
+        box, score, kind, silence = tensors
+        return nms.nms(box, score, classes=kind, silent=silence, max_kept=9, max_per_class=2)
+
+    got = in_mode(suppress, "eager")(boxes, scores, classes, silent)
+
+    assert got.shape == (2, 9)
+    for picture in range(2):
+        wanted = []
+        for kind in (0, 1):
+            mine = np.flatnonzero(classes[picture] == kind)
+            wanted += mine[reference.nms(boxes[picture, mine], scores[picture, mine])][:2].tolist()
+        wanted.sort(key=lambda index: (-scores[picture, index], index))
+        assert got[picture].tolist() == [*wanted, *[-1] * (9 - len(wanted))]
+
+
+@pytest.mark.parametrize("most", [None, 0, 3])
+@pytest.mark.parametrize("count", [0, 2])
+def test_there_is_nothing_to_keep(count, most):
+    scores = np.full((2, count), -np.inf)
+
+    def lower(*tensors):
+        return tuple(nms.soft_nms(*tensors, soft_sigma=0.5, max_kept=most))
+
+    kept, lowered = in_mode(lower, "eager")(np.zeros((2, count, 4), np.float32), scores)
+
+    assert kept.shape == lowered.shape == (2, count if most is None else most)
+    assert (kept.dtype, lowered.dtype) == (np.int32, np.float64)
+    assert (kept == -1).all()
+    assert not lowered.any()
+
+
+def test_passes_what_is_above_or_at_the_threshold():
+    scores = np.array([0.1, 0.25, 0.5, np.nan], np.float32)
+    for at, wanted in ((">", [False, False, True, False]), (">=", [False, True, True, False])):
+        rules = Detection(score_threshold=0.25, score_at=at)
+        got = in_mode(lambda some, rules=rules: nms.passes(some, rules), "eager")(scores)
+        assert got.tolist() == wanted

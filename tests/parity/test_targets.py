@@ -9,7 +9,8 @@ from keras_impl import targets
 from keras_impl.backends import in_mode, modes
 from reference_numpy import targets as reference
 from reference_numpy.anchors import make_anchors
-from reference_numpy.conventions import SSD_MOBILENET300
+from reference_numpy.cases import random_objects
+from reference_numpy.conventions import SSD_MOBILENET300, AnchorLayout
 
 GOOD, FLAT = [0.25, 0.25, 0.5, 0.5], [0.25, 0.25, 0.25, 0.5]
 
@@ -68,3 +69,58 @@ def test_eagerly_a_bad_object_is_an_error():
 def test_shapes_that_do_not_fit_are_an_error(boxes, labels, message):
     with pytest.raises(ValueError, match=message):
         assign(np.ones(boxes, np.float32), np.ones(labels, np.int32), np.ones((6, 4), np.float32))
+
+
+SMALL = AnchorLayout("small", (64, 64), ((4, 4), (2, 2)), (0.2, 0.5, 0.9), ((2.0,), (2.0,)))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("objects", [1, targets.FEW, targets.FEW + 1])
+def test_few_and_many_objects(objects, dtype):
+    """Those that are told apart and those that are looked up; anchors of another dtype."""
+    boxes, labels = random_objects(np.random.default_rng(4), 2, objects, 5, dtype)
+    anchors = make_anchors(SMALL, "float64")
+
+    got = targets.Targets(*in_mode(assign, "eager")(boxes, labels, anchors))
+
+    assert [part.dtype.name for part in got] == ["int32", dtype, "int32"]
+    for picture in range(2):
+        wanted = reference.assign_targets(boxes[picture], labels[picture], anchors.astype(dtype))
+        for name, part, want in zip(wanted._fields, got, wanted, strict=True):
+            np.testing.assert_allclose(part[picture], want, rtol=1e-5, atol=1e-5, err_msg=name)
+
+
+@pytest.mark.parametrize("kind", ["bool", "int32", "uint8"])
+@pytest.mark.parametrize(
+    "rules",
+    [
+        {"crowd_by": "share", "crowd_overlap": 0.5},
+        {"crowd_by": "iou", "crowd_overlap": 0.2},
+        {"crowd_by": "none"},
+    ],
+    ids=str,
+)
+def test_crowds_are_flags_of_any_kind(rules, kind):
+    boxes, labels = random_objects(np.random.default_rng(6), 2, 6, 5, "float32")
+    crowds = np.random.default_rng(7).random(labels.shape) < 0.5
+    anchors = make_anchors(SMALL, "float32")
+
+    def assign_with_crowds(box, label, anchor, crowd):
+        return tuple(targets.assign_targets(box, label, anchor, crowds=crowd, **rules))
+
+    given = boxes, labels, anchors, crowds.astype(kind)
+    got = targets.Targets(*in_mode(assign_with_crowds, "eager")(*given))
+
+    for picture in range(2):
+        wanted = reference.assign_targets(
+            boxes[picture], labels[picture], anchors, crowds=crowds[picture], **rules
+        )
+        np.testing.assert_array_equal(got.labels[picture], wanted.labels)
+        np.testing.assert_array_equal(got.objects[picture], wanted.objects)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_nothing_has_a_dtype(dtype):
+    boxes, anchors = np.zeros((1, 0, 4), dtype), make_anchors(SMALL, "float32")
+    got = in_mode(assign, "eager")(boxes, np.zeros((1, 0), np.int64), anchors)
+    assert [part.dtype.name for part in got] == ["int32", dtype, "int32"]
