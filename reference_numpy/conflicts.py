@@ -1371,8 +1371,8 @@ def answer(case: Conflict, convention: Convention, **changes: Any) -> Any:
     try:
         outputs = _REFERENCE[case.operation](*arrays(case), convention=convention)
     except ValueError as error:
-        named = re.match(r"\w+", str(error))
-        return f"error: {named[0] if named else error}"
+        argument = re.split(r"\W", str(error))[0]  # its first word
+        return f"error: {argument}"
     return plain(case, outputs)
 
 

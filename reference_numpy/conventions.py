@@ -59,7 +59,6 @@ class Overlap:
 
     def __post_init__(self) -> None:
         """Refuse what no overlap can be."""
-        check_types(self)
         check_number(self.iou_epsilon, "iou_epsilon", 0, 1)
         check_number(self.iou_offset, "iou_offset", 0, 1)
 

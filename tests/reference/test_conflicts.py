@@ -103,6 +103,11 @@ def test_other_answers_that_no_preset_gives(case, changes, wanted):
     assert not any(agree(wanted, value) for value, _ in case.answers)
 
 
+def test_matching_answers_by_the_overlap_that_is_asked_for():
+    (case,) = (one for one in CONFLICTS if one.name == "an overlap equal to the threshold")
+    assert answer(case, CANONICAL) != answer(case, CANONICAL, iou_epsilon=0.01)
+
+
 # --- the questions -------------------------------------------------------------------------------
 
 

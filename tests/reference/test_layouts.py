@@ -151,6 +151,11 @@ def test_a_layout_refuses_answers_that_do_not_fit(change, message):
         AnchorLayout(**{**GOOD, **change})
 
 
+def test_a_whole_pixel_is_enough():
+    scales = {"unit": "pixels", "scales": (1.0, 1.0, 30.0), "whole_pixels": True}
+    assert AnchorLayout(**{**GOOD, **scales}).scales == (1.0, 1.0, 30.0)
+
+
 CHOICES = {
     "unit": ["picture", "shorter side", "pixels"],
     "square": ["first", "listed"],
