@@ -31,3 +31,8 @@ def test_both_refuse_bad_variances(module, function, variances):
     box = np.array([[0.25, 0.25, 0.5, 0.5]], np.float32)
     with pytest.raises(ValueError, match="variances: expected four positive numbers"):
         getattr(module, function)(box, box, variances=variances)
+
+
+def test_a_number_has_no_background():
+    with pytest.raises(ValueError, match=r"^logits: expected shape \(\.\.\., C \+ 1\)\. .*\(\)$"):
+        coding.background_first(np.float32(1))
