@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from keras_impl.backends import compiler
 from keras_impl.comparisons import OPERATIONS
 from keras_impl.conformance import ask, check, judge, operation_of, settled
 from reference_numpy import conflicts
@@ -46,6 +47,15 @@ def marks_of(implementation, mode, deviation):
     return marks + ([expected_failure(deviation)] if deviation else [])
 
 
+def marks_of_operation(mode, dtype):
+    """Without fusing all is compiled once more, in a process that begins for it.
+
+    And nobody compiles float64, which eager mode and graphs are asked for too.
+    """
+    again = mode.endswith("-nofuse") or (mode, dtype) == (compiler(), "float64")
+    return [pytest.mark.thorough] if again else []
+
+
 def expected_failure(deviation):
     return pytest.mark.xfail(strict=deviation.certain, reason=deviation.reason)
 
@@ -65,11 +75,7 @@ def pytest_generate_tests(metafunc):
         metafunc.parametrize(
             ("label", "mode", "dtype"),
             [
-                # Without fusing they are compiled once more, in a process that begins for it.
-                pytest.param(
-                    *(label, mode, dtype),
-                    marks=[pytest.mark.thorough] if mode.endswith("-nofuse") else [],
-                )
+                pytest.param(*(label, mode, dtype), marks=marks_of_operation(mode, dtype))
                 for label in implementation.asked()
                 for mode in implementation.modes_of(label)
                 for dtype in implementation.dtypes_of(label)

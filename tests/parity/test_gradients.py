@@ -20,7 +20,7 @@ import pytest
 from keras import ops
 
 from keras_impl import losses, multibox
-from keras_impl.backends import gradients, in_mode, modes
+from keras_impl.backends import compiler, gradients, in_mode, modes
 from keras_impl.judges import (
     WIDER,
     errors,
@@ -36,6 +36,16 @@ from reference_numpy.conventions import CANONICAL
 from reference_numpy.losses import one_hot
 
 DTYPES = ["float32", "float64"]
+# Nobody compiles float64, which eager mode and graphs are asked for too.
+everywhere = pytest.mark.parametrize(
+    ("mode", "dtype"),
+    [
+        pytest.param(mode, dtype, marks=[pytest.mark.thorough] if again else [])
+        for mode in modes()
+        for dtype in DTYPES
+        for again in [(mode, dtype) == (compiler(), "float64")]
+    ],
+)
 CLASSES = 4  # with background
 SATURATED = [50.0, -50.0, 1e4, -1e4]
 
@@ -161,8 +171,7 @@ def differentiated(mode: str, dtype: str) -> dict[str, np.ndarray]:
     return dict(zip(LOSSES, found, strict=True))
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("mode", modes())
+@everywhere
 @pytest.mark.parametrize("name", LOSSES)
 def test_a_loss_is_differentiated_as_by_hand(name, mode, dtype):
     loss = LOSSES[name]
@@ -247,8 +256,7 @@ def of_multibox(mode: str, dtype: str) -> Callable[..., Any]:
     return in_mode(everything, mode)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("mode", modes())
+@everywhere
 @pytest.mark.parametrize("what", BATCHES)
 def test_multibox_is_differentiated_as_by_hand(what, mode, dtype):
     *floats, labels = BATCHES[what]
