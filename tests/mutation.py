@@ -178,6 +178,8 @@ def modules() -> list[Module]:
 
 # Compiled they cost seconds each, and so do random pictures: the conflict cases are worked by hand.
 SLOW = "every_operation or (test_operation and (match or assign or nms or select or detect))"
+# Of the network those that train, save or build one as large as the published ones.
+SLOW += " or fit_learns or saved_model or mixed_precision or one_seed or published or shipped"
 EAGER = f"not graph and not xla and not host and not ({SLOW})"
 
 
