@@ -283,8 +283,6 @@ SLOWEST = (
     "test_conformance.py",
     "test_conventions.py",
     "test_ssd.py",
-    "test_training.py",
-    "test_export.py",
     "test_faults.py",
 )
 
