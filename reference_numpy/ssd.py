@@ -49,12 +49,17 @@ def feature_maps(
     """
     check_floats(images, "images", "B", *layout.image_size, 3)
     taps = [x for _, x in sorted(mobilenet_v2(images, weights, seen).items())]
-    while taps and taps[0].shape[1:3] != layout.feature_maps[0]:
-        taps.pop(0)
+    sizes = [x.shape[1:3] for x in taps]
+    if layout.feature_maps[0] not in sizes:
+        raise ValueError(
+            f"layout: expected a first feature map that the backbone has, one of {sizes}. "
+            f"Received: {layout.feature_maps} in {layout.name}"
+        )
+    taps = taps[sizes.index(layout.feature_maps[0]) :]
     maps = taps[: len(layout.feature_maps)]
     for level in range(len(maps), len(layout.feature_maps)):
         name = f"extra_{level - len(taps) + 1}"
-        x = conv_unit(maps[-1], f"{name}_squeeze", weights, seen=seen) if maps else images
+        x = conv_unit(maps[-1], f"{name}_squeeze", weights, seen=seen)
         rows, columns = x.shape[1:3]
         halves = layout.feature_maps[level] == (-(-rows // 2), -(-columns // 2))
         window: dict[str, Any] = {"stride": 2} if halves else {"padding": "valid"}

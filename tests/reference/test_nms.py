@@ -456,3 +456,13 @@ def test_ties_of_many_are_visited_in_order(ties, sign):
     scores = np.arange(200) % 3 / 4
     wanted = sorted(range(200), key=lambda box: (-scores[box], sign * box))
     assert nms(boxes, scores, ties=ties).tolist() == wanted
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_scores_are_lowered_in_their_own_dtype(dtype):
+    """Pairs of which the IoU is exact: a box, and its lower part."""
+    steepness = dtype(-0.5 / 0.3)
+    for part in np.arange(1, 64, dtype=dtype) / 64:
+        boxes = np.array([[0, 0, 1, 1], [0, 0, 1, part]], dtype)
+        _, lowered = soft_nms(boxes, np.array([1, 0.7], dtype), soft_sigma=0.3, iou_threshold=1)
+        assert lowered[1] == dtype(0.7) * np.exp(steepness * (part * part))

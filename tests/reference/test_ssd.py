@@ -267,3 +267,10 @@ def test_32_pixels_are_enough():
         mobilenet_v2(np.zeros((1, 32, 32, 3)), made)
     with pytest.raises(ValueError, match=r"^images: "):
         mobilenet_v2(np.zeros((1, 32, 31, 3)), made)
+
+
+def test_a_first_map_that_the_backbone_does_not_yield_is_named(images, weights):
+    layout = AnchorLayout("odd", (64, 64), ((5, 5), (3, 3)), (0.2, 0.4, 0.6), ((), ()))
+    message = r"^layout: expected a first feature map .* one of \[\(8, 8\), \(4, 4\), \(2, 2\)\]\. "
+    with pytest.raises(ValueError, match=message):
+        feature_maps(images, weights, layout)

@@ -500,3 +500,10 @@ def test_where_flat_boxes_are_dropped_one_that_is_not_finite_is_named():
     anchors = np.array([[0.5, 0.5, 1.0, 1.0]])
     with pytest.raises(ValueError, match=r"^boxes\[1\]: "):
         assign_targets(boxes, np.array([1, 2]), anchors, degenerate="drop")
+
+
+def test_a_flat_object_is_dropped_whatever_padding_holds():
+    boxes = np.array([[0.2, 0.2, 0.2, 0.6], [0.1, 0.1, np.inf, 0.5]])
+    anchors = np.array([[0.5, 0.5, 1.0, 1.0]])
+    found = assign_targets(boxes, np.array([1, -1]), anchors, degenerate="drop")
+    assert found.labels.tolist() == [0]
