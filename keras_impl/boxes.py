@@ -83,7 +83,9 @@ def area(boxes: Tensor) -> Tensor:
         >>> float(area(ops.array([0.0, 0.0, 0.5, 0.25])))
         0.125
     """
-    return _area(as_floats(boxes, "boxes", ..., 4), 0.0)
+    boxes = as_floats(boxes, "boxes", ..., 4)
+    sides = maximum(boxes[..., 2:] - boxes[..., :2], 0)
+    return sides[..., 0] * sides[..., 1]
 
 
 def clip(boxes: Tensor) -> Tensor:
@@ -194,7 +196,9 @@ def coverage(first: Tensor, second: Tensor) -> Tensor:
     """
     first, second = as_floats(first, "first", ..., 4), as_floats(second, "second", ..., 4)
     check_same(first, second, ("first", "second"), broadcast=True)
-    intersection, own = _intersection(first, second, 0.0), area(first)
+    low = maximum(first[..., :2], second[..., :2])
+    sides = maximum(minimum(first[..., 2:], second[..., 2:]) - low, 0)
+    intersection, own = sides[..., 0] * sides[..., 1], area(first)
     own = ops.broadcast_to(own, ops.shape(intersection))
     share = intersection / ops.where(ops.greater(own, 0), own, ops.ones_like(own))
     return ops.where(ops.greater(own, 0), share, ops.zeros_like(share))
@@ -288,18 +292,6 @@ def check_boxes(
             f"boxes[{picture}, {row}]: expected finite corners, {order}. "
             f"Received: {corners[picture, row].tolist()}"
         )
-
-
-def _intersection(first: Tensor, second: Tensor, offset: float) -> Tensor:
-    low = maximum(first[..., :2], second[..., :2])
-    high = minimum(first[..., 2:], second[..., 2:])
-    sides = maximum(plus(high - low, offset), 0)
-    return sides[..., 0] * sides[..., 1]
-
-
-def _area(boxes: Tensor, offset: float) -> Tensor:
-    sides = maximum(plus(boxes[..., 2:] - boxes[..., :2], offset), 0)
-    return sides[..., 0] * sides[..., 1]
 
 
 def plus(values: Tensor, constant: float) -> Tensor:
