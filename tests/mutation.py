@@ -424,12 +424,14 @@ def score(results: Sequence[Result]) -> float:
 
 
 def verdict(results: Sequence[Result]) -> str:
-    """The last line."""
+    """The last line; of a package of which not all has been run it says how much."""
     parts = []
     for package, said in SAID.items():
         mine = [result for result in results if result.module.package == package]
         # Never rounded up.
-        parts.append(f"{said} {int(score(mine) * 10) / 10:.1f} %" if mine else f"{said} not run")
+        part = f"{said} {int(score(mine) * 10) / 10:.1f} %" if mine else f"{said} not run"
+        whole = sum(module.package == package for module in modules())
+        parts.append(f"{part} ({len(mine)} of {whole} modules)" if 0 < len(mine) < whole else part)
     return "mutation: " + " ".join(parts)
 
 

@@ -10,6 +10,7 @@ from tests import mutation
 from tests.mutation import Module, Reason, Result, Survivor
 
 MODULE = Module("reference_numpy", "boxes", ("tests/reference/test_boxes.py",))
+ONE = f"(1 of {len(mutation.REFERENCE)} modules)"
 MUTATED = """
 def x_area__mutmut_orig(boxes):
     return boxes[2] * boxes[3]
@@ -86,9 +87,17 @@ def survivor(outcome="survived", function="area"):
 def test_a_score_is_never_rounded_up_and_counts_what_was_left_out():
     results = [Result(MODULE, 9995, [survivor()] * 4, {"decorated": 1})]
     assert mutation.score(results) == 99.95
-    assert mutation.verdict(results) == "mutation: reference 99.9 % keras not run"
+    assert mutation.verdict(results) == f"mutation: reference 99.9 % {ONE} keras not run"
     (row,) = list(mutation.table(results))[2:]
     assert row == "| `reference_numpy.boxes` | 10000 | 9995 | 4 | 0 | 1 | 99.9 % |"
+
+
+def test_the_last_line_of_a_whole_run():
+    results = [
+        Result(module, 96 if module.package == "reference_numpy" else 91, [survivor()] * 4)
+        for module in mutation.modules()
+    ]
+    assert mutation.verdict(results) == "mutation: reference 96.0 % keras 95.7 %"
 
 
 def listed(tmp_path, text):
@@ -123,7 +132,7 @@ def test_the_page_lists_every_survivor(tmp_path):
     known = listed(tmp_path, "[[survivor]]\nfunction = 'area'\nchange = 'a'\nwhy = 'Same.'\n")
     result = Result(MODULE, 8, [survivor(), survivor(function="clip")], {"wrapped": 3})
     page = mutation.page([result], known)
-    assert "mutation: reference 61.5 % keras not run" in page
+    assert f"mutation: reference 61.5 % {ONE} keras not run" in page
     assert "- `reference_numpy.boxes`, wrapped: 3" in page
     explained, others = page.split("## Not explained")
     assert "**Same.**\n\n```diff\n@@ reference_numpy.boxes.area\n- a\n+ b\n```" in explained
