@@ -7,7 +7,7 @@ import pytest
 from keras import ops
 
 from keras_impl import losses
-from keras_impl.backends import in_mode, modes
+from keras_impl.backends import gradients, in_mode, modes
 from reference_numpy import losses as reference
 
 
@@ -135,3 +135,19 @@ def test_labels_reach_as_far_as_there_are_columns():
     losses.softmax_cross_entropy(logits, ops.array([[0, 1, 1]]))
     with pytest.raises(ValueError, match=r"^labels\[0, 2\]: expected 0 to 1. Received: 2"):
         losses.softmax_cross_entropy(logits, ops.array([[0, 1, 2]]))
+
+
+def test_no_rows_of_one_column_have_no_losses():
+    found = losses.softmax_cross_entropy(np.zeros((0, 1), "f4"), np.zeros(0, np.int32))
+    assert tuple(found.shape) == (0,)
+
+
+def test_without_a_focus_the_gradient_of_what_is_sure_is_no_nan():
+    """0 to the power of 0 is 1, and its derivative must not be asked for."""
+    logits, targets = np.array([200.0, -200.0, 0.0], np.float32), np.array([1, 0, 1], np.float32)
+
+    def loss(given):
+        return ops.sum(losses.focal(given, targets, alpha=1.0, gamma=0.0))
+
+    (found,) = in_mode(gradients(loss), "eager")(logits)
+    np.testing.assert_allclose(found, [0, 0, -0.5], atol=1e-7)
