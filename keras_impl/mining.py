@@ -150,8 +150,10 @@ def _wanted(positives: Tensor, anchors: int | None, ratio: float, rounding: str)
     return ops.cast(ops.minimum(rounded, 2.0**30), "int32")
 
 
-@lru_cache(maxsize=64)
-def _table(anchors: int, ratio: float, rounding: str) -> np.ndarray[Any, Any]:
+def _products(anchors: int, ratio: float, rounding: str) -> np.ndarray[Any, Any]:
     """Ratio × 0 to anchors, rounded; more than all anchors is no more than all."""
     product = np.minimum(np.arange(anchors + 1) * float(ratio), anchors)
     return (np.ceil(product) if rounding == "up" else np.floor(product)).astype(np.int32)
+
+
+_table = lru_cache(maxsize=64)(_products)

@@ -128,3 +128,59 @@ def test_bipartite_is_the_reference(mode):
     for picture in range(3):
         wanted = reference.bipartite(boxes.pairwise_iou(batch[picture], corners))
         np.testing.assert_array_equal(got[picture], wanted)
+
+
+def eagerly(boxes_, valid, anchors, **rules):
+    def match(*tensors):
+        return matching.match(*tensors, **rules)
+
+    return in_mode(match, "eager")(boxes_, valid, anchors)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(
+    "rules",
+    [
+        {},
+        {"iou_offset": 0.2},
+        {"iou_epsilon": 0.05, "threshold": 0.4},
+        {"force": "last", "positive_at": ">"},
+        {"force": "first", "force_above": 0.2},
+        {"force": "none", "threshold": 0.25},
+        {"ignore_from": 0.25},
+        {"ignore_from": 0.0, "force": "none"},
+    ],
+    ids=str,
+)
+def test_rules_mean_the_same(rules, dtype):
+    """Nine objects a picture on six anchors, a picture of three and one of none; many ties."""
+    low = np.random.default_rng(11).integers(0, 4, (3, 9, 2)) / 8
+    batch = np.concatenate([low, np.add(low, [0.5, 0.25])], axis=-1).astype(dtype)
+    valid = np.arange(9) < np.array([9, 3, 0])[:, None]
+    grid = np.array(GRID, dtype)
+
+    got = eagerly(batch, valid, grid, **rules)
+
+    assert got.dtype == np.int32
+    for picture in range(3):
+        own = batch[picture, valid[picture]]
+        iou = boxes.pairwise_iou(own, boxes.centers_to_corners(grid), **rules)
+        assert got[picture].tolist() == reference.match(iou, **rules).tolist()
+
+
+def test_limits_are_numbers_of_the_dtype():
+    """An IoU between .7 and the float32 beside it, which is less: reached in neither way."""
+    anchors = np.array([[0.5, 0.5, 1.0, 1.0]])
+    below = np.array([[[0.0, 0.0, 1.0, 0.7 - 4e-9]]])
+    assert np.float32(0.7) < below[0, 0, 3] < 0.7
+    valid = np.array([[True]])
+    assert eagerly(below, valid, anchors, threshold=0.7, force="none").tolist() == [[-1]]
+    near = {"threshold": 0.9, "ignore_from": 0.7, "force": "none"}
+    assert eagerly(below, valid, anchors, **near).tolist() == [[-1]]
+
+
+def test_a_threshold_that_is_no_number_of_the_dtype_is_an_error():
+    batch, valid = padded(MATCHING[1])
+    with pytest.raises(ValueError, match=r"^threshold: expected a number in \(0, 1\]\. .*1e-50$"):
+        matching.match(batch, valid, np.array(GRID, np.float32), threshold=1e-50)
+    assert eagerly(batch.astype("f8"), valid, np.array(GRID), threshold=1e-50).shape == (1, 6)

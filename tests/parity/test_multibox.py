@@ -83,7 +83,7 @@ RULES = [
     {},
     {"mining": "batch", "negative_ratio": 0.75},
     {"mining": "none"},
-    {"mining_nms": 0.3},
+    *({"mining_nms": limit} for limit in (0.1, 0.3, 0.9)),
     {"rounding": "up", "negative_ratio": 0.5, "min_negatives": 2},
     {"rounding": "down", "negative_ratio": 0.5, "max_negatives": 1},
     {"min_negatives": 2, "max_negatives": 3},
@@ -112,7 +112,7 @@ def test_rules_mean_the_same(rules):
         np.testing.assert_allclose(part, want, rtol=1e-12, err_msg=name)
 
 
-@pytest.mark.parametrize("rules", RULES[:7], ids=str)
+@pytest.mark.parametrize("rules", RULES[:9], ids=str)
 def test_the_same_anchors_are_chosen(rules):
     *_, labels, boxes = some_heads()
     losses = np.round(np.random.default_rng(3).random(labels.shape) * 4) / 4
@@ -141,3 +141,20 @@ def test_a_ratio_is_rounded_as_float64_rounds_it(ratio, rounding):
     wanted = reference_mining.mine_hard_negatives(losses[0], labels[0], **rules)
     assert got[0].tolist() == wanted.tolist()
     assert got.sum() == (3 if ratio == 0.1 else 70)
+
+
+@pytest.mark.parametrize("rounding", ["up", "down"])
+@pytest.mark.parametrize("ratio", [0.1, 3.0, 1e30])
+def test_as_many_are_wanted_where_a_graph_knows_no_size(ratio, rounding):
+    """By arithmetic in float64 what is looked up where the number of anchors is known."""
+    positives = np.arange(31, dtype=np.int32)
+
+    def wanted(counts, _, anchors):
+        return mining._wanted(counts, anchors, ratio, rounding)
+
+    wide = np.zeros((), np.float64)  # while it is there JAX counts in float64
+    opened = in_mode(lambda *both: wanted(*both, None), "eager")(positives, wide)
+    known = in_mode(lambda *both: wanted(*both, 1000), "eager")(positives, wide)
+
+    assert opened.dtype == known.dtype == np.int32
+    np.testing.assert_array_equal(np.minimum(opened, 1000), known)
