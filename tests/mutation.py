@@ -471,6 +471,9 @@ def page(results: Sequence[Result], listed: Sequence[Reason]) -> str:
     for result in results:
         for name, count in result.excluded.items():
             lines.append(f"- `{result.module.full_name}`, {name}: {count}")
+    run = {result.module.full_name for result in results}
+    if missing := [f"`{one.full_name}`" for one in modules() if one.full_name not in run]:
+        lines += ["", f"Not run for this page: {', '.join(missing)}."]
     lines += ["", "## Survivors, and why they change nothing", ""]
     for reason in listed:
         mine = [

@@ -134,6 +134,7 @@ def test_the_page_lists_every_survivor(tmp_path):
     page = mutation.page([result], known)
     assert f"mutation: reference 61.5 % {ONE} keras not run" in page
     assert "- `reference_numpy.boxes`, wrapped: 3" in page
+    assert "Not run for this page: `reference_numpy.anchors`, `reference_numpy.cases`, " in page
     explained, others = page.split("## Not explained")
     assert "**Same.**\n\n```diff\n@@ reference_numpy.boxes.area\n- a\n+ b\n```" in explained
     assert "@@ reference_numpy.boxes.clip (survived)" in others
