@@ -107,7 +107,7 @@ def choose_anchors(
             raise ValueError(
                 "boxes: expected shape (B, A, 4), as a mining_nms is set. Received: None"
             )
-        boxes = as_floats(boxes, "boxes", *tuple(labels.shape), 4)
+        boxes = ops.convert_to_tensor(as_floats(boxes, "boxes", *tuple(labels.shape), 4))
         stays = _survivors(ops.stop_gradient(boxes), losses, rules.mining_nms)
         labels = ops.where(stays, labels, NOTHING)
     positives = ops.greater(labels, 0)

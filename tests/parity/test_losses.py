@@ -147,7 +147,8 @@ def test_without_a_focus_the_gradient_of_what_is_sure_is_no_nan():
     logits, targets = np.array([200.0, -200.0, 0.0], np.float32), np.array([1, 0, 1], np.float32)
 
     def loss(given):
-        return ops.sum(losses.focal(given, targets, alpha=1.0, gamma=0.0))
+        truth = ops.convert_to_tensor(targets)
+        return ops.sum(losses.focal(given, truth, alpha=1.0, gamma=0.0))
 
     (found,) = in_mode(gradients(loss), "eager")(logits)
     np.testing.assert_allclose(found, [0, 0, -0.5], atol=1e-7)
