@@ -68,21 +68,21 @@ REFERENCE = {
     "targets": ("targets",),
     "workloads": ("workloads",),
 }
-EVERYWHERE = ("conformance", "conventions")
+SUITE = ("conformance", "conventions")  # of all operations
 KERAS = {
-    "anchors": ("anchors", *EVERYWHERE),
-    "boxes": ("boxes", *EVERYWHERE),
+    "anchors": ("anchors", *SUITE),
+    "boxes": ("boxes", *SUITE),
     "checks": ("checks",),
-    "coding": ("coding", *EVERYWHERE),
-    "detection": ("detection", *EVERYWHERE),
-    "losses": ("losses", *EVERYWHERE),
-    "matching": ("matching", *EVERYWHERE),
-    "mining": ("multibox", *EVERYWHERE),
+    "coding": ("coding", *SUITE),
+    "detection": ("detection", *SUITE),
+    "losses": ("losses", *SUITE),
+    "matching": ("matching", *SUITE),
+    "mining": ("multibox", *SUITE),
     "mobilenet_v2": ("mobilenet_v2",),
-    "multibox": ("multibox", *EVERYWHERE),
-    "nms": ("nms", *EVERYWHERE),
+    "multibox": ("multibox", *SUITE),
+    "nms": ("nms", *SUITE),
     "ssd": ("ssd",),
-    "targets": ("targets", *EVERYWHERE),
+    "targets": ("targets", *SUITE),
     "ties": ("ties",),
 }
 WANTED = {"reference_numpy": 95.0, "keras_impl": 90.0}
@@ -177,9 +177,11 @@ def modules() -> list[Module]:
 
 
 # Compiled they cost seconds each, and so do random pictures: the conflict cases are worked by hand.
-SLOW = "every_operation or (test_operation and (match or assign or nms or select or detect))"
-# Of the network those that train, save or build one as large as the published ones.
-SLOW += " or fit_learns or saved_model or mixed_precision or one_seed or published or shipped"
+# Of the network, tests that train, save or build one as large as the published ones.
+SLOW = (
+    "every_operation or (test_operation and (match or assign or nms or select or detect))"
+    " or fit_learns or saved_model or mixed_precision or one_seed or published or shipped"
+)
 EAGER = f"not graph and not xla and not host and not ({SLOW})"
 
 

@@ -50,7 +50,7 @@ def marks_of(implementation, mode, deviation):
 def marks_of_operation(mode, dtype):
     """Without fusing all is compiled once more, in a process that begins for it.
 
-    And nobody compiles float64, which eager mode and graphs are asked for too.
+    And what users compile is float32; eager mode and graphs are asked for both.
     """
     again = mode.endswith("-nofuse") or (mode, dtype) == (compiler(), "float64")
     return [pytest.mark.thorough] if again else []

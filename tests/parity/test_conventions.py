@@ -28,9 +28,9 @@ WHOLE = [
     "multibox_gradient",
     "detect",
 ]
-# Those that are at work inside these, and what a convention has for others to use.
-# Those in which the others are at work: what is compiled of the made-up ones in a first verdict.
+# Those of them in which the others are at work: compiled of the made-up ones in a first verdict.
 OUTERMOST = ["assign_targets_with_crowds", "multibox", "detect"]
+# Those that are at work inside these, and what a convention has for others to use.
 PARTS = [
     "match",
     "assign_targets",

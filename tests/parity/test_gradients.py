@@ -36,7 +36,7 @@ from reference_numpy.conventions import CANONICAL
 from reference_numpy.losses import one_hot
 
 DTYPES = ["float32", "float64"]
-# Nobody compiles float64, which eager mode and graphs are asked for too.
+# What users compile is float32; eager mode and graphs are asked for both.
 everywhere = pytest.mark.parametrize(
     ("mode", "dtype"),
     [
