@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 import numpy as np
 import pytest
@@ -109,10 +111,53 @@ def test_taps_the_last_map_of_each_stride(
         (44.8, 8, 16, 48),
         (2, 8, 16, 16),
         (33.6, 16, None, 32),
+        (0, 8, None, 8),
+        (0.5, 8, None, 8),
+        (2.4, 1, None, 3),  # 2 would lose more than a tenth
+        (80, 24, None, 72),  # and 72 loses a tenth exactly
     ],
 )
 def test_make_divisible(value: float, divisor: int, min_value: int | None, expected: int) -> None:
     assert make_divisible(value, divisor, min_value) == expected
+
+
+@pytest.mark.parametrize("value", [-1, float("inf"), "16"])
+def test_make_divisible_refuses_what_is_no_width(value: Any) -> None:
+    with pytest.raises(ValueError, match=f"value: expected a number from 0. Received: {value!r}"):
+        make_divisible(value)
+
+
+def test_make_divisible_refuses_what_nothing_is_a_multiple_of() -> None:
+    with pytest.raises(ValueError, match="divisor: expected 1 or more. Received: 0"):
+        make_divisible(16, 0)
+    with pytest.raises(TypeError, match="divisor: expected a whole number. Received: 8.0"):
+        make_divisible(16, 8.0)  # type: ignore[arg-type]
+
+
+def test_tells_every_layer_what_it_was_told() -> None:
+    model = MobileNetV2((32, 32, 3), 1.11, 0.75, dtype="mixed_bfloat16", name="mine")
+
+    assert (model.name, model.inputs[0].name) == ("mine", "images")
+    assert {layer.dtype_policy.name for layer in model.layers[1:]} == {"mixed_bfloat16"}
+    norms = [one for one in model.layers if isinstance(one, keras.layers.BatchNormalization)]
+    assert {norm.momentum for norm in norms} == {0.75}
+    assert model.get_layer("Conv1").filters == 32  # 35.52 is nearer to 32; 33 x 1.11 is not
+
+
+def test_is_the_application_unless_told_otherwise() -> None:
+    theirs = application((224, 224, 3), 1.0)
+    images = keras.Input((224, 224, 3))
+
+    for ours in (MobileNetV2(), keras.Model(images, mobilenet_v2(images)[32])):
+        assert_same_weights(ours, theirs, 1.0)
+        assert ours.input_shape == theirs.input_shape
+        for kind in (keras.layers.BatchNormalization, keras.layers.ReLU, keras.layers.Add):
+            both = [[one for one in net.layers if isinstance(one, kind)] for net in (ours, theirs)]
+            for mine, other in zip(*both, strict=True):
+                assert mine.name == other.name
+                if kind is keras.layers.BatchNormalization:
+                    assert (mine.momentum, mine.epsilon) == (other.momentum, other.epsilon)
+    assert MobileNetV2((32, 32, 3), 0.1).name == "mobilenet_v2"
 
 
 @pytest.mark.parametrize(
@@ -120,12 +165,21 @@ def test_make_divisible(value: float, divisor: int, min_value: int | None, expec
     [
         ((64, 64, 3), 0.0, r"alpha: expected a positive number\. Received: 0\.0"),
         ((64, 64, 3), float("nan"), "alpha: expected a positive number"),
+        ((64, 64, 3), float("inf"), "alpha: expected a positive number"),
+        ((64, 64, 3), "1", "alpha: expected a positive number"),
+        ((64, 64, 3), 64.1, r"alpha: expected 64 at most, for memory's sake\. Received: 64\.1"),
+        ((31, 64, 3), 64, "inputs: "),  # so much may be
         ((31, 64, 3), 1.0, r"inputs: .*at least 32 x 32 pixels\. Received: shape \(None, 31, 64"),
         ((64, 64, 1), 1.0, r"inputs: .*Received: shape \(None, 64, 64, 1\)"),
     ],
 )
 def test_refuses_what_it_cannot_build(
-    input_shape: tuple[int, int, int], alpha: float, message: str
+    input_shape: tuple[int, int, int], alpha: Any, message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
         MobileNetV2(input_shape, alpha)
+
+
+def test_refuses_what_is_no_picture() -> None:
+    with pytest.raises(ValueError, match=r"inputs: .*Received: shape \(\)"):
+        mobilenet_v2(None)

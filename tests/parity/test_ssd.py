@@ -354,6 +354,8 @@ def test_one_seed_gives_one_model() -> None:
     assert not any(map(np.array_equal, *kernels))
 
 
+# A first verdict has the golden state's ten steps, and a run of `ssd train`.
+@pytest.mark.thorough
 def test_fit_learns_and_repeats_itself() -> None:
     """Four pictures are learnt; from the same start again, to the same bit.
 

@@ -689,12 +689,14 @@ def test_a_mistake_in_the_command_is_one_line(
     assert everything_in(tmp_path) == {"notes.onnx": b"mine"}
 
 
-def test_it_says_how_many_detections_it_compared(stand_in, model, photos, tmp_path):
+def test_it_says_how_many_detections_it_compared(stand_in, model, photographs, tmp_path):
     """In noise the detector sees nothing; a photograph is something to agree about."""
     path = tmp_path / "x.onnx"
     assert export(model, path, "onnx", detections=True, score=SCORE).compared == 0
-    done = export(model, path, "onnx", detections=True, score=SCORE, images=photos.images[:2])
-    assert done.compared == sum(map(len, photos.at[SCORE][:2])) > 0
+    two = [open_picture(photographs[name]) for name in PHOTOS[:2]]
+    seen = seen_by(load_detector("oidv4", "keras"), two)
+    done = export(model, path, "onnx", detections=True, score=SCORE, images=seen.images)
+    assert done.compared == sum(map(len, seen.at[SCORE])) > 0
 
 
 def test_a_photograph_to_compare_on_can_be_named(stand_in, ssd, photographs, tmp_path):
