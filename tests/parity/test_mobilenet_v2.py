@@ -128,10 +128,10 @@ def test_make_divisible_refuses_what_is_no_width(value: Any) -> None:
 
 
 def test_make_divisible_refuses_what_nothing_is_a_multiple_of() -> None:
-    with pytest.raises(ValueError, match="divisor: expected 1 or more. Received: 0"):
+    with pytest.raises(ValueError, match=r"divisor: expected 1 or more\. Received: 0"):
         make_divisible(16, 0)
-    with pytest.raises(TypeError, match="divisor: expected a whole number. Received: 8.0"):
-        make_divisible(16, 8.0)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"whole number\. Received: 8\.0"):
+        make_divisible(16, 8.0)
 
 
 def test_tells_every_layer_what_it_was_told() -> None:
