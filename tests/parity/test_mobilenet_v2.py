@@ -135,13 +135,14 @@ def test_make_divisible_refuses_what_nothing_is_a_multiple_of() -> None:
 
 
 def test_tells_every_layer_what_it_was_told() -> None:
-    model = MobileNetV2((32, 32, 3), 1.11, 0.75, dtype="mixed_bfloat16", name="mine")
+    model = MobileNetV2((32, 32, 3), 1.0965, 0.75, dtype="mixed_bfloat16", name="mine")
 
     assert (model.name, model.inputs[0].name) == ("mine", "images")
     assert {layer.dtype_policy.name for layer in model.layers[1:]} == {"mixed_bfloat16"}
     norms = [one for one in model.layers if isinstance(one, keras.layers.BatchNormalization)]
     assert {norm.momentum for norm in norms} == {0.75}
-    assert model.get_layer("Conv1").filters == 32  # 35.52 is nearer to 32; 33 x 1.11 is not
+    # Both just below the middle of two multiples of 8: 32 x 1.0965 is 35.1, 1280 x 1.0965 1403.5.
+    assert (model.get_layer("Conv1").filters, model.output_shape[-1]) == (32, 1400)
 
 
 def test_is_the_application_unless_told_otherwise() -> None:
