@@ -184,3 +184,54 @@ def test_passes_what_is_above_or_at_the_threshold():
         rules = Detection(score_threshold=0.25, score_at=at)
         got = in_mode(lambda some, rules=rules: nms.passes(some, rules), "eager")(scores)
         assert got.tolist() == wanted
+
+
+def test_passes_by_the_threshold_of_its_own_dtype():
+    rules = Detection(score_threshold=0.3, score_at=">=")
+    for dtype in ("float32", "float64"):
+        got = in_mode(lambda some: nms.passes(some, rules), "eager")(np.array([0.3], dtype))
+        assert got.tolist() == [True], dtype
+
+
+# Four times one box: what is of one class is lowered by exp(-1) for each kept before.
+SAME = np.tile(np.array([0, 0, 1, 1], np.float32), (1, 4, 1))
+LOWER = {"soft_sigma": 0.5, "iou_threshold": 1.0, "score_threshold": 0.01}
+
+
+def test_lowering_knows_classes_order_and_silence():
+    classes = np.array([[0, 1, 1, 0]], np.int32)
+    order = np.array([[3, 2, 1, 0]], np.int32)
+    silent = np.array([[False, False, True, False]])
+
+    def lower(*tensors):
+        box, score, kind, key, silence = tensors
+        return tuple(
+            nms.soft_nms(box, score, max_kept=5, classes=kind, order=key, silent=silence, **LOWER)
+        )
+
+    halves = np.full((1, 4), 0.5, np.float32)
+    kept, lowered = in_mode(lower, "eager")(SAME, halves, classes, order, silent)
+
+    assert kept.tolist() == [[3, 1, 0, -1, -1]]
+    less = 0.5 * np.exp(-1)
+    np.testing.assert_allclose(lowered, [[0.5, less, less, 0, 0]], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("classes", "most", "wanted"),
+    [
+        ([0, 0, 1, 1], None, [0, 1, 2, 3]),
+        ([0, 0, 1, 1], 1, [0, 2, -1, -1]),
+        ([0, 0, 1, 1], 0, [-1, -1, -1, -1]),
+        (None, 1, [0, 1, 2, 3]),  # of no class, so no class is full
+    ],
+)
+def test_a_class_has_so_many_and_no_more(classes, most, wanted):
+    side_by_side = SAME + np.arange(4, dtype=np.float32)[:, None] * [1, 0, 1, 0]
+    kinds = None if classes is None else np.array([classes], np.int32)
+
+    def suppress(box, score):
+        return nms.nms(box, score, classes=kinds, max_per_class=most)
+
+    scores = np.array([[0.9, 0.8, 0.7, 0.6]], np.float32)
+    assert in_mode(suppress, "eager")(side_by_side.astype("f4"), scores).tolist() == [wanted]
