@@ -6,9 +6,9 @@ fail is killed; one that does not survives, and is either listed in `tests/survi
 the reason why it changes nothing, or a test is missing.
 
 - A module is judged by its own tests: `reference_numpy.X` by `tests/reference/test_X.py`; its
-  mirror by `tests/parity/test_X.py`, the conflict cases by every preset and the float operations of
-  the conformance suite, eagerly; both by what `test_bad_input.py` asks of them. What these let live
-  is not tried on the tests of other modules, which would find most of it.
+  mirror by `tests/parity/test_X.py`, the conflict cases by one preset for each answer and the float
+  operations of the conformance suite, eagerly; both by what `test_bad_input.py` asks of them. What
+  these let live is not tried on the tests of other modules, which would find most of it.
 - A timeout is no kill, nor is a crash of the interpreter.
 - What mutmut leaves out (functions with a decorator) is listed, and counts as survived, with as
   many mutants as it would have had. Tables at the top of a module are not mutated at all.
@@ -179,7 +179,7 @@ def modules() -> list[Module]:
 # Compiled they cost seconds each, and so do random pictures: the conflict cases are worked by hand.
 # Of the network, tests that train, save or build one as large as the published ones.
 SLOW = (
-    "every_operation or (test_operation and (match or assign or nms or select or detect))"
+    "every_operation or every_preset or (test_operation and (match or assign or nms or select or detect))"
     " or fit_learns or saved_model or mixed_precision or one_seed or published or shipped"
 )
 EAGER = f"not graph and not xla and not host and not ({SLOW})"
