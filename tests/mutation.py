@@ -179,7 +179,8 @@ def modules() -> list[Module]:
 # Compiled they cost seconds each, and so do random pictures: the conflict cases are worked by hand.
 # Of the network, tests that train, save or build one as large as the published ones.
 SLOW = (
-    "every_operation or every_preset or (test_operation and (match or assign or nms or select or detect))"
+    "every_operation or every_preset"
+    " or (test_operation and (match or assign or nms or select or detect))"
     " or fit_learns or saved_model or mixed_precision or one_seed or published or shipped"
 )
 EAGER = f"not graph and not xla and not host and not ({SLOW})"
