@@ -217,6 +217,18 @@ def test_lowering_knows_classes_order_and_silence():
     np.testing.assert_allclose(lowered, [[0.5, less, less, 0, 0]], rtol=1e-6)
 
 
+def test_scores_need_not_have_the_dtype_of_the_boxes():
+    boxes, scores = sample("float32")[0], sample("float64")[1]
+    rules = {"eta": 0.9, "iou_threshold": 0.8}
+
+    got = in_mode(lambda *tensors: nms.nms(*tensors, **rules), "eager")(boxes, scores)
+
+    for picture in range(2):
+        wanted = reference.nms(boxes[picture], scores[picture], **rules)
+        assert got[picture][: len(wanted)].tolist() == wanted.tolist()
+        assert (got[picture][len(wanted) :] == -1).all()
+
+
 @pytest.mark.parametrize(
     ("classes", "most", "wanted"),
     [
