@@ -97,6 +97,7 @@ def test_few_and_many_objects(objects, dtype):
     [
         {"crowd_by": "share", "crowd_overlap": 0.5},
         {"crowd_by": "iou", "crowd_overlap": 0.2},
+        {"crowd_by": "iou", "crowd_overlap": 0.2, "iou_offset": 0.1},
         {"crowd_by": "none"},
     ],
     ids=str,
@@ -125,3 +126,19 @@ def test_nothing_has_a_dtype(dtype):
     boxes, anchors = np.zeros((1, 0, 4), dtype), make_anchors(SMALL, "float32")
     got = in_mode(assign, "eager")(boxes, np.zeros((1, 0), np.int64), anchors)
     assert [part.dtype.name for part in got] == ["int32", dtype, "int32"]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(("width", "label"), [(0.3, -1), (0.29, 0)])
+def test_a_crowd_counts_from_the_share_on_in_its_own_dtype(width, label, dtype):
+    anchor, crowd = np.array([[0.5, 0.5, 1, 1]], dtype), np.array([[[0, 0, width, 1]]], dtype)
+
+    def assign_crowd(box, kind, anchors):
+        rules = {"crowd_by": "share", "crowd_overlap": 0.3}
+        return tuple(
+            targets.assign_targets(box, kind, anchors, crowds=np.ones((1, 1)) > 0, **rules)
+        )
+
+    got = in_mode(assign_crowd, "eager")(crowd, np.ones((1, 1), np.int32), anchor)
+
+    assert got[0].tolist() == [[label]]
