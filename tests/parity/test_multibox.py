@@ -145,7 +145,7 @@ def test_a_ratio_is_rounded_as_float64_rounds_it(ratio, rounding):
 
 @pytest.mark.parametrize("rounding", ["up", "down"])
 @pytest.mark.parametrize("ratio", [0.1, 3.0, 1e30])
-def test_as_many_are_wanted_where_a_graph_knows_no_size(ratio, rounding):
+def test_as_many_are_wanted_where_no_size_is_known(ratio, rounding):
     """By arithmetic in float64 what is looked up where the number of anchors is known."""
     positives = np.arange(31, dtype=np.int32)
 
