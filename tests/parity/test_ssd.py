@@ -428,7 +428,7 @@ def test_outputs_and_loss_are_float32_under_mixed_precision(
         ("gpu:0", {"auto": True, True: True, False: False}),
     ],
 )
-def test_xla_does_not_compile_the_network_on_a_cpu(
+def test_the_network_is_not_compiled_on_a_cpu(
     monkeypatch: pytest.MonkeyPatch, device: str, choices: dict[bool | str, bool]
 ) -> None:
     """Even where Keras itself would, as before 3.15. On JAX and PyTorch Keras decides."""
