@@ -158,3 +158,33 @@ def test_as_many_are_wanted_where_no_size_is_known(ratio, rounding):
 
     assert opened.dtype == known.dtype == np.int32
     np.testing.assert_array_equal(np.minimum(opened, 1000), known)
+
+
+def test_one_anchor_of_one_picture():
+    """Of more classes than anchors."""
+    loss = in_mode(multibox.class_losses, "eager")(np.zeros((1, 1, 5)), np.array([[3]], np.int32))
+    np.testing.assert_allclose(loss, [[np.log(5)]])
+    for rule in ("positives", "picture", "mean", "anchors"):
+        for label in (0, 1):
+            labels = np.array([[label]], np.int32)
+            got = in_mode(lambda one, by=rule: multibox.normalisers(one, normaliser=by), "eager")
+            assert got(labels).tolist() == [1], rule
+
+
+@pytest.mark.parametrize("class_loss", ["softmax", "sigmoid", "focal"])
+def test_negatives_are_hard_by_the_loss_of_the_convention(class_loss):
+    generator = np.random.default_rng(5)
+    logits = generator.normal(0, 3, (2, 60, 6))
+    labels = np.where(np.arange(60) < 4, 2, 0) * np.ones((2, 1), np.int32)
+    deltas = np.zeros((2, 60, 4))
+    rules = {"class_loss": class_loss, "negative_ratio": 3.0}
+
+    def lose(*tensors):
+        return tuple(multibox.multibox(*tensors, **rules))
+
+    got = multibox.MultiBox(*in_mode(lose, "eager")(deltas, logits, deltas, labels))
+
+    wanted = reference.multibox(deltas, logits, deltas, labels, **rules)
+    assert got.positives.dtype == np.int32
+    assert got.negatives.sum() == 24
+    assert got.negatives.tolist() == wanted.negatives.tolist()
