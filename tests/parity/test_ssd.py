@@ -681,7 +681,7 @@ PAIRS = {"ssd300": "ssd", "ssdlite320": "ssdlite", "digits224": "ssd1x1"}
         for head in ssd.HEADS
     ],
 )
-def test_the_reference_computes_the_same_network(layout: str, head: str) -> None:
+def test_the_reference_computes_the_published_networks(layout: str, head: str) -> None:
     """Taps at strides 8 and 16, extra maps that halve and that lose their border, both heads."""
     model = lively(SSD(layout, 3, alpha=0.35, head=head))
     weights = {weight.path: np.asarray(weight) for weight in model.weights}
