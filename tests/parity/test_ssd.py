@@ -7,7 +7,7 @@ import itertools
 import json
 import re
 import shlex
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,10 @@ import pytest
 from keras_impl import ssd
 from keras_impl.data import digits
 from keras_impl.ssd import SSD, map_steps, multiply_adds
+from keras_impl.targets import assign_targets
 from keras_impl.weights import DIGITS, load_model, read_weights, unfold
 from reference_numpy import anchors as reference_anchors
-from reference_numpy import detection, multibox, targets
+from reference_numpy import coding, detection, multibox, targets
 from reference_numpy import ssd as reference_ssd
 from reference_numpy.conventions import (
     CANONICAL,
@@ -342,6 +343,98 @@ def test_loss_includes_regularisation() -> None:
     penalty = 0.5 * float((np.asarray(first.get_weights()[0], "float64") ** 2).sum())
     assert penalty > 0.1
     np.testing.assert_allclose(regularised - plain, penalty, rtol=1e-4)
+
+
+def test_targets_that_were_assigned_before_give_the_same_loss() -> None:
+    generator = np.random.default_rng(2)
+    model = shared()
+    count = len(model.anchors)
+    found = {name: generator.normal(size=(4, count, 4)).astype("f4") for name in model.output}
+    deltas, labels = (keras.ops.convert_to_numpy(one) for one in model._targets(OBJECTS))
+    assert (deltas.dtype, labels.dtype) == (np.float32, np.int32)
+    given = {"target_deltas": deltas.astype("f8"), "target_labels": labels.astype("int64")}
+
+    assigned = [keras.ops.convert_to_numpy(one) for one in model._targets(given)]
+
+    assert [one.dtype.name for one in assigned] == ["float32", "int32"]
+    total = float(model.compute_loss(y=given, y_pred=found))
+    np.testing.assert_allclose(total, reference_loss(found).total, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("deltas", "labels", "message"),
+    [
+        ((4, 9, 4), (4, 9), r"y: expected 'target_deltas' of shape .*: \(4, 9, 4\) and \(4, 9\)"),
+        ((4, 250, 3), (4, 250), r"y: .*Received: \(4, 250, 3\) and"),
+        ((4, 250, 4), (4, 9), r"y: .*Received: \(4, 250, 4\) and \(4, 9\)"),
+    ],
+)
+def test_refuses_assigned_targets_of_other_anchors(deltas: Any, labels: Any, message: str) -> None:
+    count = len(shared().anchors)
+    sizes = [tuple(count if side == 250 else side for side in shape) for shape in (deltas, labels)]
+    y = {
+        "target_deltas": np.zeros(sizes[0], "f4"),
+        "target_labels": np.zeros(sizes[1], "i4"),
+    }
+    found = {name: np.zeros((4, count, 4), "f4") for name in ("deltas", "logits")}
+    with pytest.raises(ValueError, match=message.replace("250", str(count))):
+        shared().compute_loss(y=y, y_pred=found)
+
+
+def test_anchors_are_suppressed_before_mining_by_what_is_predicted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Not compiled: that takes longer than all else.
+    monkeypatch.setattr(ssd, "_assigner", lambda rules: partial(assign_targets, convention=rules))
+    generator = np.random.default_rng(8)
+    rules = OTHER.but(mining_nms=0.5, layout=TINY)
+    model = SSD(TINY, 3, alpha=0.1, convention=rules)
+    count = len(model.anchors)
+    found = {name: generator.normal(size=(4, count, 4)).astype("f4") for name in model.output}
+    deltas, labels = (keras.ops.convert_to_numpy(one) for one in model._targets(OBJECTS))
+
+    total = float(model.compute_loss(y=OBJECTS, y_pred=found))
+
+    wide = {name: value.astype("f8") for name, value in found.items()}
+    boxes = np.stack([coding.decode(one, model.anchors, rules) for one in wide["deltas"]])
+    wanted = multibox.multibox(
+        wide["deltas"], wide["logits"], deltas.astype("f8"), labels, rules, boxes=boxes
+    )
+    assert wanted.counted.sum() < wanted.positives, "or nothing was suppressed"
+    np.testing.assert_allclose(total, wanted.total, rtol=1e-5)
+
+
+def test_tells_every_layer_what_it_was_told() -> None:
+    layout = dataclasses.replace(TINY, order="shape")
+    for head in ("ssd", "ssdlite"):
+        model = SSD(
+            layout, 3, alpha=0.1, head=head, batch_norm_momentum=0.75, dtype="mixed_bfloat16"
+        )
+        assert model.inputs[0].name == "images"
+        dtypes = {layer.name: layer.dtype_policy.name for layer in model.layers[1:]}
+        outputs = {"deltas": "float32", "logits": "float32"}
+        assert {name: dtypes.pop(name) for name in outputs} == outputs
+        assert set(dtypes.values()) == {"mixed_bfloat16"}
+        norms = [one for one in model.layers if isinstance(one, keras.layers.BatchNormalization)]
+        assert {norm.momentum for norm in norms} == {0.75}
+        last = "flat", "by_shape", "cells", *(["depthwise_BN"] if head == "ssdlite" else [])
+        for end in last:
+            assert {f"head_{level}_{output}_{end}" for level in range(4) for output in outputs} <= {
+                *dtypes
+            }
+
+
+def test_is_the_papers_unless_told_otherwise() -> None:
+    model = SSD(TINY, 1)
+    assert (model.name, model.alpha, model.head, model.names) == ("ssd", 1.0, "ssd", None)
+    assert model.batch_norm_momentum == model.get_layer("bn_Conv1").momentum == 0.99
+    assert model.get_layer("Conv1").filters == 32
+    assert model.get_layer("extra_1_conv").filters == 512
+    assert model.get_layer("extra_1_squeeze").filters == 256
+    assert model.dtype_policy.name == keras.config.dtype_policy().name
+    model.compile()
+    assert isinstance(model.optimizer, keras.optimizers.Adam)
+    assert model.optimizer.built
 
 
 def test_one_seed_gives_one_model() -> None:
