@@ -387,8 +387,9 @@ def test_anchors_are_suppressed_before_mining_by_what_is_predicted(
     # Not compiled: that takes longer than all else.
     monkeypatch.setattr(ssd, "_assigner", lambda rules: partial(assign_targets, convention=rules))
     generator = np.random.default_rng(8)
-    rules = OTHER.but(mining_nms=0.5, layout=TINY)
-    model = SSD(TINY, 3, alpha=0.1, convention=rules)
+    few = AnchorLayout("few", (32, 32), ((4, 4),), (0.3, 0.6), ((2.0,),))
+    rules = OTHER.but(mining_nms=0.5, layout=few)
+    model = SSD(few, 3, alpha=0.1, convention=rules)
     count = len(model.anchors)
     found = {name: generator.normal(size=(4, count, 4)).astype("f4") for name in model.output}
     deltas, labels = (keras.ops.convert_to_numpy(one) for one in model._targets(OBJECTS))
