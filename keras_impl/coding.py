@@ -43,8 +43,8 @@ def encode(
         array([[5., 0., 0., 0.]], dtype=float32)
     """
     rules = convention.but(**changes).coding
-    boxes = as_floats(boxes, "boxes", ..., "A", 4)
-    anchors = as_floats(anchors, "anchors", boxes.shape[-2], 4)
+    boxes = ops.convert_to_tensor(as_floats(boxes, "boxes", ..., "A", 4))
+    anchors = ops.convert_to_tensor(as_floats(anchors, "anchors", boxes.shape[-2], 4))
     # Reciprocals, as in the reference: compilers turn a division by a constant into these.
     reciprocals = [
         ops.convert_to_tensor(1.0 / variance, dtype=boxes.dtype) for variance in rules.variances
@@ -94,8 +94,9 @@ def decode(
         array([[0.5  , 0.375, 0.75 , 0.625]], dtype=float32)
     """
     rules = convention.but(**changes).coding
-    deltas = as_floats(deltas, "deltas", ..., "A", 4)
-    anchors = as_floats(anchors, "anchors", deltas.shape[-2], 4)
+    deltas = ops.convert_to_tensor(as_floats(deltas, "deltas", ..., "A", 4))
+    # PyTorch does not multiply NumPy's arrays, which the anchors of a network are.
+    anchors = ops.convert_to_tensor(as_floats(anchors, "anchors", deltas.shape[-2], 4))
     scaled = _swapped(deltas, rules.code_order) * ops.array(rules.variances, dtype=deltas.dtype)
     if rules.form == "difference":
         return centers_to_corners(anchors + scaled)

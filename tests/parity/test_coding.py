@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from keras import ops
 
 from keras_impl import coding
 from keras_impl.backends import in_mode, modes
@@ -36,3 +37,18 @@ def test_both_refuse_bad_variances(module, function, variances):
 def test_a_number_has_no_background():
     with pytest.raises(ValueError, match=r"^logits: expected shape \(\.\.\., C \+ 1\)\. .*\(\)$"):
         coding.background_first(np.float32(1))
+
+
+@pytest.mark.parametrize("which", ["both", "first", "second"])
+def test_numpy_arrays_go_beside_tensors(which):
+    """An anchor of a network is NumPy's, which PyTorch does not multiply."""
+    box = np.array([[0.25, 0.25, 0.5, 0.75]], np.float32)
+    anchor = np.array([[0.5, 0.5, 0.25, 0.25]], np.float32)
+    given = [
+        one if which in ("both", name) else ops.convert_to_tensor(one)
+        for name, one in (("first", box), ("second", anchor))
+    ]
+    code = coding.encode(*given)
+    again = coding.decode(ops.convert_to_numpy(code) if which != "second" else code, given[1])
+    for got, wanted in ((code, reference.encode(box, anchor)), (again, box)):
+        np.testing.assert_allclose(ops.convert_to_numpy(got), wanted, rtol=1e-6)
