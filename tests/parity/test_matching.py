@@ -143,6 +143,7 @@ def eagerly(boxes_, valid, anchors, **rules):
     [
         {},
         {"iou_offset": 0.2},
+        {"iou_offset": 1.0},
         {"iou_epsilon": 0.05, "threshold": 0.4},
         {"force": "last", "positive_at": ">"},
         {"force": "first", "force_above": 0.2},
@@ -177,6 +178,12 @@ def test_limits_are_numbers_of_the_dtype():
     assert eagerly(below, valid, anchors, threshold=0.7, force="none").tolist() == [[-1]]
     near = {"threshold": 0.9, "ignore_from": 0.7, "force": "none"}
     assert eagerly(below, valid, anchors, **near).tolist() == [[-1]]
+    # And one between .3 and the float32 beside it, which is more.
+    above = np.array([[[0.0, 0.0, 1.0, 0.3 + 4e-9]]])
+    assert 0.3 < above[0, 0, 3] < np.float32(0.3)
+    for force in ("bipartite", "last"):
+        best = {"threshold": 0.9, "force": force, "force_above": 0.3}
+        assert eagerly(above, valid, anchors, **best).tolist() == [[0]], force
 
 
 def test_a_threshold_that_is_no_number_of_the_dtype_is_an_error():
