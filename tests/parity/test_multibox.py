@@ -185,6 +185,6 @@ def test_negatives_are_hard_by_the_loss_of_the_convention(class_loss):
     got = multibox.MultiBox(*in_mode(lose, "eager")(deltas, logits, deltas, labels))
 
     wanted = reference.multibox(deltas, logits, deltas, labels, **rules)
-    assert got.positives.dtype == np.int32
+    assert got.positives.dtype.kind == "i"  # JAX counts in int64 where it has it
     assert got.negatives.sum() == 24
     assert got.negatives.tolist() == wanted.negatives.tolist()
