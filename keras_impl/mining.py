@@ -139,7 +139,7 @@ def _survivors(boxes: Tensor, losses: Tensor, iou_threshold: float) -> Tensor:
 def _wanted(positives: Tensor, anchors: int | None, ratio: float, rounding: str) -> Tensor:
     """Ratio × positives, rounded, as int32: the number that float64 gives.
 
-    float32 would be off by one (.1 × 30 is above 3 in it), and not every backend has float64.
+    float32 would be off by one (.3 × 50 is above 15 in it), and not every backend has float64.
     So the answers for every possible count are looked up. A graph for batches of any size knows
     no largest count; TensorFlow alone makes such graphs, and it has float64.
     """

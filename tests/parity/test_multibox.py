@@ -128,11 +128,18 @@ def test_the_same_anchors_are_chosen(rules):
         assert part.tolist() == want.tolist()
 
 
-@pytest.mark.parametrize(("ratio", "rounding"), [(0.1, "up"), (0.1, "down"), (3.0, "down")])
-def test_a_ratio_is_rounded_as_float64_rounds_it(ratio, rounding):
-    """.1 x 30 is 3 in float64 and above it in float32."""
-    labels = np.array([[1] * 30 + [0] * 70], np.int32)
-    losses = np.arange(100, dtype=np.float32)[None]
+@pytest.mark.parametrize(
+    ("ratio", "rounding", "positives", "count"),
+    [
+        (0.3, "up", 50, 15),  # 16 in float32
+        (0.7, "down", 90, 62),  # 63 in float32
+        (0.1, "up", 30, 3),
+        (3.0, "down", 30, 70),
+    ],
+)
+def test_a_ratio_is_rounded_as_float64_rounds_it(ratio, rounding, positives, count):
+    labels = np.array([[1] * positives + [0] * 70], np.int32)
+    losses = np.arange(positives + 70, dtype=np.float32)[None]
     rules = {"negative_ratio": ratio, "rounding": rounding}
 
     call = in_mode(lambda *both: mining.mine_hard_negatives(*both, **rules), "eager")
@@ -140,14 +147,14 @@ def test_a_ratio_is_rounded_as_float64_rounds_it(ratio, rounding):
 
     wanted = reference_mining.mine_hard_negatives(losses[0], labels[0], **rules)
     assert got[0].tolist() == wanted.tolist()
-    assert got.sum() == (3 if ratio == 0.1 else 70)
+    assert got.sum() == count
 
 
 @pytest.mark.parametrize("rounding", ["up", "down"])
-@pytest.mark.parametrize("ratio", [0.1, 3.0, 1e30])
+@pytest.mark.parametrize("ratio", [0.1, 0.3, 0.7, 3.0, 1e30])
 def test_as_many_are_wanted_where_no_size_is_known(ratio, rounding):
     """By arithmetic in float64 what is looked up where the number of anchors is known."""
-    positives = np.arange(31, dtype=np.int32)
+    positives = np.arange(101, dtype=np.int32)
 
     def wanted(counts, _, anchors):
         return mining._wanted(counts, anchors, ratio, rounding)
