@@ -361,24 +361,18 @@ def test_targets_that_were_assigned_before_give_the_same_loss() -> None:
     np.testing.assert_allclose(total, reference_loss(found).total, rtol=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("deltas", "labels", "message"),
-    [
-        ((4, 9, 4), (4, 9), r"y: expected 'target_deltas' of shape .*: \(4, 9, 4\) and \(4, 9\)"),
-        ((4, 250, 3), (4, 250), r"y: .*Received: \(4, 250, 3\) and"),
-        ((4, 250, 4), (4, 9), r"y: .*Received: \(4, 250, 4\) and \(4, 9\)"),
-    ],
-)
-def test_refuses_assigned_targets_of_other_anchors(deltas: Any, labels: Any, message: str) -> None:
+def test_refuses_assigned_targets_of_other_anchors() -> None:
     count = len(shared().anchors)
-    sizes = [tuple(count if side == 250 else side for side in shape) for shape in (deltas, labels)]
-    y = {
-        "target_deltas": np.zeros(sizes[0], "f4"),
-        "target_labels": np.zeros(sizes[1], "i4"),
-    }
     found = {name: np.zeros((4, count, 4), "f4") for name in ("deltas", "logits")}
-    with pytest.raises(ValueError, match=message.replace("250", str(count))):
-        shared().compute_loss(y=y, y_pred=found)
+    for deltas, labels in (
+        ((4, 9, 4), (4, 9)),
+        ((4, count, 3), (4, count)),
+        ((4, count, 4), (4, 9)),
+    ):
+        y = {"target_deltas": np.zeros(deltas, "f4"), "target_labels": np.zeros(labels, "i4")}
+        words = re.escape(f"Received: {deltas} and {labels}")
+        with pytest.raises(ValueError, match=f"y: expected 'target_deltas' of shape .*{words}"):
+            shared().compute_loss(y=y, y_pred=found)
 
 
 def test_anchors_are_suppressed_before_mining_by_what_is_predicted(
