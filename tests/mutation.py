@@ -29,6 +29,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 import tomllib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -157,6 +158,8 @@ class Result:
     killed: int
     survivors: list[Survivor] = field(default_factory=list)
     excluded: dict[str, int] = field(default_factory=dict)
+    seconds: float = 0
+    processes: set[int] = field(default_factory=set)
 
     @property
     def total(self) -> int:
@@ -215,6 +218,7 @@ def prepare(module: Module) -> None:
             *("-p", "no:cacheprovider", "--hypothesis-profile=mutation"),
             # It collects garbage ten times a run: a second, of everything TensorFlow holds.
             *("-p", "no:unraisableexception"),
+            *("-p", "cheapest_first"),
         ],
     }
     lines = [f"{name} = {json.dumps(value)}" for name, value in settings.items()]
@@ -235,17 +239,26 @@ def run(module: Module, jobs: int, again: bool = False) -> Result:
         prepare(module)
     started.write_text(key, encoding="utf-8")
     log = module.folder / "mutmut.log"
-    with log.open("wb") as file:
-        command = "import mutmut.__main__ as m; m.cli()"  # by its own name it would load twice
-        status = subprocess.run(
-            [sys.executable, "-c", command, "run", "--max-children", str(jobs)],
-            cwd=module.folder,
-            env={**os.environ, "CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "3"},
-            stdin=subprocess.DEVNULL,
-            stdout=file,
-            stderr=subprocess.STDOUT,
-            check=False,
-        ).returncode
+    # By its own name mutmut would load twice. The path is searched last: it is for the plugin.
+    command = (
+        f"import sys; sys.path.append({str(SURVIVORS.parent)!r}); "
+        "import mutmut.__main__ as m; m.cli()"
+    )
+    start = time.monotonic()
+    try:
+        with log.open("wb") as file:
+            status = subprocess.run(
+                [sys.executable, "-c", command, "run", "--max-children", str(jobs)],
+                cwd=module.folder,
+                env={**os.environ, "CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "3"},
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                check=False,
+            ).returncode
+    finally:
+        with spent_on(module).open("a", encoding="utf-8") as times:
+            times.write(f"{time.monotonic() - start:.1f} {jobs}\n")
     result = read(module)
     if status or any(one.outcome == "not checked" for one in result.survivors):
         tail = log.read_text(encoding="utf-8", errors="replace")[-3000:].replace("\r", "\n")
@@ -273,6 +286,11 @@ def forget_survivors(module: Module) -> None:
     path.write_text(json.dumps(meta), encoding="utf-8")
 
 
+def spent_on(module: Module) -> Path:
+    """Where the seconds of each run and its number of processes are kept."""
+    return module.folder / "spent"
+
+
 def meta_of(module: Module) -> Path:
     """Where mutmut keeps the verdicts."""
     return module.folder / "mutants" / f"{module.source}.meta"
@@ -295,6 +313,10 @@ def read(module: Module) -> Result:
         outcome = "not checked" if code is None else OUTCOMES.get(code, f"exit code {code}")
         result.survivors.append(Survivor(module.full_name, plain_name(mangled), change, outcome))
     result.excluded = excluded(module)
+    for line in spent_on(module).read_text(encoding="utf-8").splitlines():
+        seconds, processes = line.split()
+        result.seconds += float(seconds)
+        result.processes.add(int(processes))
     return result
 
 
@@ -440,16 +462,24 @@ def verdict(results: Sequence[Result]) -> str:
 
 def table(results: Sequence[Result]) -> Iterator[str]:
     """A row for each module."""
-    yield "| module | mutants | killed | survived | timeouts | left out | score |"
-    yield "|---|---:|---:|---:|---:|---:|---:|"
+    yield "| module | mutants | killed | survived | timeouts | left out | score | minutes |"
+    yield "|---|---:|---:|---:|---:|---:|---:|---:|"
     for result in results:
         timeouts = sum(one.outcome in {"timeout", "crash"} for one in result.survivors)
         survived = len(result.survivors) - timeouts
         left_out = sum(result.excluded.values())
         yield (
             f"| `{result.module.full_name}` | {result.total} | {result.killed} | {survived} | "
-            f"{timeouts} | {left_out} | {int(score([result]) * 10) / 10:.1f} % |"
+            f"{timeouts} | {left_out} | {int(score([result]) * 10) / 10:.1f} % | "
+            f"{result.seconds / 60:.1f} |"
         )
+
+
+def spent(results: Sequence[Result]) -> str:
+    """How long all of it took, stops between not counted."""
+    processes = sorted(set().union(*(result.processes for result in results)))
+    minutes = sum(result.seconds for result in results) / 60
+    return f"{minutes:.0f} minutes, with {' or '.join(map(str, processes))} processes at once"
 
 
 def page(results: Sequence[Result], listed: Sequence[Reason]) -> str:
@@ -466,6 +496,8 @@ def page(results: Sequence[Result], listed: Sequence[Reason]) -> str:
         "```",
         "",
         *table(results),
+        "",
+        f"All of it took {spent(results)}.",
         "",
         "A timeout or a crash is no kill. *Left out* are functions with a decorator, which the",
         "tool does not change: they count as survived, with as many mutants as they would have.",
@@ -580,6 +612,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{SURVIVORS.name} explains what no longer survives: {reason.change.pattern}")
     if open_ones:
         print(f"{open_ones} survivors are not listed in {SURVIVORS.name}")
+    print(spent(results))
     print(verdict(results))
     return 1 if open_ones or short or unused else 0
 

@@ -16,7 +16,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keras_impl import backends, benchmark, cli, demo, drift, parity, ssd, training, weights
+from keras_impl import (
+    architecture,
+    backends,
+    benchmark,
+    cli,
+    demo,
+    drift,
+    parity,
+    training,
+    weights,
+)
 from keras_impl.cli import main
 from keras_impl.data import digits
 
@@ -412,7 +422,7 @@ def test_a_run_that_is_damaged(here, capsys, name, damage):
     ("module", "words"),
     [
         *[
-            (ssd, words)
+            (architecture, words)
             for words in (
                 "--layout nonsense",
                 "--alpha nan",

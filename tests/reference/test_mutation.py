@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import pytest
 
-from tests import mutation
+from tests import cheapest_first, mutation
 from tests.mutation import Module, Reason, Result, Survivor
 
 MODULE = Module("reference_numpy", "boxes", ("tests/reference/test_boxes.py",))
@@ -44,6 +45,7 @@ def left(tmp_path, monkeypatch):
         names = [f"reference_numpy.boxes.x_area__mutmut_{1 + row}" for row in range(len(codes))]
         verdicts = {"exit_code_by_key": dict(zip(names, codes, strict=True))}
         mutation.meta_of(MODULE).write_text(json.dumps(verdicts), encoding="utf-8")
+        mutation.spent_on(MODULE).write_text("30.0 2\n60.5 4\n", encoding="utf-8")
         return mutation.read(MODULE)
 
     return leave
@@ -70,6 +72,12 @@ def test_a_change_is_its_lines(left):
     assert one.change == "- return boxes[2] * boxes[3]\n+ return boxes[2] / boxes[3]"
 
 
+def test_the_time_of_all_runs_counts(left):
+    result = left(1)
+    assert result.seconds == 90.5
+    assert mutation.spent([result, result]) == "3 minutes, with 2 or 4 processes at once"
+
+
 def test_what_was_never_run_is_no_result(tmp_path, monkeypatch):
     monkeypatch.setattr(mutation, "WORK", tmp_path)
     assert [one.outcome for one in mutation.read(MODULE).survivors] == ["not checked"]
@@ -85,11 +93,11 @@ def survivor(outcome="survived", function="area"):
 
 
 def test_a_score_is_never_rounded_up_and_counts_what_was_left_out():
-    results = [Result(MODULE, 9995, [survivor()] * 4, {"decorated": 1})]
+    results = [Result(MODULE, 9995, [survivor()] * 4, {"decorated": 1}, 150)]
     assert mutation.score(results) == 99.95
     assert mutation.verdict(results) == f"mutation: reference 99.9 % {ONE} keras not run"
     (row,) = list(mutation.table(results))[2:]
-    assert row == "| `reference_numpy.boxes` | 10000 | 9995 | 4 | 0 | 1 | 99.9 % |"
+    assert row == "| `reference_numpy.boxes` | 10000 | 9995 | 4 | 0 | 1 | 99.9 % | 2.5 |"
 
 
 def test_the_last_line_of_a_whole_run():
@@ -138,6 +146,17 @@ def test_the_page_lists_every_survivor(tmp_path):
     explained, others = page.split("## Not explained")
     assert "**Same.**\n\n```diff\n@@ reference_numpy.boxes.area\n- a\n+ b\n```" in explained
     assert "@@ reference_numpy.boxes.clip (survived)" in others
+
+
+def test_the_cheapest_tests_come_first(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    items = [SimpleNamespace(nodeid=name) for name in ("new", "slow", "fast")]
+    cheapest_first.pytest_collection_modifyitems(items)
+    assert [one.nodeid for one in items] == ["new", "slow", "fast"]
+    took = {"duration_by_test": {"slow": 2.0, "fast": 0.1}}
+    cheapest_first.STATS.write_text(json.dumps(took), encoding="utf-8")
+    cheapest_first.pytest_collection_modifyitems(items)
+    assert [one.nodeid for one in items] == ["fast", "slow", "new"]
 
 
 def test_every_module_is_changed_and_every_test_of_it_exists():
