@@ -317,8 +317,8 @@ class SSD(keras.Model):
         boxes, labels, crowds = _checked_targets(y)
         # float32 under any policy: at half precision an IoU is off by more than a threshold
         # is worth. The outputs are float32 already, unless another model made them.
-        boxes = ops.cast(as_floats(boxes, "boxes", "B", "M", 4), "float32")
-        labels = ops.cast(as_whole(labels, "labels", "B", "M"), "int32")
+        boxes = ops.cast(as_floats(boxes, "boxes", ...), "float32")
+        labels = ops.cast(as_whole(labels, "labels", ...), "int32")
         check_boxes(boxes, labels, self.convention)  # what is compiled below raises nothing
         check_range(labels, "labels", PADDING, self.classes)
         labels = ops.where(ops.greater(labels, self.classes), PADDING, labels)

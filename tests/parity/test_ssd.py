@@ -367,8 +367,11 @@ def test_refuses_assigned_targets_of_other_anchors() -> None:
         ((4, 9, 4), (4, 9)),
         ((4, count, 3), (4, count)),
         ((4, count, 4), (4, 9)),
+        ((), ()),
     ):
         y = {"target_deltas": np.zeros(deltas, "f4"), "target_labels": np.zeros(labels, "i4")}
+        if not deltas:
+            y = {name: "nothing with a shape" for name in y}
         words = re.escape(f"Received: {deltas} and {labels}")
         with pytest.raises(ValueError, match=f"y: expected 'target_deltas' of shape .*{words}"):
             shared().compute_loss(y=y, y_pred=found)
@@ -538,6 +541,11 @@ def test_the_network_is_not_compiled_on_a_cpu(
     [
         (BOXES, r"y: expected a dict of 'boxes'.*Received: ndarray"),
         ({"boxes": BOXES}, r"y: expected a dict .*Received: \['boxes'\]"),
+        (
+            {"boxes": "a", "labels": []},
+            r"y: expected 'boxes' of shape \(B, M, 4\) and 'labels' "
+            r"of shape \(B, M\)\. Received: \(\) and \(\)",
+        ),
         ({"boxes": BOXES[0], "labels": LABELS}, r"y: .*shape.*Received: \(3, 4\) and \(4, 3\)"),
         ({"boxes": BOXES, "labels": LABELS[0]}, r"y: .*shape.*Received: \(4, 3, 4\) and \(3,\)"),
     ],
@@ -612,6 +620,26 @@ def test_detect_is_the_references_detection() -> None:
             assert (found.labels[picture][count:] == -1).all()
 
 
+def test_detect_predicts_a_batch_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def predict(self: SSD, images: np.ndarray, *arguments: Any, **options: Any) -> Any:
+        asked.append((len(images), arguments, options))
+        # At half precision, which another model's outputs might have.
+        shape = (len(images), len(self.anchors), 4)
+        return {name: np.zeros(shape, "float16") for name in ("deltas", "logits")}
+
+    monkeypatch.setattr(SSD, "predict", predict)
+
+    found = shared().detect(some_pictures(33))
+    shared().detect(some_pictures(2), batch_size=1)
+
+    quietly = {"verbose": 0}
+    assert asked[:2] == [(32, (32,), quietly), (1, (32,), quietly)]
+    assert asked[2:] == [(1, (1,), quietly)] * 2
+    assert found.scores.dtype == found.boxes.dtype == np.float32
+
+
 def test_detect_refuses_other_pictures_and_options() -> None:
     with pytest.raises(ValueError, match=r"images: expected .*64, 96, 3.*Received: \(64, 96, 3\)"):
         shared().detect(some_pictures(1)[0])
@@ -644,6 +672,22 @@ def test_config_makes_the_same_network_also_through_json() -> None:
         assert again.get_layer("bn_Conv1").momentum == 0.7
         assert [w.path for w in again.weights] == [w.path for w in model.weights]
         assert again.count_params() == model.count_params()
+
+
+def test_what_compile_was_told_can_be_told_again() -> None:
+    model = tiny(alpha=0.35)
+    assert not model.get_compile_config(), "it was told nothing"
+    assert model.get_config()["names"] is None
+    model.compile(keras.optimizers.SGD(0.0125), jit_compile=False)
+    config = model.get_compile_config()
+    model.compile("adam")
+
+    model.compile_from_config(config)
+
+    assert isinstance(model.optimizer, keras.optimizers.SGD)
+    assert float(model.optimizer.learning_rate) == pytest.approx(0.0125)
+    assert model.get_compile_config() == config
+    assert config["jit_compile"] is False
 
 
 @pytest.mark.parametrize("head", HEADS)
@@ -775,7 +819,10 @@ def test_the_300_pixel_ssd_of_tensorflow() -> None:
     assert {layer.kernel_size for layer in heads} == {(1, 1)}
     assert [layer.filters for layer in heads if "deltas" in layer.name] == [12, *[24] * 5]
     assert model.convention == PRESETS["tf_od_ssd_mobilenet_v2"]
-    assert ssd.ssd_mobilenet_v2_300().classes == 90, "COCO's"
+    names = [f"class {label}" for label in range(1, 91)]
+    trained = ssd.ssd_mobilenet_v2_300(names=names)
+    assert (trained.classes, trained.names) == (90, tuple(names)), "COCO's"
+    assert trained.batch_norm_momentum == 0.99
 
 
 def test_the_reference_reads_the_shipped_detector() -> None:
