@@ -289,6 +289,11 @@ def test_anchors_on_a_crowd_count_nowhere_in_training() -> None:
     plain = float(model.compute_loss(y=objects, y_pred=found))
     crowds = {**objects, "crowds": np.array([[False, True]])}
     crowded = float(model.compute_loss(y=crowds, y_pred=found))
+    as_numbers = {**objects, "crowds": np.array([[0, 1]])}
+    assert float(model.compute_loss(y=as_numbers, y_pred=found)) == crowded
+    words = r"crowds: expected shape \(B, M\)\. Received: \(1, 2, 1\)"
+    with pytest.raises(ValueError, match=words):
+        model.compute_loss(y={**objects, "crowds": np.zeros((1, 2, 1), bool)}, y_pred=found)
 
     anchors = model.convention.layout
     assigned = targets.assign_targets(
@@ -358,6 +363,47 @@ def test_targets_that_were_assigned_before_give_the_same_loss() -> None:
     assert [one.dtype.name for one in assigned] == ["float32", "int32"]
     total = float(model.compute_loss(y=given, y_pred=found))
     np.testing.assert_allclose(total, reference_loss(found).total, rtol=1e-5)
+
+
+def test_loss_is_float32_whatever_keras_calls_a_float() -> None:
+    model = shared()
+    count = len(model.anchors)
+    generator = np.random.default_rng(5)
+    found = {name: generator.normal(size=(4, count, 4)).astype("f4") for name in model.output}
+    wanted = float(model.compute_loss(y=OBJECTS, y_pred=found))
+    deltas, labels = (keras.ops.convert_to_numpy(one) for one in model._targets(OBJECTS))
+    given = {"target_deltas": deltas, "target_labels": labels}
+
+    before = keras.config.floatx()
+    keras.config.set_floatx("float16")
+    try:
+        totals = [model.compute_loss(y=y, y_pred=found) for y in (OBJECTS, given)]
+    finally:
+        keras.config.set_floatx(before)
+
+    assert [keras.backend.standardize_dtype(total.dtype) for total in totals] == ["float32"] * 2
+    assert [float(total) for total in totals] == [wanted] * 2
+
+
+def test_objects_are_looked_at_by_the_models_own_convention(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A box without width is an error, or padding where the convention drops it."""
+    monkeypatch.setattr(ssd, "_assigner", lambda rules: partial(assign_targets, convention=rules))
+    boxes = BOXES.copy()
+    boxes[0, 1, 2] = boxes[0, 1, 0]
+    model = shared()
+    with pytest.raises(ValueError, match=r"boxes\[0, 1\]: expected finite corners, xmin < xmax"):
+        model._targets({"boxes": boxes, "labels": LABELS})
+    monkeypatch.setattr(model, "convention", model.convention.but(degenerate="drop"))
+
+    found = model._targets({"boxes": boxes, "labels": LABELS})
+
+    labels = LABELS.copy()
+    labels[0, 1] = -1
+    wanted = model._targets({"boxes": BOXES, "labels": labels})
+    for mine, theirs in zip(found, wanted, strict=True):
+        np.testing.assert_array_equal(*map(keras.ops.convert_to_numpy, (mine, theirs)))
 
 
 def test_refuses_assigned_targets_of_other_anchors() -> None:
@@ -558,7 +604,11 @@ def test_refuses_targets_that_are_not_boxes_and_labels(y: Any, message: str) -> 
 
 def test_refuses_sample_weights_and_another_loss() -> None:
     model = shared()
-    with pytest.raises(ValueError, match="sample_weight: not supported"):
+    words = (
+        r"^sample_weight: not supported, the loss is normalised by the positives of the whole "
+        r"batch\. Received: array\("
+    )
+    with pytest.raises(ValueError, match=words):
         model.compute_loss(y=OBJECTS, y_pred={}, sample_weight=np.ones(4))
     with pytest.raises(ValueError, match=r"loss: expected None, .* Received: 'mse'"):
         model.compile("sgd", loss="mse")
