@@ -148,15 +148,24 @@ def test_the_page_lists_every_survivor(tmp_path):
     assert "@@ reference_numpy.boxes.clip (survived)" in others
 
 
-def test_the_cheapest_tests_come_first(tmp_path, monkeypatch):
+def test_the_tests_that_kill_soonest_come_first(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     items = [SimpleNamespace(nodeid=name) for name in ("new", "slow", "fast")]
-    cheapest_first.pytest_collection_modifyitems(items)
-    assert [one.nodeid for one in items] == ["new", "slow", "fast"]
-    took = {"duration_by_test": {"slow": 2.0, "fast": 0.1}}
+    failed = SimpleNamespace(nodeid="slow", failed=True)
+
+    def order():
+        cheapest_first.pytest_collection_modifyitems(items)
+        return [one.nodeid for one in items]
+
+    cheapest_first.pytest_runtest_logreport(failed)
+    assert order() == ["new", "slow", "fast"], "nothing is known"
+    took = {"duration_by_test": {"slow": 2.0, "fast": 0.5}}
     cheapest_first.STATS.write_text(json.dumps(took), encoding="utf-8")
-    cheapest_first.pytest_collection_modifyitems(items)
-    assert [one.nodeid for one in items] == ["fast", "slow", "new"]
+    assert order() == ["fast", "slow", "new"]
+    for _ in range(3):
+        cheapest_first.pytest_runtest_logreport(failed)
+    cheapest_first.pytest_runtest_logreport(SimpleNamespace(nodeid="fast", failed=False))
+    assert order() == ["slow", "fast", "new"]
 
 
 def test_every_module_is_changed_and_every_test_of_it_exists():
