@@ -170,6 +170,17 @@ def test_layouts_without_extra_maps(levels: int) -> None:
     assert not [layer.name for layer in model.layers if layer.name.startswith("extra")]
 
 
+def test_more_extra_maps_than_channels_are_named_for_are_as_wide_as_the_last() -> None:
+    sizes = (4, 4), (2, 2), *[(1, 1)] * 6
+    layout = AnchorLayout("many", (32, 32), sizes, (0.5,) * 9, ((),) * 8)
+    # At the second width all but the first have the least that they may have.
+    for alpha, wanted in ((0.5, [256, 128, 128, 64, 64]), (0.05, [24, 16, 16, 16, 16])):
+        model = SSD(layout, 1, alpha=alpha)
+        widths = [model.get_layer(f"extra_{extra}_conv").filters for extra in range(1, 6)]
+        assert widths == wanted
+    assert {model.get_layer(f"extra_{extra}_squeeze").filters for extra in range(2, 6)} == {8}
+
+
 @pytest.mark.parametrize(
     ("image", "maps", "message"),
     [
@@ -370,7 +381,10 @@ def test_loss_is_float32_whatever_keras_calls_a_float() -> None:
     count = len(model.anchors)
     generator = np.random.default_rng(5)
     found = {name: generator.normal(size=(4, count, 4)).astype("f4") for name in model.output}
-    wanted = float(model.compute_loss(y=OBJECTS, y_pred=found))
+    first = model.get_layer("Conv1")
+    first.kernel.regularizer = keras.regularizers.L2(0.5)
+    number = keras.ops.convert_to_numpy  # of what PyTorch keeps the gradient of
+    wanted = number(model.compute_loss(y=OBJECTS, y_pred=found))
     deltas, labels = (keras.ops.convert_to_numpy(one) for one in model._targets(OBJECTS))
     given = {"target_deltas": deltas, "target_labels": labels}
 
@@ -380,9 +394,10 @@ def test_loss_is_float32_whatever_keras_calls_a_float() -> None:
         totals = [model.compute_loss(y=y, y_pred=found) for y in (OBJECTS, given)]
     finally:
         keras.config.set_floatx(before)
+        first.kernel.regularizer = None
 
     assert [keras.backend.standardize_dtype(total.dtype) for total in totals] == ["float32"] * 2
-    assert [float(total) for total in totals] == [wanted] * 2
+    assert [number(total) for total in totals] == [wanted] * 2
 
 
 def test_objects_are_looked_at_by_the_models_own_convention(
@@ -728,8 +743,9 @@ def test_what_compile_was_told_can_be_told_again() -> None:
     model = tiny(alpha=0.35)
     assert not model.get_compile_config(), "it was told nothing"
     assert model.get_config()["names"] is None
-    model.compile(keras.optimizers.SGD(0.0125), jit_compile=False)
+    model.compile(keras.optimizers.SGD(0.0125), jit_compile=False, steps_per_execution=2)
     config = model.get_compile_config()
+    assert config["steps_per_execution"] == 2
     model.compile("adam")
 
     model.compile_from_config(config)
