@@ -170,6 +170,11 @@ def test_layouts_without_extra_maps(levels: int) -> None:
     assert not [layer.name for layer in model.layers if layer.name.startswith("extra")]
 
 
+def test_steps_between_maps() -> None:
+    layout = AnchorLayout("six", (192, 192), ((6, 6), (4, 4), (2, 2)), (0.5,) * 4, ((),) * 3)
+    assert map_steps(layout) == [(32, 1, "same"), (None, 1, "valid"), (None, 2, "same")]
+
+
 def test_more_extra_maps_than_channels_are_named_for_are_as_wide_as_the_last() -> None:
     sizes = (4, 4), (2, 2), *[(1, 1)] * 6
     layout = AnchorLayout("many", (32, 32), sizes, (0.5,) * 9, ((),) * 8)
@@ -250,16 +255,52 @@ def test_outputs_are_in_the_order_of_the_anchors(head: str) -> None:
         )
 
 
-@pytest.mark.parametrize(
-    ("head", "full"), [("ssd", {"Conv1", "extra", "head"}), ("ssdlite", {"Conv1"})]
-)
-def test_ssdlite_has_no_full_3x3_convolution_but_the_first(head: str, full: set[str]) -> None:
+# Of the layers that a head decides about, without the numbers in their names.
+KERNELS = {
+    "ssd": {"head_deltas": 3, "head_logits": 3, "extra_squeeze": 1, "extra_conv": 3},
+    "ssd1x1": {"head_deltas": 1, "head_logits": 1, "extra_squeeze": 1, "extra_conv": 3},
+    "ssdlite": {
+        **{"head_deltas_depthwise": 3, "head_deltas": 1, "head_logits_depthwise": 3},
+        **{"head_logits": 1, "extra_squeeze": 1, "extra_depthwise": 3, "extra_pointwise": 1},
+    },
+}
+
+
+@pytest.mark.parametrize("head", ssd.HEADS)
+def test_kernels_of_each_head(head: str) -> None:
+    """SSDLite has no full 3x3 convolution but the backbone's first."""
     found = {
-        layer.name.split("_")[0]
-        for layer in shared(head).layers
-        if isinstance(layer, keras.layers.Conv2D) and layer.kernel_size != (1, 1)
+        re.sub(r"_\d", "", layer.name): (type(layer).__name__, layer.kernel_size)
+        for layer in tiny(head).layers
+        if isinstance(layer, keras.layers.Conv2D | keras.layers.DepthwiseConv2D)
+        and layer.name.startswith(("head", "extra"))
     }
-    assert found == full
+    assert found == {
+        name: ("DepthwiseConv2D" if "depthwise" in name else "Conv2D", (side, side))
+        for name, side in KERNELS[head].items()
+    }
+
+
+def test_channels_are_last_whatever_keras_does_by_default() -> None:
+    before = keras.config.image_data_format()
+    keras.config.set_image_data_format("channels_first")
+    try:
+        model = tiny()
+    finally:
+        keras.config.set_image_data_format(before)
+    formats = {getattr(layer, "data_format", "channels_last") for layer in model.layers}
+    assert formats == {"channels_last"}
+
+
+def test_shape_by_shape_is_the_same_in_another_order() -> None:
+    by_cell, by_shape = tiny(), lively(SSD(dataclasses.replace(TINY, order="shape"), 3, alpha=0.1))
+    by_cell.set_weights(by_shape.get_weights())
+    where = {tuple(anchor): index for index, anchor in enumerate(by_cell.anchors)}
+    order = [where[tuple(anchor)] for anchor in by_shape.anchors]
+    assert sorted(order) == [*range(len(order))] != order
+    found, same = (outputs_of(model, some_pictures(1)) for model in (by_shape, by_cell))
+    for name, values in found.items():
+        np.testing.assert_array_equal(values, same[name][:, order])
 
 
 # Training
@@ -480,6 +521,20 @@ def test_tells_every_layer_what_it_was_told() -> None:
             assert {f"head_{level}_{output}_{end}" for level in range(4) for output in outputs} <= {
                 *dtypes
             }
+
+
+def test_outputs_are_float32_under_a_policy_of_keras() -> None:
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        model = tiny()
+    finally:
+        keras.config.set_dtype_policy(before)
+    assert {name: output.dtype for name, output in model.output.items()} == {
+        "deltas": "float32",
+        "logits": "float32",
+    }
+    assert model.get_layer("head_0_deltas").compute_dtype == "bfloat16"
 
 
 def test_is_the_papers_unless_told_otherwise() -> None:
