@@ -170,6 +170,17 @@ def test_layouts_without_extra_maps(levels: int) -> None:
     assert not [layer.name for layer in model.layers if layer.name.startswith("extra")]
 
 
+def test_refuses_anchors_that_are_not_as_many_as_the_heads_say(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Which no layout makes: anchors and heads count the same shapes."""
+    count = len(shared().anchors)
+    monkeypatch.setattr(ssd.anchors, "make_anchors", lambda *_, **__: np.zeros((7, 4), "f4"))
+    words = f"^layout: expected one anchor a head output, {count}. Received: 7 anchors in 'tiny'$"
+    with pytest.raises(ValueError, match=words):
+        tiny()
+
+
 def test_steps_between_maps() -> None:
     layout = AnchorLayout("six", (192, 192), ((6, 6), (4, 4), (2, 2)), (0.5,) * 4, ((),) * 3)
     assert map_steps(layout) == [(32, 1, "same"), (None, 1, "valid"), (None, 2, "same")]
@@ -540,6 +551,7 @@ def test_outputs_are_float32_under_a_policy_of_keras() -> None:
 def test_is_the_papers_unless_told_otherwise() -> None:
     model = SSD(TINY, 1)
     assert (model.name, model.alpha, model.head, model.names) == ("ssd", 1.0, "ssd", None)
+    assert (model.class_loss.name, model.box_loss.name) == ("class_loss", "box_loss")
     assert model.batch_norm_momentum == model.get_layer("bn_Conv1").momentum == 0.99
     assert model.get_layer("Conv1").filters == 32
     assert model.get_layer("extra_1_conv").filters == 512
