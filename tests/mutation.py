@@ -473,18 +473,23 @@ def table(results: Sequence[Result]) -> Iterator[str]:
         timeouts = sum(one.outcome in {"timeout", "crash"} for one in result.survivors)
         survived = len(result.survivors) - timeouts
         left_out = sum(result.excluded.values())
+        minutes = f"{result.seconds / 60:.1f}" if result.seconds else "?"  # of an older run
         yield (
             f"| `{result.module.full_name}` | {result.total} | {result.killed} | {survived} | "
             f"{timeouts} | {left_out} | {int(score([result]) * 10) / 10:.1f} % | "
-            f"{result.seconds / 60:.1f} |"
+            f"{minutes} |"
         )
 
 
 def spent(results: Sequence[Result]) -> str:
-    """How long all of it took, stops between not counted."""
-    processes = sorted(set().union(*(result.processes for result in results)))
-    minutes = sum(result.seconds for result in results) / 60
-    return f"{minutes:.0f} minutes, with {' or '.join(map(str, processes))} processes at once"
+    """How long it took, as far as is known; stops between are not counted, nor what was killed."""
+    timed = [result for result in results if result.seconds]
+    if not timed:
+        return "a time that was not kept"
+    processes = sorted(set().union(*(result.processes for result in timed)))
+    minutes = sum(result.seconds for result in timed) / 60
+    some = f" for {len(timed)} of {len(results)} modules" if len(timed) < len(results) else ""
+    return f"{minutes:.0f} minutes{some}, with {' or '.join(map(str, processes))} processes at once"
 
 
 def page(results: Sequence[Result], listed: Sequence[Reason]) -> str:

@@ -76,6 +76,10 @@ def test_the_time_of_all_runs_counts(left):
     result = left(1)
     assert result.seconds == 90.5
     assert mutation.spent([result, result]) == "3 minutes, with 2 or 4 processes at once"
+    older = Result(MODULE, 1)
+    assert mutation.spent([result, older]).startswith("2 minutes for 1 of 2 modules, with 2 or 4 ")
+    assert mutation.spent([older]) == "a time that was not kept"
+    assert list(mutation.table([older]))[-1].endswith("| 100.0 % | ? |")
 
 
 def test_what_was_never_run_is_no_result(tmp_path, monkeypatch):
