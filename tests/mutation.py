@@ -507,7 +507,7 @@ def page(results: Sequence[Result], listed: Sequence[Reason]) -> str:
         "",
         *table(results),
         "",
-        f"All of it took {spent(results)}.",
+        f"Time: {spent(results)}; ? is that of an older run, or of one in pieces.",
         "",
         "A timeout or a crash is no kill. *Left out* are functions with a decorator, which the",
         "tool does not change: they count as survived, with as many mutants as they would have.",
