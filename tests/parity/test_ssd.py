@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import itertools
 import json
 import re
+from collections.abc import Iterator
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -67,6 +69,18 @@ BOXES = np.array(
 )
 LABELS = np.array([[1, 3, -1], [2, -1, -1], [-1, -1, -1], [3, 1, 2]], "int32")
 OBJECTS = {"boxes": BOXES, "labels": LABELS}
+
+
+@contextlib.contextmanager
+def keras_set(name: str, value: Any) -> Iterator[None]:
+    """One of `keras.config`'s settings, for a while."""
+    before = getattr(keras.config, name)()
+    change = getattr(keras.config, f"set_{name}")
+    change(value)
+    try:
+        yield
+    finally:
+        change(before)
 
 
 # A network takes a second or two to be made: where the head is not the point, one is enough.
@@ -293,12 +307,8 @@ def test_kernels_of_each_head(head: str) -> None:
 
 
 def test_channels_are_last_whatever_keras_does_by_default() -> None:
-    before = keras.config.image_data_format()
-    keras.config.set_image_data_format("channels_first")
-    try:
+    with keras_set("image_data_format", "channels_first"):
         model = tiny()
-    finally:
-        keras.config.set_image_data_format(before)
     formats = {getattr(layer, "data_format", "channels_last") for layer in model.layers}
     assert formats == {"channels_last"}
 
@@ -440,12 +450,10 @@ def test_loss_is_float32_whatever_keras_calls_a_float() -> None:
     deltas, labels = (keras.ops.convert_to_numpy(one) for one in model._targets(OBJECTS))
     given = {"target_deltas": deltas, "target_labels": labels}
 
-    before = keras.config.floatx()
-    keras.config.set_floatx("float16")
     try:
-        totals = [model.compute_loss(y=y, y_pred=found) for y in (OBJECTS, given)]
+        with keras_set("floatx", "float16"):
+            totals = [model.compute_loss(y=y, y_pred=found) for y in (OBJECTS, given)]
     finally:
-        keras.config.set_floatx(before)
         first.kernel.regularizer = None
 
     assert [keras.backend.standardize_dtype(total.dtype) for total in totals] == ["float32"] * 2
@@ -535,12 +543,8 @@ def test_tells_every_layer_what_it_was_told() -> None:
 
 
 def test_outputs_are_float32_under_a_policy_of_keras() -> None:
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy("mixed_bfloat16")
-    try:
+    with keras_set("dtype_policy", "mixed_bfloat16"):
         model = tiny()
-    finally:
-        keras.config.set_dtype_policy(before)
     assert {name: output.dtype for name, output in model.output.items()} == {
         "deltas": "float32",
         "logits": "float32",
@@ -610,12 +614,8 @@ def test_fit_learns_and_repeats_itself() -> None:
 def test_outputs_and_loss_are_float32_under_mixed_precision(
     everywhere: str, argument: str | None, inner: str
 ) -> None:
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(everywhere)
-    try:
+    with keras_set("dtype_policy", everywhere):
         model = tiny(dtype=argument)
-    finally:
-        keras.config.set_dtype_policy(before)
     assert model.get_config()["dtype"] == f"mixed_{inner}"
     plain = shared()
     model.set_weights(plain.get_weights())
@@ -662,6 +662,13 @@ def test_the_network_is_not_compiled_on_a_cpu(
 
         assert model.jit_compile == decided, asked
         assert model.get_compile_config()["jit_compile"] == asked
+
+
+def test_only_tensorflow_is_asked_for_its_devices(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keras.distribution, "list_devices", lambda: ["cpu:0"])
+    for backend, pays in {"tensorflow": False, "jax": True, "torch": True}.items():
+        monkeypatch.setattr(keras.backend, "backend", lambda name=backend: name)
+        assert ssd._xla_pays() == pays, backend
 
 
 @pytest.mark.parametrize(
