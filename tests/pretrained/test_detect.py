@@ -76,7 +76,7 @@ def kinds(photograph: Path, folder: Path) -> dict[str, Path]:
         "16 bits": (Image.fromarray(wide), "deep.png", {}),
         "turned": (turned, "turned.jpg", {"quality": 92, "exif": exif}),
         "cmyk": (image.convert("CMYK"), "cmyk.jpg", {"quality": 92}),
-        "huge": (image.resize((9020, 6000)), "huge.jpg", {"quality": 80}),
+        "huge": (image.resize((6314, 4200)), "huge.jpg", {"quality": 80}),
         "tall": (image.resize((200, 900)), "tall.png", {}),
     }
     paths = {}
