@@ -263,7 +263,9 @@ def judge_targets(
             wrong += 1
             continue
         same = np.array_equal(own, wanted.objects)
-        label = np.where(positive, labels[picture][np.maximum(own, 0)], wanted.labels)
+        # One row more, for the list may have none.
+        of_object = np.append(labels[picture], 0)[np.maximum(own, -1)]
+        label = np.where(positive, of_object, wanted.labels)
         same_labels = np.array_equal(got_labels[picture], label)
         code = np.zeros(deltas[picture].shape, WIDER[dtype])
         scale = np.zeros_like(code)
@@ -272,7 +274,7 @@ def judge_targets(
             anchor = anchors[positive].astype(WIDER[dtype])
             code[positive] = coding.encode(box, anchor, convention)
             scale[positive] = encode_scale(box, anchor, convention)
-        error = float(errors(deltas[picture], code, scale, dtype).max())
+        error = float(errors(deltas[picture], code, scale, dtype).max(initial=0))
         worst = max(worst, error)
         sensible = np.array_equal(got_labels[picture][positive], label[positive])
         sensible &= bool(np.isin(got_labels[picture][~positive], (0, targets.NOTHING)).all())

@@ -150,6 +150,23 @@ def test_suppression_at_the_threshold_needs_a_witness_too():
         assert judged("nms", inputs, [kept_both], excuses=False) == Verdict(1, 1, 0)
 
 
+@pytest.mark.parametrize("op", ["match", "assign_targets"])
+@pytest.mark.parametrize(("rows", "anchors"), [(0, GRID), (2, ()), (0, ())])
+def test_lists_without_rows_and_layouts_without_anchors_are_judged(op, rows, anchors):
+    inputs = (
+        np.tile(np.float32([0.0, 0.0, 0.5, 0.5]), (3, rows, 1)),
+        np.ones((3, rows), np.int32),
+        np.array(anchors, np.float32).reshape(-1, 4),
+    )
+    outputs = ask(KERAS, op, inputs, PLAIN)
+    assert judged(op, inputs, outputs) == Verdict(3)
+    if anchors:
+        first, *others = outputs
+        first = first.copy()
+        first[1, 4] += 1
+        assert judged(op, inputs, [first, *others]) == Verdict(3, 1)
+
+
 def test_a_mirror_that_breaks_ties_to_the_last_fails(monkeypatch):
     def last_argmax(values):
         from keras import ops
