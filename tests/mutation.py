@@ -488,8 +488,9 @@ def spent(results: Sequence[Result]) -> str:
         return "a time that was not kept"
     processes = sorted(set().union(*(result.processes for result in timed)))
     minutes = sum(result.seconds for result in timed) / 60
-    some = f" for {len(timed)} of {len(results)} modules" if len(timed) < len(results) else ""
-    return f"{minutes:.0f} minutes{some}, with {' or '.join(map(str, processes))} processes at once"
+    known = f"{minutes:.0f} minutes, with {' or '.join(map(str, processes))} processes at once"
+    missing = len(results) - len(timed)
+    return f"{known}; ? is one of {missing} that were not kept" if missing else known
 
 
 def page(results: Sequence[Result], listed: Sequence[Reason]) -> str:
@@ -507,7 +508,7 @@ def page(results: Sequence[Result], listed: Sequence[Reason]) -> str:
         "",
         *table(results),
         "",
-        f"Time: {spent(results)}; ? is that of an older run, or of one in pieces.",
+        f"Time: {spent(results)}.",
         "",
         "A timeout or a crash is no kill. *Left out* are functions with a decorator, which the",
         "tool does not change: they count as survived, with as many mutants as they would have.",
