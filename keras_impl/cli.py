@@ -1084,18 +1084,28 @@ def _records(arguments: argparse.Namespace) -> tuple[DriftRecord | None, DriftRe
                 f"Received: {arguments.convention}"
             )
     record, target = None, drift.Record()
-    try:
-        if arguments.against is not None:
-            record = drift.read(arguments.against)
-        if arguments.record is not None:
-            path = Path(arguments.record)
-            if path.is_dir() or not path.parent.is_dir():
-                raise UsageError(f"--record: expected a file in a folder. Received: {path}")
-            if path.exists() and path.stat().st_size:
-                target = drift.read(path)
-    except (OSError, ValueError) as error:
-        raise UsageError(str(error)) from None
+    if arguments.against is not None:
+        record = _record("--against", Path(arguments.against))
+    if arguments.record is not None:
+        path = Path(arguments.record)
+        if path.is_dir() or not path.parent.is_dir():
+            raise UsageError(f"--record: expected a file in a folder. Received: {path}")
+        if path.exists() and path.stat().st_size:
+            target = _record("--record", path)
     return record, target
+
+
+def _record(option: str, path: Path) -> DriftRecord:
+    from keras_impl import drift
+
+    try:
+        return drift.read(path)
+    except OSError as error:
+        raise UsageError(
+            f"{option}: expected a file that can be read. Received: {path} ({error.strerror})"
+        ) from None
+    except ValueError as error:
+        raise UsageError(f"{option}: {error}") from None
 
 
 def _checks(arguments: argparse.Namespace, watch: Callable[[str], None]) -> list[Check]:

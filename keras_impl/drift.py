@@ -238,9 +238,8 @@ def read(path: str | os.PathLike[str]) -> Record:
         OSError: It cannot be read.
         ValueError: It is none.
     """
-    text = Path(path).read_text(encoding="utf-8")
     try:
-        return _revived(json.loads(text))
+        return _revived(json.loads(Path(path).read_text(encoding="utf-8")))
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(
             f"{path}: expected a record of `ssd parity --record`. Received: something else "

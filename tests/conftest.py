@@ -34,7 +34,8 @@ def is_set(variable: str) -> bool:
 
 # A first call compiles, so time per example says nothing; in CI the examples are always the same.
 FINDINGS = Path(os.environ.get("SSD_FUZZ_DB") or REPOSITORY / ".hypothesis" / "examples")
-FUZZ = int(os.environ.get("SSD_FUZZ_EXAMPLES") or 0)
+EXAMPLES = os.environ.get("SSD_FUZZ_EXAMPLES") or "0"
+FUZZ = int(EXAMPLES) if EXAMPLES.isdecimal() else 0
 kept = hypothesis.database.DirectoryBasedExampleDatabase(FINDINGS)
 hypothesis.settings.register_profile("dev", deadline=None, derandomize=False, database=kept)
 hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
@@ -296,6 +297,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def pytest_configure(config: pytest.Config) -> None:
     """Put the skip policy in force, count what is left out, and search if asked to."""
+    if not EXAMPLES.isdecimal():
+        raise pytest.UsageError(f"SSD_FUZZ_EXAMPLES: expected a number. Received: {EXAMPLES}")
     strict = is_set("CI") or is_set("SSD_STRICT_SKIPS")
     config.pluginmanager.register(SkipPolicy(read_allowed(SKIPS), strict), "ssd-skip-policy")
     config.pluginmanager.register(Left(config), "ssd-left-out")

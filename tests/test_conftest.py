@@ -264,6 +264,20 @@ def test_a_search_runs_the_laws_alone_and_counts_what_it_tried(project, monkeypa
     )
 
 
+@pytest.mark.parametrize("examples", ["many", "-5", "1e4"])
+def test_a_search_for_no_number_of_examples_is_one_sentence(project, monkeypatch, examples):
+    monkeypatch.setenv("SSD_FUZZ_EXAMPLES", examples)
+    project.makepyfile(test_it=LAWS)
+
+    result = run(project)
+
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(
+        [f"ERROR: SSD_FUZZ_EXAMPLES: expected a number. Received: {examples}"]
+    )
+    result.stderr.no_fnmatch_line("*Traceback*")
+
+
 @pytest.mark.parametrize("later", ["", "30"])
 def test_what_a_search_found_is_tried_first_by_every_later_run(project, monkeypatch, later):
     monkeypatch.setenv("SSD_FUZZ_EXAMPLES", "30")

@@ -146,10 +146,13 @@ def test_the_network_is_asked_with_all_the_rest_or_by_name(ssd, monkeypatch) -> 
     ("words", "message"),
     [
         (["--strict"], "--strict: only with --against"),
-        (["--against", "nowhere.json"], "No such file or directory: 'nowhere.json'"),
-        (["--against", __file__], "expected a record of `ssd parity --record`"),
+        (
+            ["--against", "nowhere.json"],
+            "--against: expected a file that can be read. Received: nowhere.json (No such file",
+        ),
+        (["--against", __file__], f"--against: {__file__}: expected a record"),
         (["--record", "nowhere/record.json"], "--record: expected a file in a folder"),
-        (["--record", __file__], "expected a record of `ssd parity --record`"),
+        (["--record", __file__], f"--record: {__file__}: expected a record"),
         (["--record", "a.json", "--convention", "nvidia_ssd300"], "expected convention canonical"),
         (["--op", "network", "--convention", "nvidia_ssd300"], "--op network: expected convention"),
         (["--trace", "a.png", "--record", "a.json"], "--record: not with --trace"),
