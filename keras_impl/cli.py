@@ -1096,6 +1096,7 @@ def _records(arguments: argparse.Namespace) -> tuple[DriftRecord | None, DriftRe
 
 
 def _record(option: str, path: Path) -> DriftRecord:
+    """What is on record in the file that an option names."""
     from keras_impl import drift
 
     try:
