@@ -14,8 +14,7 @@ import pytest
 from keras_impl.comparisons import OPERATIONS
 from keras_impl.conformance import DTYPES
 from reference_numpy.conflicts import CONFLICTS
-from reference_numpy.conventions import Coding, Detection, Loss, Matching, Overlap
-from tests.convention_coverage import FIRST, every_flip
+from reference_numpy.conventions import AnchorLayout
 from tests.faults import (
     FAULTS,
     RIGHT,
@@ -26,6 +25,7 @@ from tests.faults import (
     failures,
     offering,
 )
+from tests.flips import ASKED, FIRST, every_flip
 
 PAGE = Path(__file__).parents[1] / "docs/faults.md"
 
@@ -91,15 +91,6 @@ def test_names_are_unique_and_texts_fit_a_table():
 
 # --- a rule forgotten ----------------------------------------------------------------------------
 
-# Who is asked by each part of a convention; one that notices is enough.
-ASKED = {
-    Overlap: ["pairwise_iou"],
-    Matching: ["match", "assign_targets_with_crowds"],
-    Coding: ["encode", "decode", "background_first"],
-    Loss: ["class_losses", "mine_hard_negatives", "multibox"],
-    Detection: ["select", "nms", "soft_nms"],
-}
-
 
 def forgettable():
     """What may be claimed, and what is answered all the same: the usual.
@@ -108,7 +99,7 @@ def forgettable():
     "a line is an object".
     """
     for part, field, value in every_flip():
-        if part in ASKED and field != "degenerate":
+        if part is not AnchorLayout and field != "degenerate":
             usual = 0.5 if field == "soft_sigma" else getattr(part(), field)
             if value not in (usual, None):
                 yield pytest.param(part, field, value, usual, id=f"{field}={value}")
