@@ -6,6 +6,8 @@ common. What is drawn *anywhere* has full mantissas and needs a budget of roundi
 
 Where many numbers are drawn they are one string of bytes, of which NumPy makes an array: some
 times faster than one by one, which counts when a law is searched with 10,000 examples.
+
+Events say what they reach: `pytest -m hypothesis --hypothesis-show-statistics tests/reference`.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
-from hypothesis import settings
+from hypothesis import event, settings
 from hypothesis import strategies as st
 
 from reference_numpy.boxes import pairwise_iou
@@ -201,7 +203,10 @@ def boxes(
 ) -> np.ndarray:
     """(N, 4) corners of boxes of `kinds`, `least` ≤ N ≤ `most`; the solid ones have an area."""
     size = RAW * draw(st.integers(least, most))
-    return make_boxes(draw(st.binary(min_size=size, max_size=size)), kinds, dtype)
+    raw = draw(st.binary(min_size=size, max_size=size))
+    for drawn in set(np.frombuffer(raw, np.uint16)[:: RAW // 2] % len(kinds)):
+        event(f"box: {kinds[drawn]}")
+    return make_boxes(raw, kinds, dtype)
 
 
 @st.composite
@@ -262,34 +267,6 @@ def distinct_ious(
     return np.where(draw(integers(size, 3)) == 0, dtype(0), iou).reshape(shape)
 
 
-@cache
-def pairs_at(dtype: Any, threshold: float, steps: int) -> np.ndarray:
-    """(P, 2, 4) pairs whose IoU is the threshold in the dtype, moved by `steps` ULP.
-
-    The second is the lower part of the first: of heights h and g, IoU g / ((h + g) - g). Some
-    hundreds are tried, of which those that hit are given.
-    """
-    whole = np.repeat(np.arange(16, 32).astype(dtype) / dtype(16), 41)
-    part = moved(whole * dtype(threshold), np.tile(np.arange(-20, 21), 16))
-    hit = part / ((whole + part) - part) == moved(dtype(threshold), steps)
-    whole, part = whole[hit & (part <= whole)], part[hit & (part <= whole)]
-    zero, one = np.zeros_like(whole), np.ones_like(whole)
-    return np.stack([np.stack([zero, zero, one, top], axis=1) for top in (whole, part)], axis=1)
-
-
-@st.composite
-def pair_at(draw: st.DrawFn, dtype: Any, threshold: float, steps: int) -> np.ndarray:
-    """(2, 4) one of `pairs_at`, in any order, turned, mirrored and scaled by a power of two."""
-    pairs = pairs_at(dtype, threshold, steps)
-    which, order, turned, mirrored, power = draw(integers(5, 127))
-    pair = pairs[which % len(pairs)][:: 1 - 2 * (order % 2)]
-    if turned % 2:
-        pair = pair[:, [1, 0, 3, 2]]
-    if mirrored % 2:
-        pair = -pair[:, [2, 3, 0, 1]]
-    return pair * dtype(2.0 ** (power % 17 - 8))
-
-
 @st.composite
 def boxes_at_threshold(
     draw: st.DrawFn,
@@ -306,6 +283,7 @@ def boxes_at_threshold(
     iou = np.unique(iou[iou > 0])
     if not len(iou):
         return drawn, 0.5
+    event(f"threshold: {('at', 'one ULP above', 'one ULP below')[step % 3 - 1]} an IoU")
     return drawn, min(float(moved(iou[which % len(iou)], step % 3 - 1)), 1.0)
 
 
@@ -346,6 +324,7 @@ def batches_of_objects(
         rows = np.sort(np.argsort(order[picture], kind="stable")[:count])
         padded[picture, rows], padded_labels[picture, rows] = own, labels
         ragged.append((own, labels))
+    event(f"padding before an object: {bool((np.diff(padded_labels) > 1).any())}")
     return Batch(ragged, padded, padded_labels)
 
 
