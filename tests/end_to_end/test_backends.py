@@ -115,14 +115,21 @@ def test_it_finds_what_the_reference_finds():
     model = load_model()
     _, weights = read_weights(DIGITS)
     deltas, logits = ssd.forward(images, weights, model.layout)
+    wide = {name: value.astype(np.float64) for name, value in weights.items()}
+    exact = ssd.forward(images.astype(np.float64), wide, model.layout)
 
     heads = model.predict(images, verbose=0)
     found = model.detect(images, score_threshold=0.5)
 
-    # Some sixty layers of sums in another order; an error is one of the largest output.
-    for mine, theirs in ((heads["deltas"], deltas), (heads["logits"], logits)):
+    # Each layer is held to its derived budget in test_network_parity.py. Of all sixty together the
+    # yardstick is the reference in float32, which rounds the same sums in NumPy's order: 5.7e-6 of
+    # the largest delta off. The kernels of a processor have an order of their own: on one machine
+    # TensorFlow was .95e-5 (SSE4.1) to 1.3e-5 (AVX2, AVX-512) off, JAX .56e-5, PyTorch .29e-5.
+    both = heads["deltas"], heads["logits"]
+    for mine, single, right in zip(both, (deltas, logits), exact, strict=True):
         assert mine.dtype == np.float32
-        np.testing.assert_allclose(mine, theirs, atol=1e-5 * np.abs(theirs).max())
+        assert np.abs(mine - right).max() <= 8 * np.abs(single - right).max()
+    deltas, logits = (part.astype(np.float32) for part in exact)
     rules = model.convention.but(score_threshold=0.5)
     for picture in range(CANVASES):
         wanted = detection.detect(deltas[picture], logits[picture], model.anchors, rules)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keras_impl import cli, prediction
+from keras_impl import prediction
 from keras_impl.cli import main
 from keras_impl.prediction import BACKENDS, Detector, load_detector, mark_of, open_picture
 from keras_impl.weights import CONFIG, DIGITS, OIDV4, load_model, read_weights
@@ -22,7 +22,6 @@ LOAD_ONCE = cache(load_detector)  # TensorFlow traces a network once for each mo
 def ssd(keras_home, capsys, monkeypatch):
     """The program in this process: status, out, err."""
     monkeypatch.setattr(prediction, "load_detector", LOAD_ONCE)
-    monkeypatch.setattr(cli, "BEAT", 1e9)  # a slow machine shall not tell of its progress
 
     def run(*arguments: object) -> tuple[int, str, str]:
         status = main([str(argument) for argument in arguments])
