@@ -107,8 +107,9 @@ def detect(
     if deltas.ndim != 3 or deltas.shape[2] != 4:
         raise ValueError(f"deltas: expected shape (B, A, 4). Received: {deltas.shape}")
     if logits.ndim != 3 or logits.shape[:2] != deltas.shape[:2] or logits.shape[2] < 2:
+        batch, count = deltas.shape[:2]
         raise ValueError(
-            f"logits: expected shape {(*deltas.shape[:2], 'C + 1')} with C at least 1. "
+            f"logits: expected shape ({batch}, {count}, C + 1) with C at least 1. "
             f"Received: {logits.shape}"
         )
     if deltas.dtype not in (np.float32, np.float64) or logits.dtype != deltas.dtype:

@@ -226,9 +226,11 @@ WRITING = [
 @pytest.mark.parametrize(("command", "action"), WRITING, ids=ids(WRITING))
 def test_what_cannot_be_written(refused, command, action):
     (option, *_) = action.option_strings
-    for path in ("notes.txt", "notes.txt/x", "x" * 300):
+    gone = () if option == "--out" else ("gone/x", ".")  # some make the folder
+    for path in ("notes.txt", "notes.txt/x", "x" * 300, *gone):
         sentence = refused(command, option, path)
         assert sentence.startswith("ssd: error: "), sentence
+    assert Path("notes.txt").read_text() == "mine"
 
 
 @pytest.mark.parametrize("images", ["missing", "empty", "missing/*.png", "", "x" * 300])

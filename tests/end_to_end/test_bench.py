@@ -7,14 +7,12 @@ import json
 import re
 import sys
 from dataclasses import fields, replace
-from html.parser import HTMLParser
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from keras_impl import benchmark, benchmark_page, cli, peers
+from keras_impl import benchmark, benchmark_page, peers
 from keras_impl.benchmark import (
     ANCHOR_LOADS,
     DECODING_LOADS,
@@ -32,6 +30,7 @@ from keras_impl.benchmark import (
     with_ratios,
 )
 from keras_impl.cli import main
+from tests.end_to_end.pages import Page
 
 TINY = "1x2x1917"
 FIELDS = {
@@ -334,32 +333,6 @@ def test_a_load_is_three_numbers():
 # --- The page -----------------------------------------------------------------------------
 
 
-class Page(HTMLParser):
-    """Tags that are open, what is loaded, and the text."""
-
-    VOID = ("meta", "img", "br", "link")
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.loads: list[str] = []
-        self.text = ""
-        self.feed(page)
-        self.close()
-
-    def handle_starttag(self, tag, attributes):
-        if tag not in self.VOID:
-            self.open.append(tag)
-        self.loads += [value for name, value in attributes if name in ("src", "href", "action")]
-
-    def handle_endtag(self, tag):
-        assert self.open[-1:] == [tag], f"</{tag}> closes {self.open}"
-        self.open.pop()
-
-    def handle_data(self, data):
-        self.text += data
-
-
 def a_benchmark(**changes) -> Benchmark:
     records = tuple(all_records(share=4.0))
     whole = Benchmark(
@@ -517,27 +490,3 @@ def test_interrupted_it_ends_without_a_traceback(tiny, capsys, monkeypatch):
     monkeypatch.setattr(benchmark, "_talk", interrupted)
     assert main(["bench"]) == 130
     assert capsys.readouterr().err.splitlines()[-1] == "ssd: interrupted"
-
-
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        ("--device tpu", "argument --device: invalid choice: 'tpu'"),
-        ("--json gone/x.json", "--json: expected a file or -. Received: gone/x.json, in a folder"),
-        ("--html .", "--html: expected a file. Received: ., a folder"),
-        ("--html gone/x.html", "--html: expected a file. Received: gone/x.html, in a folder"),
-        ("--html notes.txt", "--html: expected a new file, or an old page. Received: notes.txt"),
-    ],
-)
-def test_a_mistake_is_one_line_before_anything_starts(
-    tmp_path, monkeypatch, capsys, arguments, words
-):
-    monkeypatch.setattr(cli, "_start_keras", lambda: pytest.fail("TensorFlow was started"))
-    monkeypatch.chdir(tmp_path)
-    Path("notes.txt").write_text("mine")
-    assert main(["bench", *arguments.split()]) == 2
-    out, err = capsys.readouterr()
-    assert err.startswith("ssd: error: ")
-    assert words in err
-    assert (err.count("\n"), out) == (1, "")
-    assert Path("notes.txt").read_text() == "mine"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from html.parser import HTMLParser
 
 import numpy as np
 import pytest
@@ -14,6 +13,7 @@ from keras_impl import report
 from keras_impl.demo import Comparison, Demo, Picture, Responsibility, Timing
 from keras_impl.parity import Check, Report
 from keras_impl.prediction import Detection, colour, mark_of
+from tests.end_to_end.pages import Page
 
 SIDE = 224
 
@@ -53,39 +53,6 @@ def a_demo(**changes) -> Demo:
 def failed(demo: Demo) -> Demo:
     check = replace(demo.parity.checks[0], mismatches=2, passed=False)
     return replace(demo, parity=Report((check, *demo.parity.checks[1:])))
-
-
-class Page(HTMLParser):
-    """Tags that are open, what is loaded, and the text of every table."""
-
-    VOID = ("meta", "img", "br", "link")
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.loads: list[str] = []
-        self.rows: list[list[str]] = []
-        self.text = ""
-        self.feed(page)
-        self.close()
-
-    def handle_starttag(self, tag, attributes):
-        if tag not in self.VOID:
-            self.open.append(tag)
-        if tag == "tr":
-            self.rows.append([])
-        if tag in ("td", "th"):
-            self.rows[-1].append("")
-        self.loads += [value for name, value in attributes if name in ("src", "href", "action")]
-
-    def handle_endtag(self, tag):
-        assert self.open[-1:] == [tag], f"</{tag}> closes {self.open}"
-        self.open.pop()
-
-    def handle_data(self, data):
-        self.text += data
-        if self.open and {"td", "th"} & set(self.open):
-            self.rows[-1][-1] += data
 
 
 def test_the_page_is_whole_and_loads_nothing_from_anywhere():

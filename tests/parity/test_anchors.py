@@ -72,20 +72,5 @@ def test_linear_scales_are_equal(arguments):
     assert anchors.linear_scales(*arguments) == reference.linear_scales(*arguments)
 
 
-@pytest.mark.parametrize("module", [anchors, reference], ids=["keras", "numpy"])
-@pytest.mark.parametrize(
-    ("function", "arguments", "message"),
-    [
-        ("linear_scales", (1,), "levels: expected 2 or more. Received: 1"),
-        ("linear_scales", (3, 0.5, 0.5), "smallest, largest: .* Received: 0.5, 0.5"),
-        ("level_shapes", (SSD300, 6), "level: expected 0 to 5 in ssd300. Received: 6"),
-        ("level_shapes", (SSD300, -1), "level: expected 0 to 5 in ssd300. Received: -1"),
-    ],
-)
-def test_both_refuse_alike(module, function, arguments, message):
-    with pytest.raises(ValueError, match=message):
-        getattr(module, function)(*arguments)
-
-
 def test_without_a_dtype_anchors_are_float32():
     assert anchors.make_anchors(SSD300).dtype == np.float32

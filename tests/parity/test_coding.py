@@ -23,22 +23,6 @@ def test_huge_codes_decode_to_infinity_and_never_to_nan(mode, size):
     np.testing.assert_array_equal(got, reference.decode(deltas, anchor))
 
 
-@pytest.mark.parametrize("module", [coding, reference], ids=["keras", "numpy"])
-@pytest.mark.parametrize("function", ["encode", "decode"])
-@pytest.mark.parametrize(
-    "variances", [(0.1, 0.1, 0.2), (0.1, 0.1, 0.2, 0.0), (0.1, -0.1, 0.2, 0.2), (np.inf,) * 4]
-)
-def test_both_refuse_bad_variances(module, function, variances):
-    box = np.array([[0.25, 0.25, 0.5, 0.5]], np.float32)
-    with pytest.raises(ValueError, match="variances: expected four positive numbers"):
-        getattr(module, function)(box, box, variances=variances)
-
-
-def test_a_number_has_no_background():
-    with pytest.raises(ValueError, match=r"^logits: expected shape \(\.\.\., C \+ 1\)\. .*\(\)$"):
-        coding.background_first(np.float32(1))
-
-
 @pytest.mark.parametrize("which", ["both", "first", "second"])
 def test_numpy_arrays_go_beside_tensors(which):
     """An anchor of a network is NumPy's, which PyTorch does not multiply."""

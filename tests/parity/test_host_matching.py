@@ -175,45 +175,6 @@ def test_a_thousand_objects_in_one_picture():
 BOX = [0.1, 0.1, 0.5, 0.5]
 
 
-@pytest.mark.parametrize(
-    ("boxes", "labels", "message"),
-    [
-        ([[BOX, [0.5, 0, 0.5, 1]]], [[1, 1]], r"boxes\[0, 1\]: expected finite corners, xmin <"),
-        ([[BOX, [np.nan, 0, 1, 1]]], [[1, 1]], r"boxes\[0, 1\]: expected finite"),
-        ([[BOX], [[0, 0, np.inf, 1]]], [[1], [1]], r"boxes\[1, 0\]: expected finite"),
-        ([[BOX, BOX]], [[1, 0]], r"labels\[0, 1\]: expected 1 or more .* Received: 0"),
-        ([BOX], [1], r"boxes: expected shape \(B, M, 4\). Received: \(1, 4\)"),
-        ([[BOX]], [[1, 2]], r"labels: expected shape \(1, 1\), one a box. Received: \(1, 2\)"),
-    ],
-)
-def test_bad_objects(boxes, labels, message):
-    with pytest.raises(ValueError, match=message):
-        TargetAssigner(make_anchors(SSD300)).assign(np.array(boxes, np.float32), np.array(labels))
-
-
-def test_bad_kinds():
-    assigner, boxes = TargetAssigner(make_anchors(SSD300)), np.array([[BOX]])
-    with pytest.raises(TypeError, match=r"boxes: expected float32, as the anchors are"):
-        assigner.assign(boxes, np.array([[1]]))
-    with pytest.raises(TypeError, match=r"labels: expected whole numbers"):
-        assigner.assign(boxes.astype(np.float32), np.array([[1.0]]))
-    with pytest.raises(ValueError, match=r"crowds: expected shape \(1, 1\)"):
-        assigner.assign(boxes.astype(np.float32), np.array([[1]]), np.array([True]))
-
-
-@pytest.mark.parametrize(
-    ("anchors", "kind", "message"),
-    [
-        (np.ones((2, 4), int), TypeError, "anchors: expected float32 or float64"),
-        (np.ones((2, 3)), ValueError, r"anchors: expected shape \(A, 4\)"),
-        (np.array([[0.5, 0.5, 1, 1], [0.5, 0.5, 0, 1]]), ValueError, r"anchors\[1\]: expected"),
-    ],
-)
-def test_bad_anchors(anchors, kind, message):
-    with pytest.raises(kind, match=message):
-        TargetAssigner(anchors)
-
-
 def test_neither_keras_nor_tensorflow_is_needed():
     code = "import sys, keras_impl.host_matching; print({'keras', 'tensorflow'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -101,12 +101,6 @@ def test_threshold_is_obeyed(mode, threshold):
     assert got[0].tolist() == reference.match(iou, threshold=threshold).tolist()
 
 
-@pytest.mark.parametrize("threshold", [0, -0.5, 1.5, float("nan")])
-def test_threshold_out_of_range_is_an_error(threshold):
-    with pytest.raises(ValueError, match=f"threshold: .* Received: {threshold}"):
-        matching.match(*padded(MATCHING[1]), np.array(GRID, np.float32), threshold=threshold)
-
-
 @pytest.mark.parametrize("mode", modes())
 def test_bipartite_is_the_reference(mode):
     """Crowded, so that many objects lose their best anchor and must look again."""

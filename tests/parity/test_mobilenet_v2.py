@@ -121,19 +121,6 @@ def test_make_divisible(value: float, divisor: int, min_value: int | None, expec
     assert make_divisible(value, divisor, min_value) == expected
 
 
-@pytest.mark.parametrize("value", [-1, float("inf"), "16"])
-def test_make_divisible_refuses_what_is_no_width(value: Any) -> None:
-    with pytest.raises(ValueError, match=f"value: expected a number from 0. Received: {value!r}"):
-        make_divisible(value)
-
-
-def test_make_divisible_refuses_what_nothing_is_a_multiple_of() -> None:
-    with pytest.raises(ValueError, match=r"divisor: expected 1 or more\. Received: 0"):
-        make_divisible(16, 0)
-    with pytest.raises(TypeError, match=r"whole number\. Received: 8\.0"):
-        make_divisible(16, 8.0)
-
-
 def test_tells_every_layer_what_it_was_told() -> None:
     model = MobileNetV2((32, 32, 3), 1.0965, 0.75, dtype="mixed_bfloat16", name="mine")
 
@@ -180,8 +167,3 @@ def test_refuses_what_it_cannot_build(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         MobileNetV2(input_shape, alpha)
-
-
-def test_refuses_what_is_no_picture() -> None:
-    with pytest.raises(ValueError, match=r"inputs: .*Received: shape \(\)"):
-        mobilenet_v2(None)

@@ -73,13 +73,6 @@ def test_order_decides_between_equal_scores(mode):
     assert got.tolist() == [[2, 0, 1]]
 
 
-@pytest.mark.parametrize("module", [nms, reference], ids=["keras", "numpy"])
-@pytest.mark.parametrize("threshold", [-0.1, 1.1, float("nan")])
-def test_both_refuse_a_threshold_out_of_range(module, threshold):
-    with pytest.raises(ValueError, match=f"iou_threshold: .* Received: {threshold}"):
-        module.nms(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), iou_threshold=threshold)
-
-
 def sample(dtype="float64", count=30):
     """Two pictures of one class, scores in quarters, so that many are equal."""
     boxes, scores = random_scored_boxes(np.random.default_rng(8), 2, count, 1, dtype)

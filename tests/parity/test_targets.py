@@ -48,29 +48,6 @@ def test_in_a_graph_a_bad_object_counts_as_padding(mode):
     assert np.isfinite(got.deltas).all()
 
 
-def test_eagerly_a_bad_object_is_an_error():
-    with pytest.raises(ValueError, match=r"boxes\[0, 1\]: expected finite corners"):
-        assign(
-            np.array([[GOOD, FLAT]], np.float32),
-            np.array([[1, 1]]),
-            make_anchors(SSD_MOBILENET300),
-        )
-
-
-@pytest.mark.parametrize(
-    ("boxes", "labels", "message"),
-    [
-        ((2, 4), (2, 3), r"boxes: expected shape \(B, M, 4\). Received: \(2, 4\)"),
-        ((2, 3, 5), (2, 3), r"boxes: expected shape \(B, M, 4\). Received: \(2, 3, 5\)"),
-        ((2, 3, 4), (2, 4), r"labels: expected shape \(2, 3\)\. Received: \(2, 4\)"),
-        ((2, 3, 4), (6,), r"labels: expected shape \(2, 3\)\. Received: \(6,\)"),
-    ],
-)
-def test_shapes_that_do_not_fit_are_an_error(boxes, labels, message):
-    with pytest.raises(ValueError, match=message):
-        assign(np.ones(boxes, np.float32), np.ones(labels, np.int32), np.ones((6, 4), np.float32))
-
-
 SMALL = AnchorLayout("small", (64, 64), ((4, 4), (2, 2)), (0.2, 0.5, 0.9), ((2.0,), (2.0,)))
 
 

@@ -1,8 +1,8 @@
 """Anchors of every family of SSDs: numbers to look at, and where they come from.
 
 For each family there is a formula in plain Python, written from the arithmetic of its source, in
-that source's units and order of operations, and taking nothing from reference_numpy; and a table
-of layouts with the count of anchors and the first two and last two of each to 7 decimals.
+that source's units and order of operations, and taking nothing from reference_numpy. Beside this
+file, golden_anchors.csv has the count of anchors of each layout, its first two and last two.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from math import ceil, sqrt
+from pathlib import Path
 from typing import NamedTuple
 
 from reference_numpy.layouts import SSD300, AnchorLayout
@@ -231,12 +232,10 @@ def notebook() -> Iterator[Box]:
 
 
 class Golden(NamedTuple):
-    """A layout, its formula, how many anchors there are, and the first two and last two."""
+    """A layout, and the formula of its source."""
 
     layout: AnchorLayout
     formula: Callable[[], Iterator[Box]]
-    count: int
-    ends: tuple[Box, Box, Box, Box]
 
 
 VOC300, COCO300 = caffe_sizes(300, 10, 20, 6), caffe_sizes(300, 7, 15, 6)
@@ -267,224 +266,77 @@ def _floats(values: Sequence[float]) -> tuple[float, ...]:
 
 GOLDEN = {
     # arXiv:1512.02325, sections 2.2 and 3.1: the numbers are worked from the text.
-    "paper SSD300": Golden(
-        SSD300,
-        paper,
-        8732,
-        (
-            (0.0131579, 0.0131579, 0.1000000, 0.1000000),
-            (0.0131579, 0.0131579, 0.1414214, 0.1414214),
-            (0.5000000, 0.5000000, 1.2727922, 0.6363961),
-            (0.5000000, 0.5000000, 0.6363961, 1.2727922),
-        ),
-    ),
+    "paper SSD300": Golden(SSD300, paper),
     # prior_box_layer.cpp (Forward_cpu) with the sizes of examples/ssd/ssd_pascal.py.
     "Caffe SSD300 VOC": Golden(
-        CAFFE_SSD300,
-        lambda: caffe(300, 300, VGG300, VOC300, RATIOS300, STEPS300),
-        8732,
-        (
-            (0.0133333, 0.0133333, 0.1000000, 0.1000000),
-            (0.0133333, 0.0133333, 0.1414214, 0.1414214),
-            (0.5000000, 0.5000000, 1.2445079, 0.6222540),
-            (0.5000000, 0.5000000, 0.6222540, 1.2445079),
-        ),
+        CAFFE_SSD300, lambda: caffe(300, 300, VGG300, VOC300, RATIOS300, STEPS300)
     ),
     # prior_box_layer.cpp (Forward_cpu) with the sizes of examples/ssd/ssd_coco.py.
     "Caffe SSD300 COCO": Golden(
         replace(CAFFE_SSD300, scales=(21.0, 45.0, 99.0, 153.0, 207.0, 261.0, 315.0)),
         lambda: caffe(300, 300, VGG300, COCO300, RATIOS300, STEPS300),
-        8732,
-        (
-            (0.0133333, 0.0133333, 0.0700000, 0.0700000),
-            (0.0133333, 0.0133333, 0.1024695, 0.1024695),
-            (0.5000000, 0.5000000, 1.2303658, 0.6151829),
-            (0.5000000, 0.5000000, 0.6151829, 1.2303658),
-        ),
     ),
     # prior_box_layer.cpp (Forward_cpu); sizes of models/VGGNet/VOC0712Plus/SSD_512x512, quoted in
     # weiliu89/caffe issue 694. 35.84 px is 35 px = .0683594, where 7 % would be .07.
     "Caffe SSD512 VOC": Golden(
-        CAFFE_SSD512,
-        lambda: caffe(512, 512, VGG512, VOC512, RATIOS512, STEPS512),
-        24564,
-        (
-            (0.0078125, 0.0078125, 0.0683594, 0.0683594),
-            (0.0078125, 0.0078125, 0.1007328, 0.1007328),
-            (0.5000000, 0.5000000, 1.2705825, 0.6352912),
-            (0.5000000, 0.5000000, 0.6352912, 1.2705825),
-        ),
+        CAFFE_SSD512, lambda: caffe(512, 512, VGG512, VOC512, RATIOS512, STEPS512)
     ),
     # prior_box_layer.cpp (Forward_cpu); first 4 %, then 10 % and more, as copies of ssd_coco.py
     # for 512 px have it.
     "Caffe SSD512 COCO": Golden(
         replace(CAFFE_SSD512, scales=(20.48, 51.2, 133.12, 215.04, 296.96, 378.88, 460.8, 542.72)),
         lambda: caffe(512, 512, VGG512, COCO512, RATIOS512, STEPS512),
-        24564,
-        (
-            (0.0078125, 0.0078125, 0.0390625, 0.0390625),
-            (0.0078125, 0.0078125, 0.0623778, 0.0623778),
-            (0.5000000, 0.5000000, 1.2705825, 0.6352912),
-            (0.5000000, 0.5000000, 0.6352912, 1.2705825),
-        ),
     ),
     # prior_box_layer.cpp (Forward_cpu), a picture that is not square: 30 px are .1 high, .06 wide.
     # The last cell of the last map is at 1050 px, far beyond the picture.
     "Caffe 300 x 500, steps": Golden(
         replace(CAFFE_SSD300, image_size=(300, 500), feature_maps=WIDE500),
         lambda: caffe(300, 500, WIDE500, VOC300, RATIOS300, STEPS300),
-        14512,
-        (
-            (0.0080000, 0.0133333, 0.0600000, 0.1000000),
-            (0.0080000, 0.0133333, 0.0848528, 0.1414214),
-            (2.1000000, 0.5000000, 0.7467048, 0.6222540),
-            (2.1000000, 0.5000000, 0.3733524, 1.2445079),
-        ),
     ),
     # The same without steps: img_width / layer_width, img_height / layer_height.
     "Caffe 300 x 500, no steps": Golden(
         replace(CAFFE_SSD300, image_size=(300, 500), feature_maps=WIDE500, steps=()),
         lambda: caffe(300, 500, WIDE500, VOC300, RATIOS300, (0,) * 6),
-        14512,
-        (
-            (0.0079365, 0.0131579, 0.0600000, 0.1000000),
-            (0.0079365, 0.0131579, 0.0848528, 0.1414214),
-            (0.8750000, 0.5000000, 0.7467048, 0.6222540),
-            (0.8750000, 0.5000000, 0.3733524, 1.2445079),
-        ),
     ),
     # multiple_grid_anchor_generator.py (create_ssd_anchors), ssd_mobilenet_v2_coco.config.
-    "TF OD 300": Golden(
-        _TF,
-        lambda: tf_od(300, 300, MOBILENET300),
-        1917,
-        (
-            (0.0263158, 0.0263158, 0.1000000, 0.1000000),
-            (0.0263158, 0.0263158, 0.2828427, 0.1414214),
-            (0.5000000, 0.5000000, 0.5484553, 1.6455305),
-            (0.5000000, 0.5000000, 0.9746794, 0.9746794),
-        ),
-    ),
+    "TF OD 300": Golden(_TF, lambda: tf_od(300, 300, MOBILENET300)),
     # The same, MultipleGridAnchorGenerator with an im_height of 300 and an im_width of 600.
     "TF OD 300 x 600": Golden(
-        replace(_TF, image_size=(300, 600), feature_maps=WIDE600),
-        lambda: tf_od(300, 600, WIDE600),
-        3744,
-        (
-            (0.0131579, 0.0263158, 0.0500000, 0.1000000),
-            (0.0131579, 0.0263158, 0.1414214, 0.1414214),
-            (0.7500000, 0.5000000, 0.2742277, 1.6455305),
-            (0.7500000, 0.5000000, 0.4873397, 0.9746794),
-        ),
+        replace(_TF, image_size=(300, 600), feature_maps=WIDE600), lambda: tf_od(300, 600, WIDE600)
     ),
     # ssd_anchors_calculator.cc (GenerateAnchors), modules/objectron/object_detection_oid_v4_cpu
     # .pbtxt.
-    "MediaPipe 300": Golden(
-        PRESETS["mediapipe"].layout,
-        lambda: mediapipe(300, 300),
-        1917,
-        (
-            (0.0263158, 0.0263158, 0.1000000, 0.1000000),
-            (0.0263158, 0.0263158, 0.2828427, 0.1414214),
-            (0.5000000, 0.5000000, 0.5484553, 1.6455305),
-            (0.5000000, 0.5000000, 0.9746794, 0.9746794),
-        ),
-    ),
+    "MediaPipe 300": Golden(PRESETS["mediapipe"].layout, lambda: mediapipe(300, 300)),
     # ssd_anchors_calculator.cc, graphs/object_detection/object_detection_mobile_cpu.pbtxt.
-    "MediaPipe 320": Golden(
-        MEDIAPIPE_SSDLITE320,
-        lambda: mediapipe(320, 320),
-        2034,
-        (
-            (0.0250000, 0.0250000, 0.1000000, 0.1000000),
-            (0.0250000, 0.0250000, 0.2828427, 0.1414214),
-            (0.5000000, 0.5000000, 0.5484553, 1.6455305),
-            (0.5000000, 0.5000000, 0.9746794, 0.9746794),
-        ),
-    ),
+    "MediaPipe 320": Golden(MEDIAPIPE_SSDLITE320, lambda: mediapipe(320, 320)),
     # The same for a picture that is not square; unlike TensorFlow's, squares do not stay square.
     "MediaPipe 240 x 320": Golden(
         replace(PRESETS["mediapipe"].layout, image_size=(240, 320), feature_maps=WIDE320),
         lambda: mediapipe(240, 320),
-        1554,
-        (
-            (0.0250000, 0.0333333, 0.1000000, 0.1000000),
-            (0.0250000, 0.0333333, 0.2828427, 0.1414214),
-            (0.5000000, 0.5000000, 0.5484553, 1.6455305),
-            (0.5000000, 0.5000000, 0.9746794, 0.9746794),
-        ),
     ),
     # anchor_utils.py (DefaultBoxGenerator) as ssd.py (ssd300_vgg16) makes it.
     "torchvision SSD300": Golden(
-        _TORCH,
-        lambda: torchvision(300, 300, VGG300, _TORCH_SCALES, RATIOS300, STEPS300),
-        8732,
-        (
-            (0.0133333, 0.0133333, 0.0700000, 0.0700000),
-            (0.0133333, 0.0133333, 0.1024695, 0.1024695),
-            (0.5000000, 0.5000000, 1.0000000, 0.6151829),
-            (0.5000000, 0.5000000, 0.6151829, 1.0000000),
-        ),
+        _TORCH, lambda: torchvision(300, 300, VGG300, _TORCH_SCALES, RATIOS300, STEPS300)
     ),
     # The same for a batch that is padded to 300 × 480: .07 of the width is not .07 of the height.
     "torchvision SSD 300 x 480": Golden(
         replace(_TORCH, image_size=(300, 480), feature_maps=WIDE480),
         lambda: torchvision(300, 480, WIDE480, _TORCH_SCALES, RATIOS300, STEPS300),
-        13768,
-        (
-            (0.0083333, 0.0133333, 0.0700000, 0.0700000),
-            (0.0083333, 0.0133333, 0.1024695, 0.1024695),
-            (2.1875000, 0.5000000, 1.0000000, 0.6151829),
-            (2.1875000, 0.5000000, 0.6151829, 1.0000000),
-        ),
     ),
     # anchor_utils.py (DefaultBoxGenerator) as ssdlite.py (ssdlite320_mobilenet_v3_large) makes it.
     "torchvision SSDLite320": Golden(
-        _LITE,
-        lambda: torchvision(320, 320, MOBILENET320, _LITE_SCALES, ((2, 3),) * 6),
-        3234,
-        (
-            (0.0250000, 0.0250000, 0.2000000, 0.2000000),
-            (0.0250000, 0.0250000, 0.2645751, 0.2645751),
-            (0.5000000, 0.5000000, 1.0000000, 0.5484828),
-            (0.5000000, 0.5000000, 0.5484828, 1.0000000),
-        ),
+        _LITE, lambda: torchvision(320, 320, MOBILENET320, _LITE_SCALES, ((2, 3),) * 6)
     ),
     # The same for a batch that is padded to 240 × 320.
     "torchvision SSDLite 240 x 320": Golden(
         replace(_LITE, image_size=(240, 320), feature_maps=WIDE320),
         lambda: torchvision(240, 320, WIDE320, _LITE_SCALES, ((2, 3),) * 6),
-        2454,
-        (
-            (0.0250000, 0.0333333, 0.2000000, 0.2000000),
-            (0.0250000, 0.0333333, 0.2645751, 0.2645751),
-            (0.5000000, 0.5000000, 1.0000000, 0.5484828),
-            (0.5000000, 0.5000000, 0.5484828, 1.0000000),
-        ),
     ),
     # ssd/utils.py (dboxes300_coco). There the boxes are float32, so they differ by up to 3e-8.
-    "NVIDIA dboxes300": Golden(
-        PRESETS["nvidia_ssd300"].layout,
-        nvidia,
-        8732,
-        (
-            (0.0133333, 0.0133333, 0.0700000, 0.0700000),
-            (0.0400000, 0.0133333, 0.0700000, 0.0700000),
-            (0.5000000, 0.5000000, 1.0000000, 0.6151829),
-            (0.5000000, 0.5000000, 0.6151829, 1.0000000),
-        ),
-    ),
+    "NVIDIA dboxes300": Golden(PRESETS["nvidia_ssd300"].layout, nvidia),
     # ssd_input_encoder.py (generate_anchor_boxes_for_layer), ssd300_training.ipynb.
     "ssd_keras SSD300": Golden(
-        _KERAS,
-        lambda: ssd_keras(300, 300, VGG300, _KERAS_SCALES, RATIOS300, STEPS300),
-        8732,
-        (
-            (0.0133333, 0.0133333, 0.1000000, 0.1000000),
-            (0.0133333, 0.0133333, 0.1414214, 0.1414214),
-            (0.5000000, 0.5000000, 1.2445079, 0.6222540),
-            (0.5000000, 0.5000000, 0.6222540, 1.2445079),
-        ),
+        _KERAS, lambda: ssd_keras(300, 300, VGG300, _KERAS_SCALES, RATIOS300, STEPS300)
     ),
     # The same with the numbers of models/keras_ssd512.py: no size loses its fraction, as in Caffe.
     "ssd_keras SSD512": Golden(
@@ -497,38 +349,14 @@ GOLDEN = {
             steps=_floats(STEPS512),
         ),
         lambda: ssd_keras(512, 512, VGG512, _KERAS512_SCALES, RATIOS512, STEPS512),
-        24564,
-        (
-            (0.0078125, 0.0078125, 0.0700000, 0.0700000),
-            (0.0078125, 0.0078125, 0.1024695, 0.1024695),
-            (0.5000000, 0.5000000, 1.2727922, 0.6363961),
-            (0.5000000, 0.5000000, 0.6363961, 1.2727922),
-        ),
     ),
     # The same for a picture that is not square: .1 of the shorter side is 30 px both ways.
     "ssd_keras 300 x 480": Golden(
         replace(_KERAS, image_size=(300, 480), feature_maps=WIDE480),
         lambda: ssd_keras(300, 480, WIDE480, _KERAS_SCALES, RATIOS300, STEPS300),
-        13768,
-        (
-            (0.0083333, 0.0133333, 0.0625000, 0.1000000),
-            (0.0083333, 0.0133333, 0.0883883, 0.1414214),
-            (2.1875000, 0.5000000, 0.7778175, 0.6222540),
-            (2.1875000, 0.5000000, 0.3889087, 1.2445079),
-        ),
     ),
     # paz/models/detection/utils.py (create_prior_boxes), configuration "VOC".
-    "paz SSD300": Golden(
-        _PAZ,
-        lambda: paz(300, VGG300, *VOC300, RATIOS300, STEPS300),
-        8732,
-        (
-            (0.0133333, 0.0133333, 0.1000000, 0.1000000),
-            (0.0133333, 0.0133333, 0.1414214, 0.1414214),
-            (0.5000000, 0.5000000, 1.2445079, 0.6222540),
-            (0.5000000, 0.5000000, 0.6222540, 1.2445079),
-        ),
-    ),
+    "paz SSD300": Golden(_PAZ, lambda: paz(300, VGG300, *VOC300, RATIOS300, STEPS300)),
     # The same, configuration "COCO".
     "paz SSD512": Golden(
         replace(
@@ -540,24 +368,20 @@ GOLDEN = {
             steps=_floats(STEPS512),
         ),
         lambda: paz(512, VGG512, *_PAZ512, RATIOS512, STEPS512),
-        24564,
-        (
-            (0.0078125, 0.0078125, 0.0410156, 0.0410156),
-            (0.0078125, 0.0078125, 0.0639182, 0.0639182),
-            (0.5000000, 0.5000000, 1.2733446, 0.6366723),
-            (0.5000000, 0.5000000, 0.6366723, 1.2733446),
-        ),
     ),
     # model.ipynb, the cells that make `centres` and `hw`.
-    "notebook": Golden(
-        PRESETS["mnist_notebook"].layout,
-        notebook,
-        3150,
-        (
-            (0.0178571, 0.0178571, 0.2239171, 0.1119586),
-            (0.0178571, 0.0178571, 0.1583333, 0.1583333),
-            (0.5000000, 0.5000000, 0.0004464, 0.0004464),
-            (0.5000000, 0.5000000, 0.0003645, 0.0005468),
-        ),
-    ),
+    "notebook": Golden(PRESETS["mnist_notebook"].layout, notebook),
 }
+
+
+def read_ends() -> dict[str, tuple[int, list[list[float]]]]:
+    """By name: the count of anchors, the first two and the last two."""
+    text = Path(__file__).with_suffix(".csv").read_text(encoding="utf-8")
+    rows = [line.split("; ") for line in text.splitlines() if not line.startswith("#")]
+    return {
+        name: (int(count), [[float(one) for one in box.split()] for box in ends])
+        for name, count, *ends in rows
+    }
+
+
+ENDS = read_ends()

@@ -339,41 +339,28 @@ FINE = [0.0, 0.0, 0.5, 0.5]
 
 
 @pytest.mark.parametrize(
-    ("boxes", "error", "message"),
+    "bad",
     [
-        ([FINE], TypeError, "boxes: expected a NumPy array of floats. Received: list"),
-        (
-            np.array([[0, 0, 1, 1]]),
-            TypeError,
-            "boxes: expected a NumPy array of floats. Received: int64",
-        ),
-        (np.array(FINE), ValueError, "boxes: expected shape (N, 4). Received: (4,)"),
-        (np.zeros((2, 5)), ValueError, "boxes: expected shape (N, 4). Received: (2, 5)"),
-        (np.zeros((1, 2, 4)), ValueError, "boxes: expected shape (N, 4). Received: (1, 2, 4)"),
-        *[
-            (
-                np.array([FINE, FINE, bad, bad]),
-                ValueError,
-                f"boxes[2]: expected {expected}. Received: {bad}",
-            )
-            for bad, expected in [
-                ([0.0, NAN, 0.5, 0.5], "four finite numbers"),
-                ([0.0, 0.0, INF, 0.5], "four finite numbers"),
-                ([-INF, 0.0, 0.5, 0.5], "four finite numbers"),
-                ([0.5, 0.0, 0.5, 1.0], "xmin < xmax and ymin < ymax"),  # no width
-                ([0.0, 0.5, 0.5, 0.5], "xmin < xmax and ymin < ymax"),  # no height
-                ([0.5, 0.0, 0.25, 1.0], "xmin < xmax and ymin < ymax"),
-                ([0.0, 0.5, 1.0, 0.25], "xmin < xmax and ymin < ymax"),
-                ([0.0, 0.0, 0.0, 0.0], "xmin < xmax and ymin < ymax"),
-            ]
-        ],
+        [0.5, 0.0, 0.5, 1.0],  # no width
+        [0.0, 0.5, 0.5, 0.5],  # no height
+        [0.5, 0.0, 0.25, 1.0],
+        [0.0, 0.5, 1.0, 0.25],
+        [0.0, 0.0, 0.0, 0.0],
     ],
 )
-def test_check_boxes_refuses(boxes, error, message):
-    with pytest.raises(error, match="^" + re.escape(message) + "$"):
-        check_boxes(boxes)
-    with pytest.raises(error, match="^" + re.escape(message.replace("boxes", "truth", 1)) + "$"):
-        check_boxes(boxes, "truth")
+def test_check_boxes_names_the_first_that_is_no_box(bad):
+    message = f"truth[2]: expected xmin < xmax and ymin < ymax. Received: {bad}"
+    with pytest.raises(ValueError, match="^" + re.escape(message) + "$"):
+        check_boxes(np.array([FINE, FINE, bad, bad]), "truth")
+
+
+@pytest.mark.parametrize("place", [2, 3])
+def test_an_anchor_has_a_width_and_a_height(place):
+    anchor = np.array([[0.5, 0.5, 2.0, 2.0]])  # beyond the image is fine
+    check_anchors(anchor)
+    anchor[0, place] = 0
+    with pytest.raises(ValueError, match=r"^anchors\[0\]: "):
+        check_anchors(anchor)
 
 
 def test_flat_boxes_pass_where_they_are_asked_for():
@@ -389,30 +376,6 @@ def test_flat_boxes_pass_where_they_are_asked_for():
             check_boxes(np.array([FINE, bad]), flat=True)
 
 
-@pytest.mark.parametrize(
-    ("anchors", "message"),
-    [
-        (np.zeros(4), r"^anchors: expected shape \(A, 4\)\. Received: \(4,\)$"),
-        (
-            np.array([[0.5, 0.5, 1.0, 0.0]]),
-            r"^anchors\[0\]: .* Received: \[0\.5, 0\.5, 1\.0, 0\.0\]$",
-        ),
-        (np.array([[np.nan, 0.5, 1.0, 1.0]]), r"^anchors\[0\]: expected \(cx, cy, w, h\), finite"),
-    ],
-)
-def test_check_anchors_refuses(anchors, message):
-    with pytest.raises(ValueError, match=message):
-        check_anchors(anchors)
-
-
-@pytest.mark.parametrize("convert", [corners_to_centers, centers_to_corners])
-def test_whole_numbers_are_refused_where_they_would_be_halved_to_zero(convert):
-    with pytest.raises(
-        TypeError, match=r"^boxes: expected a NumPy array of floats\. Received: int64$"
-    ):
-        convert(np.array([[0, 0, 1, 1]]))
-
-
 @pytest.mark.parametrize("place", [2, 3])
 def test_a_width_or_a_height_may_be_infinite_and_neither_may_be_nan(place):
     box = np.array([[0.5, 0.5, 1.0, 1.0]])
@@ -421,11 +384,3 @@ def test_a_width_or_a_height_may_be_infinite_and_neither_may_be_nan(place):
     box[0, place] = NAN
     with pytest.raises(ValueError, match=r"^boxes\[0\]: expected four numbers"):
         centers_to_corners(box)
-
-
-@pytest.mark.parametrize("place", [2, 3])
-def test_an_anchor_has_a_width_and_a_height(place):
-    anchor = np.array([[0.5, 0.5, 1.0, 1.0]])
-    anchor[0, place] = 0
-    with pytest.raises(ValueError, match=r"^anchors\[0\]: "):
-        check_anchors(anchor)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from math import e, log
 
 import numpy as np
@@ -344,52 +343,10 @@ BOXES = np.array([[0.0, 0.0, 0.5, 0.5], [0.25, 0.25, 0.75, 0.75]])
 ANCHORS = np.array([ANCHOR, ANCHOR])
 
 
-def with_row(array, row):
-    """The array with another last row."""
-    return np.vstack([array[:-1], row])
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ((BOXES[0], ANCHORS), "boxes: expected shape (N, 4). Received: (4,)"),
-        (
-            (with_row(BOXES, [0.5, 0.25, 0.5, 0.75]), ANCHORS),
-            "boxes[1]: expected xmin < xmax and ymin < ymax. Received: [0.5, 0.25, 0.5, 0.75]",
-        ),
-        (
-            (with_row(BOXES, [0.25, NAN, 0.5, 0.75]), ANCHORS),
-            "boxes[1]: expected four finite numbers. Received: [0.25, nan, 0.5, 0.75]",
-        ),
-    ],
-)
-def test_encode_refuses(arguments, message):
-    with pytest.raises(ValueError, match="^" + re.escape(message) + "$"):
-        encode(*arguments)
-
-
-@pytest.mark.parametrize(
-    ("deltas", "message"),
-    [
-        (BOXES[0], "deltas: expected shape (N, 4). Received: (4,)"),
-        (BOXES[:, :3], "deltas: expected shape (N, 4). Received: (2, 3)"),
-        (
-            with_row(BOXES, [0.0, 0.0, NAN, 1.0]),
-            "deltas[1]: expected four numbers, tx and ty finite. Received: [0.0, 0.0, nan, 1.0]",
-        ),
-    ],
-)
-def test_decode_refuses(deltas, message):
-    with pytest.raises(ValueError, match="^" + re.escape(message) + "$"):
-        decode(deltas, ANCHORS)
-
-
 @pytest.mark.parametrize("value", [INF, -INF, NAN])
 def test_a_difference_has_to_be_finite(value):
-    deltas = with_row(BOXES, [0.0, 0.0, value, 0.0])
-    message = "deltas[1]: expected four finite numbers. Received: "
-    with pytest.raises(ValueError, match="^" + re.escape(message)):
-        decode(deltas, ANCHORS, form="difference")
+    with pytest.raises(ValueError, match=r"^deltas\[0\]: expected four finite numbers\. "):
+        decode(np.array([[0.0, 0.0, value, 0.0]]), np.array([ANCHOR]), form="difference")
 
 
 def test_which_numbers_may_be_infinite_goes_with_their_order():
@@ -404,48 +361,6 @@ def test_which_numbers_may_be_infinite_goes_with_their_order():
             low, high = np.split(decode(deltas, anchor, code_order="yxhw")[0], 2)
             # th comes first: the height is infinite where the third number is.
             assert (low == -INF).tolist() == (high == INF).tolist() == [place == 3, place == 2]
-
-
-@pytest.mark.parametrize("function", [encode, decode])
-@pytest.mark.parametrize(
-    ("anchors", "options", "message"),
-    [
-        (ANCHORS[:1], {}, "anchors: expected shape (2, 4). Received: (1, 4)"),
-        (ANCHORS[0], {}, "anchors: expected shape (2, 4). Received: (4,)"),
-        (ANCHORS[:, :3], {}, "anchors: expected shape (2, 4). Received: (2, 3)"),
-        *[
-            (
-                with_row(ANCHORS, row),
-                {},
-                f"anchors[1]: expected (cx, cy, w, h), finite, w and h above 0. Received: {row}",
-            )
-            for row in [
-                [0.5, 0.5, 0.0, 0.5],
-                [0.5, 0.5, 0.25, -0.5],
-                [NAN, 0.5, 0.25, 0.5],
-                [0.5, 0.5, INF, 0.5],
-            ]
-        ],
-        *[
-            (
-                ANCHORS,
-                {"variances": wrong},
-                f"variances: expected four positive numbers. Received: {wrong}",
-            )
-            for wrong in [
-                (0.1, 0.1, 0.2),
-                (0.1, 0.1, 0.2, 0.2, 0.2),
-                (0.1, 0.1, 0.2, 0.0),
-                (-0.1, 0.1, 0.2, 0.2),
-                (0.1, NAN, 0.2, 0.2),
-                (0.1, 0.1, INF, 0.2),
-            ]
-        ],
-    ],
-)
-def test_both_refuse(function, anchors, options, message):
-    with pytest.raises(ValueError, match="^" + re.escape(message) + "$"):
-        function(BOXES, anchors, **options)
 
 
 @pytest.mark.parametrize("column", [0, 1])

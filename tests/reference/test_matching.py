@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from itertools import product
 
 import numpy as np
@@ -417,48 +416,3 @@ def test_every_convention_equals_the_literal_one(data, dtype, changes, anything)
 # --- what is refused -----------------------------------------------------------------------------
 
 FINE = np.array([[0.5, 0.25]])
-
-
-@pytest.mark.parametrize(
-    ("iou", "changes", "message"),
-    [
-        (FINE[0], {}, "iou: expected shape (objects, anchors). Received: (2,)"),
-        (FINE[None], {}, "iou: expected shape (objects, anchors). Received: (1, 1, 2)"),
-        (
-            np.array([[0, 0.1], [0.2, NAN]]),
-            {},
-            "iou[1, 1]: expected a number in [0, 1]. Received: nan",
-        ),
-        (
-            np.array([[0, 1.5], [NAN, 0]]),
-            {},
-            "iou[0, 1]: expected a number in [0, 1]. Received: 1.5",
-        ),
-        (np.array([[0.5], [-0.25]]), {}, "iou[1, 0]: expected a number in [0, 1]. Received: -0.25"),
-        (np.array([[np.inf]]), {}, "iou[0, 0]: expected a number in [0, 1]. Received: inf"),
-        (FINE, {"threshold": 0.0}, "threshold: expected a number in (0, 1]. Received: 0.0"),
-        (FINE, {"threshold": -0.5}, "threshold: expected a number in (0, 1]. Received: -0.5"),
-        (FINE, {"threshold": 1.5}, "threshold: expected a number in (0, 1]. Received: 1.5"),
-        (FINE, {"threshold": NAN}, "threshold: expected a number in (0, 1]. Received: nan"),
-        (
-            np.zeros((0, 2)),
-            {"threshold": 2.0},
-            "threshold: expected a number in (0, 1]. Received: 2.0",
-        ),
-    ],
-)
-def test_match_refuses(iou, changes, message):
-    with pytest.raises(ValueError, match="^" + re.escape(message) + "$"):
-        match(iou, **changes)
-
-
-def test_whole_numbers_are_refused_because_the_threshold_would_become_zero():
-    with pytest.raises(
-        TypeError, match=r"^iou: expected a NumPy array of floats\. Received: int64$"
-    ):
-        match(np.array([[1, 0]]))
-
-
-def test_a_threshold_that_is_zero_in_the_dtype_is_refused():
-    with pytest.raises(ValueError, match=r"^threshold: .* Received: 1e-60$"):
-        match(np.zeros((1, 2), np.float32), threshold=1e-60)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from math import exp
 
 import numpy as np
@@ -394,58 +393,6 @@ def test_the_arguments_are_left_alone(data, dtype):
 # --- what is refused -----------------------------------------------------------------------------
 
 BOXES, SCORES = np.array([a, b]), np.array([0.5, 0.25])
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"boxes": BOXES[0]}, "boxes: expected shape (N, 4). Received: (4,)"),
-        ({"boxes": BOXES[:, :3]}, "boxes: expected shape (N, 4). Received: (2, 3)"),
-        ({"scores": SCORES[:1]}, "scores: expected shape (2,), one a box. Received: (1,)"),
-        ({"scores": SCORES[:, None]}, "scores: expected shape (2,), one a box. Received: (2, 1)"),
-        (
-            {"boxes": np.array([a, [0, 0, NAN, 1]])},
-            "boxes[1]: expected numbers. Received: [0.0, 0.0, nan, 1.0]",
-        ),
-        ({"scores": np.array([0.5, NAN])}, "scores[1]: expected numbers. Received: nan"),
-        *[
-            (
-                {"iou_threshold": value},
-                f"iou_threshold: expected a number in [0, 1]. Received: {value}",
-            )
-            for value in (-0.1, 1.1, NAN)
-        ],
-    ],
-)
-def test_nms_refuses(change, message):
-    arguments = {"boxes": BOXES, "scores": SCORES}
-    nms(**arguments)
-    with pytest.raises(ValueError, match="^" + re.escape(message) + "$"):
-        nms(**{**arguments, **change})
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"boxes": BOXES[0]}, "boxes: expected shape (N, 4). Received: (4,)"),
-        ({"scores": SCORES[:1]}, "scores: expected shape (2,), one a box. Received: (1,)"),
-        ({"scores": np.array([0.5, NAN])}, "scores[1]: expected numbers. Received: nan"),
-        ({"soft_sigma": None}, "soft_sigma: expected a number above 0. Received: None"),
-        ({"soft_sigma": 0.0}, "soft_sigma: expected a number in (0, inf]. Received: 0.0"),
-    ],
-)
-def test_soft_nms_refuses(change, message):
-    arguments = {"boxes": BOXES, "scores": SCORES, "soft_sigma": 0.5}
-    soft_nms(**arguments)
-    with pytest.raises(ValueError, match="^" + re.escape(message) + "$"):
-        soft_nms(**{**arguments, **change})
-
-
-def test_an_infinite_corner_is_refused():
-    with pytest.raises(
-        ValueError, match=r"^boxes\[1\]: expected numbers\. Received: \[0\.0, 0\.0, inf, 1\.0\]$"
-    ):
-        nms(np.array([[0.0, 0, 1, 1], [0, 0, np.inf, 1]]), np.array([1.0, 2.0]))
 
 
 @pytest.mark.parametrize(("ties", "sign"), [("lowest anchor", 1), ("highest anchor", -1)])
