@@ -111,6 +111,7 @@ KERAS = Implementation(
         "centers_to_corners": _plainly(boxes.centers_to_corners),
         "area": _plainly(boxes.area),
         "clip": _plainly(boxes.clip),
+        "flip_horizontally": _plainly(boxes.flip_horizontally),
         "pairwise_iou": _by_convention(boxes.pairwise_iou),
         "pairwise_coverage": _plainly(boxes.pairwise_coverage),
         "make_anchors": _make_anchors,

@@ -27,6 +27,7 @@ __all__ = [
     "columns",
     "corners_to_centers",
     "coverage",
+    "flip_horizontally",
     "iou",
     "iou_of_columns",
     "pairwise_coverage",
@@ -96,6 +97,20 @@ def clip(boxes: Tensor) -> Tensor:
         array([0.  , 0.25, 0.5 , 1.  ], dtype=float32)
     """
     return minimum(maximum(as_floats(boxes, "boxes", ..., 4), 0), 1)
+
+
+def flip_horizontally(boxes: Tensor) -> Tensor:
+    """Where boxes are once their image is mirrored left to right: xmin and xmax change places.
+
+    (..., 4) xyxy, relative to the image → (1 - xmax, ymin, 1 - xmin, ymax).
+
+    Example:
+        >>> ops.convert_to_numpy(flip_horizontally(ops.array([0.0, 0.25, 0.25, 1.0])))
+        array([0.75, 0.25, 1.  , 1.  ], dtype=float32)
+    """
+    boxes = as_floats(boxes, "boxes", ..., 4)
+    left, top, right, bottom = (boxes[..., side] for side in range(4))
+    return ops.stack([1 - right, top, 1 - left, bottom], axis=-1)
 
 
 def iou(

@@ -326,6 +326,16 @@ OPERATIONS: dict[str, Operation] = {
         _rows(lambda generator, n: (_some_boxes(generator, n),)),
         judge_floats("clip", _plainly(boxes.clip), _plainly(np.abs)),
     ),
+    "flip_horizontally": Operation(
+        "(N, 4) boxes, corner form",
+        "(N, 4) boxes in the image mirrored left to right",
+        _rows(lambda generator, n: (_some_boxes(generator, n),)),
+        judge_floats(
+            "flip_horizontally",
+            _plainly(boxes.flip_horizontally),
+            _plainly(lambda box: np.abs(box) + np.array([1, 0, 1, 0])),
+        ),
+    ),
     "pairwise_iou": Operation(
         _BOX_PAIRS,
         "(N, 3, 5) IoU",

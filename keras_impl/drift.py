@@ -10,18 +10,15 @@ be off.
 
     ssd parity --record docs/error-budgets.json       puts this run in the place of the last one
     ssd parity --against docs/error-budgets.json      shows this run beside it
-    python -m keras_impl.drift docs/error-budgets.json > docs/error-budgets.md
 
 Nothing here runs anything, or imports Keras.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
 import os
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -310,8 +307,7 @@ compared, and how.
 drifted: more than twice what it was, and more than half of the budget or 4 eps. `--strict` fails
 then.
 `ssd parity --record docs/{name}` puts a run in the place of the last one of its backend,
-which KERAS_BACKEND names, and this page is what `python -m keras_impl.drift docs/{name}`
-prints.
+which KERAS_BACKEND names; `python -m tests.pages` writes this page from it.
 
 ## Runs
 
@@ -381,18 +377,3 @@ def _cell(entry: Entry | None) -> str:
     if entry is None:
         return "–"
     return f"{entry.worst:.3g} ({entry.excused})" if entry.excused else f"{entry.worst:.3g}"
-
-
-def _main() -> None:
-    """Print the page of a record."""
-    parser = argparse.ArgumentParser(prog="python -m keras_impl.drift", description=_main.__doc__)
-    parser.add_argument("record", help="the JSON file")
-    path = parser.parse_args().record
-    try:
-        sys.stdout.write(as_markdown(read(path), Path(path).name))
-    except (OSError, ValueError) as error:
-        parser.error(str(error))
-
-
-if __name__ == "__main__":
-    _main()

@@ -36,6 +36,7 @@ BUDGETS = {
     "centers_to_corners": Budget(1.0, "one sum or difference: u; halving is exact"),
     "area": Budget(2.0, "two differences and a product: 3u of the area"),
     "clip": Budget(0.0, "comparisons only"),
+    "flip_horizontally": Budget(1.0, "of 1 + |x|: one difference, u"),
     "make_anchors": Budget(0.0, "both in float64, rounded once"),
     "pairwise_iou": Budget(
         8.5,

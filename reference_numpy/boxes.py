@@ -25,6 +25,7 @@ __all__ = [
     "check_boxes",
     "clip",
     "corners_to_centers",
+    "flip_horizontally",
     "pairwise_coverage",
     "pairwise_iou",
 ]
@@ -82,6 +83,21 @@ def clip(boxes: Floats) -> Floats:
     """
     check_floats(boxes, "boxes", ..., 4)
     return np.clip(boxes, 0, 1)
+
+
+def flip_horizontally(boxes: Floats) -> Floats:
+    """Where boxes are once their image is mirrored left to right: xmin and xmax change places.
+
+    (..., 4) xyxy, relative to the image, finite → (1 - xmax, ymin, 1 - xmin, ymax). Half of the
+    training images are mirrored so (arXiv:1512.02325, section 2.2, "Data augmentation").
+
+    Example:
+        >>> flip_horizontally(np.array([0.0, 0.25, 0.25, 1.0]))
+        array([0.75, 0.25, 1.  , 1.  ])
+    """
+    _check_finite(boxes, "boxes")
+    left, top, right, bottom = np.moveaxis(boxes, -1, 0)
+    return np.stack([1 - right, top, 1 - left, bottom], axis=-1)
 
 
 def check_boxes(boxes: Floats, name: str = "boxes", flat: bool = False) -> None:

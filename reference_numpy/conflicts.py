@@ -1589,8 +1589,7 @@ is about choices.
 A number that is written with a row holds for all presets there, so that only the rule decides.
 Where all presets agree, the row also says which field would have it otherwise.
 
-This page is written by
-`python -c "from reference_numpy import conflicts; print(conflicts.as_markdown(), end='')"`.
+This page is written by `python -m tests.pages`.
 """
 
 

@@ -782,6 +782,7 @@ REFERENCE = (
     ),
     Subject("boxes.area", {"boxes": BOXES}, {"boxes": "boxes ... 4"}, ANY_SIZE),
     Subject("boxes.clip", {"boxes": BOXES}, {"boxes": "boxes ... 4"}, {**PASSES, **ANY_SIZE}),
+    Subject("boxes.flip_horizontally", {"boxes": BOXES}, {"boxes": "boxes ... 4"}, ANY_SIZE),
     Subject("boxes.check_boxes", {"boxes": BOXES}, {"boxes": "boxes N 4"}),
     Subject(
         "boxes.check_boxes",
@@ -1265,6 +1266,7 @@ KERAS = (
             ("centers_to_corners", ANCHORS, "anchors"),
             ("area", BOXES, "boxes"),
             ("clip", BOXES, "boxes"),
+            ("flip_horizontally", BOXES, "boxes"),
             ("columns", BOXES, "boxes"),
             ("solid", BOXES, "boxes"),
         )

@@ -126,6 +126,7 @@ RIGHT: dict[str, Function] = {
     "centers_to_corners": plainly(boxes.centers_to_corners),
     "area": plainly(boxes.area),
     "clip": plainly(boxes.clip),
+    "flip_horizontally": plainly(boxes.flip_horizontally),
     "pairwise_iou": each(boxes.pairwise_iou),
     "pairwise_coverage": each(lambda first, second, _: boxes.pairwise_coverage(first, second)),
     "make_anchors": lambda zero, convention: make_anchors(convention.layout, zero.dtype),
@@ -775,6 +776,24 @@ FAULTS = [
             given(lambda box: box + np.array([0, 0, 1, 1], box.dtype) / 300),
         ),
         IN_SINGLE,
+    ),
+    *of(
+        "flip_horizontally",
+        (
+            "corners in place",
+            "Takes both x from 1 and leaves them where they were.",
+            plainly(lambda box: np.abs([1, 0, 1, 0] - box)),
+        ),
+        (
+            "upside down",
+            "Mirrors top to bottom.",
+            plainly(lambda box: box[:, [0, 3, 2, 1]] * [1, -1, 1, -1] + [0, 1, 0, 1]),
+        ),
+        (
+            "around 0",
+            "Mirrors around the left border.",
+            plainly(lambda box: box[:, [2, 1, 0, 3]] * [-1, 1, -1, 1]),
+        ),
     ),
     *of(
         "clip",
@@ -1628,7 +1647,7 @@ right where float32 is asked for, and what overflows in float32 may not in float
 claim something claim that answer of a convention, all others the canonical ones.
 
 The table is `FAULTS` in `tests/faults.py`; `tests/test_faults.py` puts it to the suite on every
-run. This page is written by `python -m tests.faults > docs/faults.md`.
+run. This page is written by `python -m tests.pages`.
 """
 
 
@@ -1647,7 +1666,3 @@ def _catchers(found: Mapping[str, str]) -> str:
     dtypes = [name for name in DTYPES if name in found]
     random = {0: [], 1: [f"random in {dtypes[0] if dtypes else ''}"], 2: ["random"]}[len(dtypes)]
     return ", ".join([*random, *(f"“{name}”" for name in found if name not in DTYPES)])
-
-
-if __name__ == "__main__":
-    print(as_markdown(), end="")

@@ -104,6 +104,11 @@ def corners(box: Number) -> Number:
     return joined([box[..., :2] - side, box[..., :2] + side])
 
 
+def flip(box: Number) -> Number:
+    x = Number(np.ones_like(box.value[..., [2, 0]])) - box[..., [2, 0]]
+    return joined([x[..., :1], box[..., 1:2], x[..., 1:], box[..., 3:]])
+
+
 def area(box: Number) -> Number:
     sides = (box[..., 2:] - box[..., :2]).positive()
     return sides[..., 0] * sides[..., 1]
@@ -178,6 +183,7 @@ FORMULAS = {
     "corners_to_centers": centers,
     "centers_to_corners": corners,
     "area": area,
+    "flip_horizontally": flip,
     "pairwise_iou": iou,
     "pairwise_coverage": coverage,
     "encode": encode,

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from pathlib import Path
 
 import pytest
 
@@ -19,15 +18,12 @@ from tests.faults import (
     FAULTS,
     RIGHT,
     WRITTEN_OUT,
-    as_markdown,
     by,
     caught,
     failures,
     offering,
 )
 from tests.flips import ASKED, FIRST, every_flip
-
-PAGE = Path(__file__).parents[1] / "docs/faults.md"
 
 each_fault = pytest.mark.parametrize(
     "fault", FAULTS, ids=[f"{fault.operation}-{fault.name}" for fault in FAULTS]
@@ -114,11 +110,3 @@ def test_a_rule_that_is_forgotten_is_missed(part, field, value, usual):
         if implementation.asked() and next(failures(implementation), None):
             return
     pytest.fail(f"{field} = {value!r} may be claimed and forgotten")
-
-
-# --- the page ------------------------------------------------------------------------------------
-
-
-def test_the_page_is_what_is_caught():
-    command = "python -m tests.faults > docs/faults.md"
-    assert PAGE.read_text(encoding="utf-8") == as_markdown(), f"write it again: {command}"

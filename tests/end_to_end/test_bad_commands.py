@@ -22,7 +22,6 @@ from keras_impl import (
     benchmark,
     cli,
     demo,
-    drift,
     parity,
     training,
     weights,
@@ -450,10 +449,6 @@ def test_a_run_that_is_damaged(here, capsys, name, damage):
             for words in ("", "--make-sample missing", "--make-sample empty --out notes.txt")
         ],
         *[
-            (drift, words)
-            for words in ("", "missing", "empty", "notes.txt", "list.json", "object.json")
-        ],
-        *[
             (module, words)
             for module in (parity, benchmark)
             for words in ("", "nonsense", "[]", "{}", '{"kind":"nonsense"}', "null", '{"kind":[]}')
@@ -463,8 +458,6 @@ def test_a_run_that_is_damaged(here, capsys, name, damage):
     ],
 )
 def test_a_module_that_is_run(here, capsys, monkeypatch, module, words):
-    Path("list.json").write_text("[1]")
-    Path("object.json").write_text('{"runs": 1}')
     monkeypatch.setattr(sys, "argv", [module.__name__, *words.split()])
     with pytest.raises(SystemExit) as stop:
         module._main()

@@ -17,6 +17,7 @@ from reference_numpy.boxes import (
     check_boxes,
     clip,
     corners_to_centers,
+    flip_horizontally,
     pairwise_coverage,
     pairwise_iou,
 )
@@ -352,6 +353,22 @@ def test_check_boxes_names_the_first_that_is_no_box(bad):
     message = f"truth[2]: expected xmin < xmax and ymin < ymax. Received: {bad}"
     with pytest.raises(ValueError, match="^" + re.escape(message) + "$"):
         check_boxes(np.array([FINE, FINE, bad, bad]), "truth")
+
+
+@pytest.mark.parametrize(
+    ("box", "mirrored"),
+    [
+        ([0.0, 0.25, 0.25, 1.0], [0.75, 0.25, 1.0, 1.0]),  # at the left border, then the right
+        ([0.25, 0.0, 0.75, 0.5], [0.25, 0.0, 0.75, 0.5]),  # in the middle
+        ([-0.5, 0.5, 0.125, 2.0], [0.875, 0.5, 1.5, 2.0]),  # across the border
+    ],
+)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_mirrored_image_by_hand(box, mirrored, dtype):
+    found = flip_horizontally(np.array([[box]], dtype))
+    assert found.dtype == dtype
+    assert found.tolist() == [[mirrored]]
+    assert flip_horizontally(found).tolist() == [[box]]
 
 
 @pytest.mark.parametrize("place", [2, 3])
