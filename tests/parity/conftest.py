@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -73,19 +74,46 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return None
 
 
+# What no backend of Keras changes, by file and by how the names of its tests begin: NumPy on the
+# host, judges, the structure of a network, and rules that test_conformance.py asks about too.
+ON_TENSORFLOW_ALONE = {
+    **dict.fromkeys(
+        (
+            *("test_architecture.py", "test_comparisons.py", "test_drift.py"),
+            *("test_host_detection.py", "test_host_faults.py", "test_host_matching.py"),
+            "test_mobilenet_v2.py",
+        ),
+        ("test_",),
+    ),
+    "test_bad_input.py": ("test_a_detector_refuses",),
+    "test_conventions.py": ("test_conflict_case",),
+    "test_detection.py": ("test_options_mean", "test_rules_among"),
+    "test_matching.py": ("test_rules_mean",),
+    "test_targets.py": ("test_crowds_are_flags", "test_few_and_many"),
+    "test_ssd.py": (
+        *("test_is_the_papers", "test_layouts", "test_more_extra_maps", "test_named_layouts"),
+        *("test_outputs_a", "test_saved_model", "test_the_300_pixel_ssd"),
+        *("test_the_reference_computes_the_published", "test_what_compile_was_told"),
+    ),
+}
+TENSORFLOW = os.environ.get("KERAS_BACKEND", "tensorflow") == "tensorflow"
+
+
 @pytest.hookimpl(tryfirst=True)  # before pytest looks at -m
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Of graphs a first verdict asks the table alone.
+    """Mark what repeats other tests as thorough.
 
-    A graph is what XLA compiles, run by the kernels of eager mode: where these two are right, there
-    is little left to find. The other tests of graphs are thorough.
+    Of graphs a first verdict asks the table alone. A graph is what XLA compiles, run by the kernels
+    of eager mode: where these two are right, there is little left to find.
     """
     for item in items:
-        given = getattr(item, "callspec", None)
-        in_table = getattr(item, "originalname", "") == "test_operation"
-        if given is None or in_table or Path(__file__).parent not in item.path.parents:
+        if Path(__file__).parent not in item.path.parents:
             continue
-        if any(isinstance(one, str) and one == "graph" for one in given.params.values()):
+        name = getattr(item, "originalname", item.name)
+        given = getattr(getattr(item, "callspec", None), "params", {})
+        graph = any(isinstance(one, str) and one == "graph" for one in given.values())
+        once = name.startswith(ON_TENSORFLOW_ALONE.get(item.path.name, ()))
+        if (graph and name != "test_operation") or (once and not TENSORFLOW):
             item.add_marker(pytest.mark.thorough)
 
 
