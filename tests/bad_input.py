@@ -322,10 +322,15 @@ def is_shown(case: Case, received: str, names: list[str], index: tuple[int, ...]
     if re.fullmatch(SHAPES, case.how):
         return re.fullmatch(r"((shape )?\([\d, ]*\)(, | and )?)+|-?\d+", received) is not None
     given = [case.given.get(name) for name in names]
-    if ", " in case.how or not all(isinstance(value, PLAIN) for value in given):
-        return True  # shown by its parts, or with what it does not go with
+    if not all(isinstance(value, PLAIN) for value in given):
+        return True  # shown by its parts
     whole = product(*(renderings(value, index) for value in given))
-    return any(f"{received}, ".startswith(f"{', '.join(one)}, ") for one in whole)
+    if any(f"{received}, ".startswith(f"{', '.join(one)}, ") for one in whole):
+        return True
+    # What does not go together: the value of the other, or this one with the other.
+    changed = (value for name, value in case.given.items() if name not in case.subject.given)
+    others = (rf"(unit )?{re.escape(repr(value))}( with .*)?" for value in changed)
+    return len(names) > 1 or any(re.fullmatch(one, received) for one in others)
 
 
 def renderings(value: Any, index: tuple[int, ...]) -> set[str]:

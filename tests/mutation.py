@@ -48,6 +48,7 @@ SUITE = ("conformance", "conventions")
 TESTS: dict[str, dict[str, tuple[str, ...]]] = {
     "reference_numpy": {
         **{path.stem: (path.stem,) for path in (REPOSITORY / "reference_numpy").glob("[!_]*.py")},
+        "conflicts": ("conflicts", "tests/test_pages.py::test_a_page_is_up_to_date[conflicts.md]"),
         "layouts": ("layouts", "anchors"),
         "mobilenet_v2": ("ssd",),
     },
@@ -130,7 +131,10 @@ def modules() -> list[Module]:
     for package, table in TESTS.items():
         folder = "reference" if package == "reference_numpy" else "parity"
         for name, tests in sorted(table.items()):
-            files = [f"tests/{folder}/test_{one}.py" for one in (*tests, "bad_input")]
+            files = [
+                one if "/" in one else f"tests/{folder}/test_{one}.py"
+                for one in (*tests, "bad_input")
+            ]
             mine = "spoilt_call" if name == "checks" else f"spoilt_call and {name}."
             if name == "ssd":  # its methods have tests of their own
                 mine = "a_detector or a_wrong_argument and ssd."

@@ -282,7 +282,7 @@ def test_keras_is_not_needed_to_install_it(published, tmp_path, run_python):
         f"raise SystemExit(main(['weights', 'oidv4', '--file', {str(published)!r}]))"
     )
     done = run_python(code, without=["tensorflow", "keras"], KERAS_HOME=str(tmp_path / "home"))
-    assert (done.returncode, done.stderr) == (0, "")
+    assert done.returncode == 0, done.stderr
     assert "mobilenetv2_ssd_oidv4.npz" in done.stdout
 
 

@@ -69,6 +69,8 @@ WORKED = AnchorLayout(
 )
 def test_the_shapes_of_a_cell_are_1_then_the_extra_square_then_the_ratios(level, expected):
     assert level_shapes(WORKED, level) == expected
+    with pytest.raises(ValueError, match=r"^level: expected 0 to 1 in worked\. Received: 2$"):
+        level_shapes(WORKED, 2)
 
 
 def test_lowest_shapes_replace_those_of_the_finest_map_only():
