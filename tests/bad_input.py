@@ -12,11 +12,10 @@ test_bad_commands.py in `end_to_end` use it.
 
 from __future__ import annotations
 
-import dataclasses
 import importlib
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from fnmatch import fnmatchcase
 from functools import cache
 from itertools import product
@@ -260,9 +259,14 @@ def check_message(case: Case, error: BaseException) -> None:
     if case.how.startswith(("one ", "no ")):
         partners |= set(case.subject.arrays)
     assert partners & set(names), f"expected {case.argument} to be named: {message}"
+    known = {*case.given, *partners, *(one.name for kind in CHOICES for one in fields(kind))}
+    assert len(names) == 1 or set(names) <= known, f"expected some of {known}: {message}"
     index = tuple(int(one) for one in re.findall(r"\d+", found["index"]))
     wanted = expectation(case)
     assert re.search(wanted, found["expected"]), f"not expected {wanted}: {message}"
+    least = re.fullmatch(r"(-?\d+) or more", found["expected"])
+    if least and re.fullmatch(r"-?\d+", found["value"]):  # the table asks for one less
+        assert int(least[1]) == int(found["value"]) + 1, f"expected another limit: {message}"
     axes = odd_axes(case, names[0], found["expected"])
     assert not axes, f"not the axes of {case.subject.arrays[names[0]]!r}: {message}"
     if case.index is not None:
@@ -276,7 +280,7 @@ def check_message(case: Case, error: BaseException) -> None:
 OF = {"labels": "whole numbers", "flags": "booleans", "any": "numbers"}
 SHAPES = r".*axis.*|a scalar|one .* less|no .*"
 EXPECTED = {
-    r".*=.*": r"^[a-z0-9'(<\[-]|\b(True or False|None)\b|^[A-Z][A-Za-z]+$|\bSHA-256\b",
+    r".*=.*": r"^[a-z0-9'(\[-]|\b(True or False|None)\b|^[A-Z][A-Za-z]+$|\bSHA-256\b",
     r"int64|float64|bool|complex128|str|object|list|None": (
         r"\b{of}\b|\bbooleans\b|\bfloat32\b|\bfloat64\b|\bshape\b|\ban array\b"
     ),
@@ -582,7 +586,7 @@ def _numbers(*names: str, but: tuple[Any, ...] = (-0.5, 1.5)) -> Any:
 def _fields(kind: type) -> tuple[tuple[Mapping[str, Any], str], ...]:
     """What is wrong with the fields of a dataclass, by their annotations."""
     wrong = []
-    for one in dataclasses.fields(kind):
+    for one in fields(kind):
         words = str(one.type)
         if words.startswith("tuple"):
             bad: tuple[Any, ...] = (5, "wide", ("a", "b", "c", "d"), (NAN,), ((1, 2, 3),), None)
@@ -1165,7 +1169,7 @@ REFERENCE = (
     ),
     Subject(
         "layouts.AnchorLayout",
-        {one.name: getattr(LAYOUT, one.name) for one in dataclasses.fields(LAYOUT)},
+        {one.name: getattr(LAYOUT, one.name) for one in fields(LAYOUT)},
         wrong=(
             *_fields(AnchorLayout),
             *(({name: (INF,) * 4}, name) for name in ("scales",)),

@@ -334,7 +334,7 @@ OTHERS = (
         {"image": Image.new("RGB", (4, 4)), "size": (2, 2)},
         wrong=(
             ({"size": (0, 2)}, "height"),
-            ({"size": (2, -1)}, "width"),
+            ({"size": (2, 0)}, "width"),
             ({"size": (2.5, 2)}, "height"),
         ),
     ),
