@@ -290,6 +290,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     asked = parser.parse_args(arguments)
     known = modules()
     names = {module.full_name for module in known} | set(WANTED)
+    if asked.jobs < 1:
+        parser.error(f"--jobs: expected 1 or more. Received: {asked.jobs}")
     if wrong := set(asked.modules) - names:
         parser.error(f"MODULE: expected some of {sorted(names)}. Received: {sorted(wrong)}")
     chosen = [
