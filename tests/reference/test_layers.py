@@ -143,6 +143,12 @@ def test_relu6_by_hand():
     assert relu6(np.array([-1.0, 0, 3, 6, 9])).tolist() == [0, 0, 3, 6, 6]
 
 
+def test_only_a_depthwise_kernel_is_normalised_by_its_inputs():
+    norm = np.ones(2)  # as many as inputs, where there are three outputs
+    with pytest.raises(ValueError, match=r"^gamma: expected shape \(3,\)\. Received: \(2,\)$"):
+        fold_batch_norm(np.ones((3, 3, 2, 3)), norm, norm, norm, norm)
+
+
 @pytest.mark.parametrize("dtype", FLOATS)
 def test_the_dtype_is_the_maps(dtype):
     x, wide = GRID.astype(dtype), np.ones(1)

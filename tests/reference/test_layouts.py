@@ -53,6 +53,11 @@ GOOD = {
 }
 
 
+def test_a_scale_more_than_feature_maps():
+    with pytest.raises(ValueError, match=r"^scales: expected 3 numbers, one a feature map and one"):
+        AnchorLayout(**{**GOOD, "scales": (0.2, 0.5)})
+
+
 LISTED = {"aspect_ratios": ((1.0,), (1.0,)), "square": "listed", "extra_square": "last"}
 
 

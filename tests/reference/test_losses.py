@@ -46,6 +46,11 @@ def test_one_hot_is_float64_unless_asked_otherwise():
     assert one_hot(np.array([1]), 2).dtype == np.float64
 
 
+def test_focal_takes_no_target_between():
+    with pytest.raises(ValueError, match=r"^targets\[0\]: expected 0 or 1\. Received: 0.5$"):
+        focal(np.zeros(1), np.full(1, 0.5))
+
+
 def test_labels_may_begin_below_background():
     check_labels(np.array([-1, 0, 2]), 3, least=-1)
     message = "labels[1]: expected -1 to 2. Received: -2"
