@@ -265,9 +265,10 @@ def check_message(case: Case, error: BaseException) -> None:
     index = tuple(int(one) for one in re.findall(r"\d+", found["index"]))
     wanted = expectation(case)
     assert re.search(wanted, found["expected"]), f"not expected {wanted}: {message}"
-    least = re.fullmatch(r"(-?\d+) or more", found["expected"])
-    if least and re.fullmatch(r"-?\d+", found["value"]):  # the table asks for one less
-        assert int(least[1]) == int(found["value"]) + 1, f"expected another limit: {message}"
+    limits = re.match(r"(-?\d+) (or more$|to (-?\d+)\b)", found["expected"])
+    if limits and re.fullmatch(r"-?\d+", found["value"]):  # the table asks for one beyond
+        beside = int(limits[1]) - 1, int(limits[3] or 0) + 1
+        assert int(found["value"]) in beside, f"expected another limit: {message}"
     axes = odd_axes(case, names[0], found["expected"])
     assert not axes, f"not the axes of {case.subject.arrays[names[0]]!r}: {message}"
     if case.index is not None:
@@ -309,7 +310,9 @@ def odd_axes(case: Case, name: str, expected: str) -> list[str]:
     if shape is None or name not in case.subject.arrays:
         return []
     words = [word.strip() for word in shape[1].split(",") if word.strip()]
-    axes = Spec.of(case.subject.arrays[name]).axes
+    axes = list(Spec.of(case.subject.arrays[name]).axes)
+    if "..." in words and "..." in axes:
+        words, axes = words[words.index("...") + 1 :], axes[axes.index("...") + 1 :]
     batch = words[:1] in (["B"], ["1"])  # which some add
     if "..." not in (*words, *axes) and len(words) - len(axes) not in (0, batch):
         return words

@@ -143,3 +143,5 @@ def test_both_forms_of_boxes_in_any_number_of_axes(shape):
     np.testing.assert_array_equal(
         ops.convert_to_numpy(boxes.clip(2 * some)), reference.clip(2 * some)
     )
+    mirrored = ops.convert_to_numpy(boxes.flip_horizontally(some))
+    np.testing.assert_array_equal(mirrored, reference.flip_horizontally(some))
