@@ -69,7 +69,7 @@ TESTS: dict[str, dict[str, tuple[str, ...]]] = {
         "ties": ("ties",),
     },
 }
-SAMPLED = {"keras_impl.ssd": 150}  # of 866, at two seconds each
+SAMPLED = {"keras_impl.ssd": 150}  # of 866, at two seconds each; `--sample` does it for all
 # Of the tests of Keras, what is quick: nothing compiled, and conflict cases in place of random
 # images. Of the network, nothing that trains, saves, or builds one as large as the published ones.
 QUICK = (
@@ -80,11 +80,12 @@ QUICK = (
 
 
 class Module(NamedTuple):
-    """One source file and the arguments for pytest that choose its tests."""
+    """One source file, the arguments for pytest that choose its tests, and how many to try."""
 
     package: str
     name: str
     tests: tuple[str, ...]
+    sample: int | None
 
     @property
     def full_name(self) -> str:
@@ -107,7 +108,8 @@ class Module(NamedTuple):
         shared = (f"tests/{name}" for name in SHARED)
         files = [str(self.source), *shared, *(one for one in self.tests if one.endswith(".py"))]
         parts = [(REPOSITORY / one).read_bytes() for one in files]
-        return hashlib.sha256(b"\0".join(["\n".join(self.tests).encode(), *parts])).hexdigest()
+        words = "\n".join([*self.tests, str(self.sample)]).encode()
+        return hashlib.sha256(b"\0".join([words, *parts])).hexdigest()
 
 
 class Result(NamedTuple):
@@ -125,7 +127,7 @@ class Result(NamedTuple):
         return self.killed + self.survived.total() + self.left_out.total()
 
 
-def modules() -> list[Module]:
+def modules(sample: int | None = None) -> list[Module]:
     """All that is mutated, with its tests."""
     found = []
     for package, table in TESTS.items():
@@ -141,7 +143,8 @@ def modules() -> list[Module]:
             words = f"(not bad_input or {mine})"
             if folder == "parity":
                 words = f"{QUICK} and {words}"
-            found.append(Module(package, name, (*files, "-k", words)))
+            count = SAMPLED.get(f"{package}.{name}", sample)
+            found.append(Module(package, name, (*files, "-k", words), count))
     return found
 
 
@@ -198,7 +201,7 @@ def run(module: Module, jobs: int) -> Result:
         if not (started.exists() and started.read_text() == module.key):
             prepare(module)
             started.write_text(module.key)
-        ended = mutmut(module, "run", "--max-children", str(jobs), *sample(module))
+        ended = mutmut(module, "run", "--max-children", str(jobs), *chosen(module))
         if ended.returncode or not verdicts(module):
             said = (ended.stdout + ended.stderr)[-3000:]
             raise SystemExit(f"mutmut, {module.full_name}: status {ended.returncode}\n{said}")
@@ -220,13 +223,13 @@ def verdicts(module: Module) -> dict[str, int]:
     return {name: code for name, code in codes.items() if code is not None}
 
 
-def sample(module: Module) -> list[str]:
+def chosen(module: Module) -> list[str]:
     """The names of the mutants to try, none for all."""
-    count = SAMPLED.get(module.full_name)
-    if count is None:
+    names = sorted(mutants(module, (REPOSITORY / module.source).read_text(encoding="utf-8")))
+    if module.sample is None or module.sample >= len(names):
         return []
-    names = mutants(module, (REPOSITORY / module.source).read_text(encoding="utf-8"))
-    return [f"{module.full_name}.{name}" for name in random.Random(0).sample(sorted(names), count)]
+    some = random.Random(0).sample(names, module.sample)
+    return [f"{module.full_name}.{name}" for name in some]
 
 
 def mutants(module: Module, source: str) -> Sequence[str]:
@@ -287,21 +290,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="such as reference_numpy.boxes; a package for all of its modules; default: all",
     )
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes at once")
+    parser.add_argument(
+        "--sample", type=int, metavar="N", help="try N mutants of each module, drawn with a seed"
+    )
     asked = parser.parse_args(arguments)
-    known = modules()
+    known = modules(asked.sample)
     names = {module.full_name for module in known} | set(WANTED)
-    if asked.jobs < 1:
-        parser.error(f"--jobs: expected 1 or more. Received: {asked.jobs}")
+    for option, count in (("--jobs", asked.jobs), ("--sample", asked.sample)):
+        if count is not None and count < 1:
+            parser.error(f"{option}: expected 1 or more. Received: {count}")
     if wrong := set(asked.modules) - names:
         parser.error(f"MODULE: expected some of {sorted(names)}. Received: {sorted(wrong)}")
-    chosen = [
+    some = [
         one for one in known if not asked.modules or {one.full_name, one.package} & {*asked.modules}
     ]
 
     may, results, failed = accepted(), [], False
     print("| module | mutants | killed | left out | score | minutes |")
     print("|---|---:|---:|---:|---:|---:|")
-    for module in chosen:
+    for module in some:
         begin = time.monotonic()
         result = run(module, asked.jobs)
         results.append(result)
@@ -317,7 +324,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             for name in result.names[function]:
                 print(mutmut(module, "show", name).stdout, flush=True)
         for function, count in (may - result.survived).items():
-            if function.startswith(f"{module.full_name}.") and module.full_name not in SAMPLED:
+            if function.startswith(f"{module.full_name}.") and module.sample is None:
                 print(f"{function}: {count} fewer survive than {SURVIVORS.name} says; lower it")
     parts = []
     for package, wanted in WANTED.items():
