@@ -137,7 +137,11 @@ def modules(sample: int | None = None) -> list[Module]:
                 one if "/" in one else f"tests/{folder}/test_{one}.py"
                 for one in (*tests, "bad_input")
             ]
-            mine = "spoilt_call" if name == "checks" else f"spoilt_call and {name}."
+            mine = (
+                "spoilt_call"
+                if name == "checks"
+                else f"(spoilt_call or wrong_argument) and {name}."
+            )
             if name == "ssd":  # its methods have tests of their own
                 mine = "a_detector or a_wrong_argument and ssd."
             words = f"(not bad_input or {mine})"
