@@ -216,8 +216,12 @@ def run(module: Module, jobs: int) -> Result:
             mangled = name.removeprefix(module.full_name + ".")
             names.setdefault(f"{module.full_name}.{plain(mangled)}", []).append(name)
     survived = Counter({function: len(those) for function, those in names.items()})
-    killed = len(verdicts(module)) - survived.total()
-    return Result(module, killed, survived, left_out(module), names)
+    tried, skipped = len(verdicts(module)), left_out(module)
+    if module.sample is not None:  # as many of those, for what was tried of the others
+        source = (REPOSITORY / module.source).read_text(encoding="utf-8")
+        whole = len(mutants(module, source))
+        skipped = Counter({name: -(-n * tried // whole) for name, n in skipped.items()})
+    return Result(module, tried - survived.total(), survived, skipped, names)
 
 
 def verdicts(module: Module) -> dict[str, int]:
