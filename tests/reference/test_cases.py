@@ -54,12 +54,6 @@ def test_nms(case: NmsCase, dtype):
     assert tuple(got.tolist()) == case.answer
 
 
-@pytest.mark.parametrize("table", [MATCHING, MINING, NMS], ids=["matching", "mining", "nms"])
-def test_names_are_distinct(table):
-    names = [case.name for case in table]
-    assert len(set(names)) == len(names)
-
-
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_random_objects(dtype):
     twice = 0

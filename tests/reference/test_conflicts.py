@@ -142,11 +142,6 @@ def test_a_case_sets_numbers_and_no_rules(case):
 # --- the table as data ---------------------------------------------------------------------------
 
 
-def test_names_are_unique():
-    names = [case.name for case in CONFLICTS]
-    assert len(set(names)) == len(names)
-
-
 @by_name
 def test_arrays_have_the_dtypes_of_the_operation(case):
     for dtype in ("float32", "float64"):
@@ -162,12 +157,6 @@ def test_inputs_are_the_same_in_single_precision_or_far_from_any_decision(case):
     if case.operation in decided:
         single, double = arrays(case, "float32")[0], arrays(case, "float64")[0]
         np.testing.assert_array_equal(single, double)
-
-
-def test_a_case_asked_twice_answers_alike():
-    """A convention with the numbers of a case already in it is as good as one without."""
-    for case in CONFLICTS:
-        assert answer(case, settled(case, CANONICAL)) == answer(case, CANONICAL)
 
 
 def test_what_is_refused_names_the_argument():
