@@ -47,11 +47,6 @@ def refuse(toxfile: dict[str, Any], monkeypatch: pytest.MonkeyPatch, *version: i
     toxfile["tox_add_core_config"](None, None)
 
 
-@pytest.mark.parametrize("version", [(3, 11, 0), (3, 12, 1), (3, 13, 99)])
-def test_a_supported_python_passes(toxfile, monkeypatch, version):
-    refuse(toxfile, monkeypatch, *version)
-
-
 @pytest.mark.parametrize("version", [(3, 10, 99), (3, 14, 0), (4, 0, 0)])
 def test_an_unsupported_python_is_refused_in_one_sentence(toxfile, monkeypatch, version):
     with pytest.raises(SystemExit) as refusal:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import keras
 import numpy as np
 import pytest
@@ -78,6 +80,16 @@ def test_shapes_that_fit(first, second, broadcast, fits):
         expected = "shapes that broadcast" if broadcast else "one shape"
         with pytest.raises(ValueError, match=f"a, b: expected {expected}. Received: "):
             checks.check_same(*arguments, broadcast=broadcast)
+
+
+def test_shapes_are_said_and_have_to_be_the_same():
+    with pytest.raises(
+        ValueError, match=r"^a, b: expected one shape\. Received: \(2, 4\), \(4,\)$"
+    ):
+        checks.check_same(np.zeros((2, 4)), np.zeros(4), ("a", "b"))
+    for axes, said in (((..., "A", 4), "(..., A, 4)"), ((3,), "(3,)")):
+        with pytest.raises(ValueError, match=f"^x: expected shape {re.escape(said)}. Received: "):
+            checks.as_floats(np.zeros(2, "f4"), "x", *axes)
 
 
 class Open:
