@@ -282,7 +282,7 @@ def check_message(case: Case, error: BaseException) -> None:
 OF = {"labels": "whole numbers", "flags": "booleans", "any": "numbers"}
 SHAPES = r".*axis.*|a scalar|one .* less|no .*"
 EXPECTED = {
-    r".*=.*": r"^[a-z0-9'(\[-]|\b(True or False|None where|SHA-256)\b|^[A-Z][A-Za-z]+$",
+    r".*=.*": r"^[a-z0-9'(\[-]|\b(True or False|None where|SHA-256)\b|^(?!None)[A-Z][A-Za-z]+$",
     r"int64|float64|bool|complex128|str|object|list|None": (
         r"\b{of}\b|\bbooleans\b|\bfloat32\b|\bfloat64\b|\bshape\b|\ban array\b"
     ),

@@ -83,9 +83,7 @@ def test_shapes_that_fit(first, second, broadcast, fits):
 
 
 def test_shapes_are_said_and_have_to_be_the_same():
-    with pytest.raises(
-        ValueError, match=r"expected one shape\. Received: \(2, 4\), \(4,\)$"
-    ):
+    with pytest.raises(ValueError, match=r"expected one shape\. Received: \(2, 4\), \(4,\)$"):
         checks.check_same(np.zeros((2, 4)), np.zeros(4), ("a", "b"))
     for axes, said in (((..., "A", 4), "(..., A, 4)"), ((3,), "(3,)")):
         with pytest.raises(ValueError, match=f"^x: expected shape {re.escape(said)}. Received: "):
