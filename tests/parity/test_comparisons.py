@@ -206,7 +206,3 @@ def test_a_mirror_that_breaks_ties_to_the_last_fails(monkeypatch):
 def test_what_cannot_be_run_is_an_error(options, message):
     with pytest.raises(ValueError, match=message):
         parity.run(**options)
-
-
-def test_an_empty_report_has_not_passed():
-    assert not parity.Report(()).passed

@@ -6,11 +6,15 @@ nothing from reference_numpy. They say what a system computes, so that nobody ha
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
 from math import ceil, exp, inf, log, log1p
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from reference_numpy import presets
 from reference_numpy.anchors import linear_scales, make_anchors
 from reference_numpy.coding import decode, encode
 from reference_numpy.conventions import CANONICAL
@@ -20,10 +24,7 @@ from reference_numpy.matching import UNMATCHED, match
 from reference_numpy.multibox import multibox
 from reference_numpy.presets import PRESETS
 from reference_numpy.targets import assign_targets
-from tests.reference.golden_anchors import (
-    ENDS,
-    GOLDEN,
-)
+from tests.reference.golden_anchors import ENDS, GOLDEN
 
 _ = UNMATCHED
 NAMES = [
@@ -98,6 +99,24 @@ def test_which_families_share_anchors(one, other, same):
 
 
 # What each preset answers and CANONICAL does not. A change here changes what somebody relies on.
+
+
+# What each preset answers otherwise than CANONICAL. A change here changes what somebody relies on.
+RECORDED = json.loads(Path(__file__).with_name("presets.json").read_text(encoding="utf-8"))
+
+
+def fields_of(convention, part):
+    return {**asdict(getattr(convention, part)), "name": ""}
+
+
+@EVERY
+def test_a_preset_differs_from_canonical_as_recorded(name):
+    function = getattr(presets, name)
+    assert function() == PRESETS[name]
+    for part in ("layout", "overlap", "matching", "coding", "loss", "detection"):
+        usual, mine = fields_of(CANONICAL, part), fields_of(function(), part)
+        found = {field: value for field, value in mine.items() if value != usual[field]}
+        assert json.loads(json.dumps(found)) == RECORDED[name].get(part, {}), part
 
 
 def test_the_presets_are_the_ten_and_go_by_their_names():
