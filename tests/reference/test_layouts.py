@@ -16,6 +16,7 @@ from reference_numpy.layouts import (
     AnchorLayout,
     one_of,
 )
+from tests.bad_input import TWO_MAPS as GOOD
 
 
 def test_layouts_are_found_by_their_names():
@@ -41,16 +42,6 @@ def test_layouts_have_the_maps_of_their_networks(layout, pixels, maps):
     assert layout.image_size == (pixels, pixels)
     assert layout.feature_maps == tuple((side, side) for side in maps)
     assert all(map(float.__lt__, layout.scales, layout.scales[1:])), "scales grow"
-
-
-GOOD = {
-    "name": "two",
-    "image_size": (8, 16),
-    "feature_maps": ((2, 4), (1, 2)),
-    "scales": (0.2, 0.5, 0.9),
-    "aspect_ratios": ((2.0, 0.5), ()),
-    "lowest_shapes": ((0.1, 1.0),),
-}
 
 
 def test_a_scale_more_than_feature_maps():
