@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from benchmarks.conftest import NOTES
+from keras_impl.data.photographs import sample_photographs
 from keras_impl.export import export
-from keras_impl.pixel_parity import sample_photographs
 from keras_impl.prediction import Detector, load_detector, open_picture, prepare
 from keras_impl.runtimes import LiteRT
 from keras_impl.weights import OIDV4, load_model, weights_file

@@ -1090,7 +1090,7 @@ def _write_photographs(path: str) -> None:
 
     Its scores are sigmoids, and its codes (ty, tx, th, tw); what is kept is the canonical choice.
     """
-    from keras_impl.pixel_parity import sample_photographs
+    from keras_impl.data.photographs import sample_photographs
     from keras_impl.prediction import load_detector, open_picture, prepare
 
     detector = load_detector("oidv4")

@@ -1,7 +1,6 @@
 """The page of `ssd bench`: one HTML file that needs nothing else.
 
-Nothing is decided or measured here; `benchmark.Benchmark` holds all that is shown. The looks are
-those of the demo's report, which is imported late: it needs Keras, and `check_file` does not.
+Nothing is decided or measured here; `benchmark.Benchmark` holds all that is shown.
 """
 
 from __future__ import annotations
@@ -12,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 
+from keras_impl._common.html import STYLE, facts_list, table
 from keras_impl.benchmark import (
     ANCHOR_LOADS,
     NEW_ARRAYS,
@@ -135,8 +135,6 @@ def render(done: Benchmark, command: str = "ssd bench") -> str:
     Returns:
         HTML that loads nothing from anywhere.
     """
-    from keras_impl.report import STYLE, _facts
-
     facts = {
         "command": command,
         "form": "quick" if done.quick else "full",
@@ -155,7 +153,7 @@ def render(done: Benchmark, command: str = "ssd bench") -> str:
         charts="\n".join(_charts(done)),
         tables="\n".join(_tables(done)),
         notes=_sentences("What was left out", done.notes),
-        facts=_facts(facts),
+        facts=facts_list(facts),
     )
 
 
@@ -167,8 +165,6 @@ def _sentences(title: str, lines: Sequence[str]) -> str:
 
 
 def _targets(found: Sequence[Target]) -> str:
-    from keras_impl.report import _table
-
     rows = [
         (
             _badge(target),
@@ -178,7 +174,7 @@ def _targets(found: Sequence[Target]) -> str:
         )
         for target in found
     ]
-    return _table(("", "target", "wanted", "reached"), rows)
+    return table(("", "target", "wanted", "reached"), rows)
 
 
 def _badge(target: Target) -> str:
@@ -189,8 +185,6 @@ def _badge(target: Target) -> str:
 
 def _tables(done: Benchmark) -> Iterable[str]:
     """One table an operation, one row a timing."""
-    from keras_impl.report import _table
-
     head = (
         "load",
         "implementation",
@@ -226,7 +220,7 @@ def _tables(done: Benchmark) -> Iterable[str]:
                 )
             )
         if rows:
-            yield f"<h3>{operation.replace('_', ' ')}</h3>\n{_table(head, rows)}"
+            yield f"<h3>{operation.replace('_', ' ')}</h3>\n{table(head, rows)}"
 
 
 def _order(load: str) -> tuple[tuple[int, ...], str]:

@@ -874,9 +874,11 @@ def _photos(arguments: argparse.Namespace) -> int:
     _need_extra(_framework(), *EXTRA, LITERT)
     _check_json(arguments.json)
     from keras_impl import pixel_parity, prediction, weights
+    from keras_impl.data import photographs
+    from keras_impl.detector import comparison
 
     try:
-        files = _find_pictures(arguments.photos) or pixel_parity.sample_photographs()
+        files = _find_pictures(arguments.photos) or photographs.sample_photographs()
     except ModuleNotFoundError as error:
         raise UsageError(str(error)) from None
     checks: list[pixel_parity.PhotoCheck] = []
@@ -933,7 +935,7 @@ def _photos(arguments: argparse.Namespace) -> int:
     console.print(
         f"{len(files) - failed} photographs, scores above {pixel_parity.SHOWN}; asked: heads "
         f"within {pixel_parity.RAW:g} (worst {worst[0]:.1e}, {worst[1]:.1e}), corners within "
-        f"{pixel_parity.PIXELS} pixels, scores within {pixel_parity.SCORE:g}",
+        f"{comparison.PIXELS} pixels, scores within {comparison.SCORE:g}",
         soft_wrap=True,
     )
     wrong = sum(not check.passed for check in checks)

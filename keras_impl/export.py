@@ -22,8 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from keras_impl import detection
+from keras_impl.detector.comparison import compare_detections
 from keras_impl.files import write_file
-from keras_impl.pixel_parity import compare_detections
 from keras_impl.prediction import detector_of, to_pixels
 from keras_impl.runtimes import GENERATOR, check_target, facts_file, load_exported, sums_of
 from reference_numpy.checks import check_number

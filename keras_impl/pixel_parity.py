@@ -17,7 +17,6 @@ What the bound cannot see: an error in one product that is lost among what n oth
 
 from __future__ import annotations
 
-import importlib.util
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -27,7 +26,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from keras_impl.prediction import Detection, Detector, open_picture, prepare, to_pixels
+from keras_impl.detector.comparison import compare_detections
+from keras_impl.prediction import Detector, open_picture, prepare, to_pixels
 from keras_impl.weights import litert_name
 from reference_numpy.anchors import level_shapes
 from reference_numpy.conventions import AnchorLayout
@@ -40,63 +40,18 @@ if TYPE_CHECKING:
     from keras_impl.ssd import SSD
 
 __all__ = [
-    "PIXELS",
     "RAW",
-    "SCORE",
     "SHOWN",
     "LayerCheck",
     "PhotoCheck",
-    "compare_detections",
     "compare_photographs",
-    "sample_photographs",
     "trace",
 ]
 
 Array = NDArray[Any]
-
 RAW = 2e-4  # absolute, of codes that reach 80 and logits that reach 20
-SCORE = 1e-3  # of a score; detections whose scores are closer may change places
-PIXELS = 0.5  # of a corner
 SHOWN = 0.1  # detections above this score are compared
-
 LINEAR = ("_project", "_deltas", "_logits")  # how the names of layers without ReLU6 end
-
-# Photographs that come in the packages themselves, without a download.
-SAMPLES = {
-    "skimage": (
-        "data",
-        (
-            "astronaut.png",
-            "camera.png",
-            "chelsea.png",
-            "clock_motion.png",
-            "coffee.png",
-            "hubble_deep_field.jpg",
-            "motorcycle_left.png",
-            "motorcycle_right.png",
-            "rocket.jpg",
-        ),
-    ),
-    "sklearn": ("datasets/images", ("china.jpg", "flower.jpg")),
-}
-
-
-def sample_photographs() -> list[Path]:
-    """The photographs of scikit-image and scikit-learn, if these are installed.
-
-    Raises:
-        ModuleNotFoundError: One of the packages is not.
-    """
-    found = []
-    for package, (folder, names) in SAMPLES.items():
-        spec = importlib.util.find_spec(package)
-        if spec is None or spec.origin is None:
-            raise ModuleNotFoundError(
-                "photographs: expected some, or those of scikit-image and scikit-learn, which are "
-                "not installed; run: pip install scikit-image scikit-learn"
-            )
-        found += [Path(spec.origin).parent / folder / name for name in names]
-    return found
 
 
 # --- Whole detectors ----------------------------------------------------------------------
@@ -169,48 +124,6 @@ def compare_photographs(
             )
             found = compare_detections(seen[one], seen[other], SHOWN)
             yield PhotoCheck(str(path), one, other, deltas, logits, *found)
-
-
-def compare_detections(
-    first: Sequence[Detection], second: Sequence[Detection], threshold: float
-) -> tuple[int, int, int, float, float]:
-    """How two lists of detections of one picture differ.
-
-    Args:
-        first: Surest first, boxes in pixels.
-        second: The same, by somebody else.
-        threshold: The score above which both were kept.
-
-    Returns:
-        Of `PhotoCheck`: detections, alone, disorder, pixels, score.
-
-    Example:
-        >>> cat = Detection(8, 0.9, (0.0, 0.0, 5.0, 5.0), 3)
-        >>> compare_detections([cat], [cat._replace(score=0.8)], 0.1)
-        (0, 2, 0, 0.0, 0.0)
-    """
-    partners: list[tuple[int, int]] = []
-    left = set(range(len(second)))
-    worst_pixels = worst_score = 0.0
-    for index, one in enumerate(first):
-        for candidate in sorted(left):
-            other = second[candidate]
-            score = abs(one.score - other.score)
-            pixels = max(abs(a - b) for a, b in zip(one.box, other.box, strict=True))
-            if one.label == other.label and score <= SCORE and pixels <= PIXELS:
-                partners.append((index, candidate))
-                left.remove(candidate)
-                worst_pixels, worst_score = max(worst_pixels, pixels), max(worst_score, score)
-                break
-    paired = {index for index, _ in partners}
-    lonely = [one for index, one in enumerate(first) if index not in paired]
-    lonely += [second[index] for index in left]
-    alone = sum(one.score > threshold + SCORE for one in lonely)
-    disorder = sum(
-        (a[1] > b[1]) and abs(first[a[0]].score - first[b[0]].score) > SCORE
-        for a, b in itertools.combinations(partners, 2)
-    )
-    return len(partners), alone, disorder, worst_pixels, worst_score
 
 
 # --- Layer by layer -----------------------------------------------------------------------

@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont, ImageOps, PngImagePlugin, UnidentifiedImageError
 
 from keras_impl import host_detection
-from keras_impl.data.digits import normalise
 from keras_impl.files import write_file
+from keras_impl.images.pixels import normalise
 from keras_impl.weights import (
     DETECTORS,
     OIDV4,

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import base64
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
+from keras_impl._common.html import STYLE, facts_list, state, table
 from keras_impl.demo import Demo, Picture, Timing
 from keras_impl.files import write_file
 from keras_impl.parity import Check
@@ -28,7 +29,13 @@ from keras_impl.prediction import (
     png,
 )
 
-__all__ = ["check_folder", "draw_anchors", "render", "verdict", "write"]
+__all__ = [
+    "check_folder",
+    "draw_anchors",
+    "render",
+    "verdict",
+    "write",
+]
 
 REPORT = "report.html"
 GENERATOR = '<meta name="generator" content="mobilenetv2-ssd demo">'
@@ -253,7 +260,7 @@ def render(
         anchors="\n".join(anchors),
         parity=_parity(demo.parity.checks),
         throughput=_throughput(demo.timings),
-        facts=_facts({"command": command, **demo.facts}),
+        facts=facts_list({"command": command, **demo.facts}),
     )
 
 
@@ -284,14 +291,14 @@ def _card(number: int, picture: Picture, views: Sequence[Image.Image]) -> str:
             )
         )
     head = ("digit", "score, Keras", "score, reference", "boxes apart", "same anchor")
-    table = _table(head, rows) if rows else "<p>Neither sees anything above 0.5.</p>"
+    found = table(head, rows) if rows else "<p>Neither sees anything above 0.5.</p>"
     differing = (
         "the same in both"
         if not result.differences
         else f"{result.differences} differ, "
         + ("near-ties, excused" if result.passed else "NOT explained by rounding")
     )
-    return f"""<article class="{_state(picture.passed)}">
+    return f"""<article class="{state(picture.passed)}">
 <h3>Picture {number}: {_many(len(picture.truth), "digit")} {_badge(picture.passed)}</h3>
 <div class="pair">{figures}</div>
 <details><summary>All {_many(result.detections, "detection")} above 0.01: {differing}</summary>
@@ -299,7 +306,7 @@ def _card(number: int, picture: Picture, views: Sequence[Image.Image]) -> str:
 {"exactly as Keras did" if result.decisions_equal else "OTHERWISE"}. Worst rounding of a box
 {result.box_error:.2f} eps (budget {result.box_budget:g}), of a score {result.score_error:.2f} eps
 (budget {result.score_budget:g}). Those above 0.5, which are drawn:</p>
-{table}</details>
+{found}</details>
 </article>"""
 
 
@@ -321,11 +328,11 @@ def _anchor_figure(number: int, picture: Picture, view: Image.Image) -> str:
     head = ("digit", "anchors", "given first", "its IoU", "mean IoU")
     positives = int((duty.objects >= 0).sum())
     caption = f"Picture {number}: {positives} of {len(duty.objects)} anchors are positive"
-    return f"""<article class="{_state(duty.equal)}">
+    return f"""<article class="{state(duty.equal)}">
 {_figure(view, caption, f"Positive anchors of picture {number}")}
 <p>Keras, in a graph, assigns {"exactly the same" if duty.equal else "OTHERS"}.
 {_badge(duty.equal)}</p>
-<details><summary>Anchors of each digit</summary>{_table(head, rows)}</details>
+<details><summary>Anchors of each digit</summary>{table(head, rows)}</details>
 </article>"""
 
 
@@ -355,7 +362,7 @@ def _parity(checks: Sequence[Check]) -> str:
         )
         for check in checks
     ]
-    return _table(head, rows, [_state(check.passed) for check in checks])
+    return table(head, rows, [state(check.passed) for check in checks])
 
 
 def _throughput(timings: Sequence[Timing]) -> str:
@@ -372,7 +379,7 @@ def _throughput(timings: Sequence[Timing]) -> str:
         for name in names:
             cells.append(_speed(each[name], fastest) if name in each else "")
         rows.append(tuple(cells))
-    return _table(("anchors", "objects", "batch", *map(escape, names)), rows)
+    return table(("anchors", "objects", "batch", *map(escape, names)), rows)
 
 
 def _speed(timing: Timing, fastest: float) -> str:
@@ -386,34 +393,6 @@ def _speed(timing: Timing, fastest: float) -> str:
     )
 
 
-def _facts(facts: dict[str, str]) -> str:
-    lines = "".join(
-        f"<dt>{escape(name)}</dt><dd>{escape(text)}</dd>" for name, text in facts.items()
-    )
-    return f"<dl>{lines}</dl>"
-
-
-def _table(
-    head: Sequence[str], rows: Iterable[Sequence[str]], states: Sequence[str] | None = None
-) -> str:
-    """A table of cells that are HTML already; it scrolls by itself on a narrow screen."""
-    top = "".join(f'<th scope="col">{cell}</th>' for cell in head)
-    lines = []
-    for index, row in enumerate(rows):
-        state = f' class="{states[index]}"' if states else ""
-        lines.append(f"<tr{state}>{''.join(map(_cell, row))}</tr>")
-    body = "\n".join(lines)
-    return (
-        f'<div class="scroll"><table><thead><tr>{top}</tr></thead><tbody>\n{body}\n</tbody>'
-        "</table></div>"
-    )
-
-
-def _cell(content: str) -> str:
-    number = content[:1].isdigit() and "<" not in content
-    return f'<td class="number">{content}</td>' if number else f"<td>{content}</td>"
-
-
 def _figure(image: Image.Image, caption: str, alt: str) -> str:
     data = base64.b64encode(png(image)).decode()
     return (
@@ -423,50 +402,9 @@ def _figure(image: Image.Image, caption: str, alt: str) -> str:
     )
 
 
-def _state(passed: bool) -> str:
-    return "good" if passed else "bad"
-
-
 def _badge(passed: bool) -> str:
-    return f'<b class="{_state(passed)}">{"agrees" if passed else "DISAGREES"}</b>'
+    return f'<b class="{state(passed)}">{"agrees" if passed else "DISAGREES"}</b>'
 
-
-STYLE = """
-:root { color-scheme: light dark; --ink: #1c2024; --soft: #5b6570; --ground: #fafafa;
-  --card: #fff; --line: #dcdfe3; --good: #0a7d38; --bad: #c02626; --bar: #4a7dff; }
-@media (prefers-color-scheme: dark) { :root { --ink: #e6e8eb; --soft: #9aa4af; --ground: #14171a;
-  --card: #1d2125; --line: #353b42; --good: #4ccb7d; --bad: #ff7b72; --bar: #6b96ff; } }
-* { box-sizing: border-box; }
-body { margin: 0 auto; padding: 1rem; max-width: 76rem; background: var(--ground);
-  color: var(--ink); font: 16px/1.5 system-ui, sans-serif; }
-h1 { font-size: 1.35rem; } h2 { font-size: 1.15rem; margin: 2.5rem 0 .25rem; }
-h3 { font-size: 1rem; margin: 0 0 .5rem; }
-p { margin: .5rem 0; max-width: 70ch; } small, figcaption { color: var(--soft); }
-.verdict { font-size: 1.2rem; font-weight: 600; padding: .8rem 1rem; border-radius: .5rem;
-  max-width: none; border: 2px solid; background: var(--card); }
-.verdict.good, b.good { color: var(--good); } .verdict.bad, b.bad { color: var(--bad); }
-.cards { display: grid; gap: 1rem; align-items: start;
-  grid-template-columns: repeat(auto-fill, minmax(min(100%, 34rem), 1fr)); }
-.cards.narrow { grid-template-columns: repeat(auto-fill, minmax(min(100%, 17rem), 1fr)); }
-article { background: var(--card); border: 1px solid var(--line); border-radius: .5rem;
-  padding: .8rem; min-width: 0; } article.bad { border-color: var(--bad); }
-.pair { display: grid; gap: .6rem; grid-template-columns: 1fr 1fr; }
-figure { margin: 0; } img { width: 100%; height: auto; display: block; border-radius: .25rem; }
-figcaption { font-size: .9rem; padding-top: .2rem; }
-summary { cursor: pointer; margin-top: .4rem; }
-.scroll { overflow-x: auto; }
-table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; }
-th, td { text-align: left; padding: .2rem .9rem .2rem 0; border-bottom: 1px solid var(--line);
-  white-space: nowrap; vertical-align: top; }
-td.number { text-align: right; }
-th { color: var(--soft); font-weight: 600; } tr.bad td { color: var(--bad); }
-td i { display: inline-block; width: .8em; height: .8em; margin-right: .4em; border-radius: .15em; }
-.bar { display: block; height: .35rem; min-width: 2px; background: var(--bar);
-  border-radius: .2rem; margin: .15rem 0; }
-dl { display: grid; grid-template-columns: max-content 1fr; gap: .2rem 1rem; font-size: .95rem; }
-dt { color: var(--soft); } dd { margin: 0; overflow-wrap: anywhere; }
-@media (max-width: 30rem) { dl { grid-template-columns: 1fr; } dd { margin-bottom: .4rem; } }
-"""
 
 PAGE = """<!DOCTYPE html>
 <html lang="en">

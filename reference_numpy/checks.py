@@ -25,6 +25,7 @@ __all__ = [
     "check_number",
     "check_types",
     "check_whole",
+    "one_of",
     "read_floats",
 ]
 
@@ -164,6 +165,21 @@ def check_types(record: Any) -> None:
         if not _is(value, hint):
             words = hint if get_args(hint) else hint.__name__
             raise TypeError(f"{name}: expected {WORDS.get(hint, words)}. Received: {value!r}")
+
+
+def one_of(name: str, value: str, *choices: str) -> None:
+    """Refuse a word that is none of the choices.
+
+    Example:
+        >>> one_of("order", "row", "cell", "shape")
+        Traceback (most recent call last):
+        ...
+        ValueError: order: expected one of 'cell', 'shape'. Received: 'row'
+    """
+    if value not in choices:
+        raise ValueError(
+            f"{name}: expected one of {', '.join(map(repr, choices))}. Received: {value!r}"
+        )
 
 
 WORDS = {float: "a number", int: "a whole number", bool: "True or False", str: "a word"}

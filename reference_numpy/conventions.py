@@ -15,7 +15,7 @@ from difflib import get_close_matches
 from numbers import Real
 from typing import Any, get_type_hints
 
-from reference_numpy.checks import check_number, check_types
+from reference_numpy.checks import check_number, check_types, one_of
 from reference_numpy.layouts import (
     DIGITS224,
     LAYOUTS,
@@ -23,7 +23,6 @@ from reference_numpy.layouts import (
     SSD_MOBILENET300,
     SSDLITE320,
     AnchorLayout,
-    one_of,
 )
 
 __all__ = [

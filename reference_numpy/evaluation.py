@@ -26,7 +26,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from reference_numpy import checks
 from reference_numpy.boxes import Floats, check_boxes, pairwise_iou
-from reference_numpy.layouts import one_of
+from reference_numpy.checks import one_of
 from reference_numpy.targets import PADDING
 
 __all__ = ["Evaluation", "average_precision", "evaluate", "match_detections"]

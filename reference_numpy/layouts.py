@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from reference_numpy.checks import check_types
+from reference_numpy.checks import check_types, one_of
 
 __all__ = [
     "DIGITS224",
@@ -17,23 +17,7 @@ __all__ = [
     "SSDLITE320",
     "SSD_MOBILENET300",
     "AnchorLayout",
-    "one_of",
 ]
-
-
-def one_of(name: str, value: str, *choices: str) -> None:
-    """Refuse a word that is none of the choices.
-
-    Example:
-        >>> one_of("order", "row", "cell", "shape")
-        Traceback (most recent call last):
-        ...
-        ValueError: order: expected one of 'cell', 'shape'. Received: 'row'
-    """
-    if value not in choices:
-        raise ValueError(
-            f"{name}: expected one of {', '.join(map(repr, choices))}. Received: {value!r}"
-        )
 
 
 @dataclass(frozen=True)
@@ -149,7 +133,6 @@ class AnchorLayout:
 _SQUARES: tuple[float, ...] = ()
 _FOUR = (2.0, 1 / 2)
 _SIX = (2.0, 1 / 2, 3.0, 1 / 3)
-
 # Digits are square patches of 21 to 70 of 224 pixels (or exactly 28), so the layout has
 # squares only: 22, 28 and 36 px on the finest map, 45 and 56 on the next, 69 and more above.
 # A digit of any size and place overlaps one of them by more than half.
@@ -161,7 +144,6 @@ DIGITS224 = AnchorLayout(
     aspect_ratios=(_SQUARES,) * 6,
     lowest_shapes=((0.1, 1.0), (0.125, 1.0), (0.16, 1.0)),
 )
-
 # The six maps of the paper's SSD300 (section 3.1); scales .1 and then .2 to .9 in equal
 # steps, as section 2.2 gives them for the five higher maps of small pictures: 8732 anchors.
 SSD300 = AnchorLayout(
@@ -171,7 +153,6 @@ SSD300 = AnchorLayout(
     scales=(0.1, 0.2, 0.375, 0.55, 0.725, 0.9, 1.075),
     aspect_ratios=(_FOUR, _SIX, _SIX, _SIX, _FOUR, _FOUR),
 )
-
 # MobileNetV2 at 320 px (arXiv:1801.04381, section 6.2): 2034 anchors with fewer shapes on
 # the finest map would be the TensorFlow program's; six shapes a cell give 3234.
 SSDLITE320 = AnchorLayout(
@@ -181,7 +162,6 @@ SSDLITE320 = AnchorLayout(
     scales=(0.2, 0.35, 0.5, 0.65, 0.8, 0.95, 1.0),
     aspect_ratios=(_SIX,) * 6,
 )
-
 # The maps and sizes of the 300 px SSD MobileNetV2 of TensorFlow's model zoo, 1917 anchors:
 # its three lowest shapes, and ours in our order above them.
 SSD_MOBILENET300 = AnchorLayout(
@@ -192,5 +172,4 @@ SSD_MOBILENET300 = AnchorLayout(
     aspect_ratios=(_SIX,) * 6,
     lowest_shapes=((0.1, 1.0), (0.2, 2.0), (0.2, 0.5)),
 )
-
 LAYOUTS = {layout.name: layout for layout in (DIGITS224, SSD300, SSDLITE320, SSD_MOBILENET300)}

@@ -1224,7 +1224,6 @@ REFERENCE = (
 # Public functions that take nothing that could be wrong, or are looked at elsewhere, and why.
 EXPLAINED = {
     "checks.*": "they are what refuses; test_checks.py",
-    "layouts.one_of": "it is what refuses; test_layouts.py",
     "presets.*": "take nothing",
     "conflicts.as_markdown": "takes nothing",
     "conflicts.*": "take a case of the table CONFLICTS, or answers to it, which tests write",

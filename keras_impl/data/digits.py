@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from keras_impl.files import keras_home
+from keras_impl.images.pixels import SCALE, normalise
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -32,25 +33,18 @@ if TYPE_CHECKING:
 CANVAS = 224  # pixels, each side
 PATCH = 28  # pixels, each side of an MNIST digit
 MODES = ("1", "1-10", "both")
-
 MOST_DIGITS = 10  # on one canvas
 FACTORS = (0.75, 2.5)  # size of a digit on a canvas of many, relative to PATCH
 OVERLAP = (1, 10)  # IoU between two digits is at most 1 / 10
 TRIES = 50  # corners tried before a digit is left out
-
 SPLITS = ("train", "test")
 SAMPLE = Path(__file__).with_name("mnist_sample.npz")
 SAMPLE_SEED = 0
 SAMPLE_PER_DIGIT = {"train": 600, "test": 100}
-
 IDX_PREFIX = {"train": "train", "test": "t10k"}
 IDX_MAGIC = {"images": 0x00000803, "labels": 0x00000801}  # unsigned bytes, 3 axes or 1
 DAMAGE = (OSError, EOFError, ValueError, zlib.error)  # what reading a damaged file raises
 LARGEST_SET = 500_000  # digits in one file: bounds the memory that a damaged file can ask for
-
-# Graph compilers turn x / 127.5 into x * (1 / 127.5), another number in the last bit. Stored,
-# the reciprocal gives the same float32 everywhere, and 0 and 255 exactly -1 and 1.
-SCALE = np.float32(1 / 127.5)
 
 
 class Digits(NamedTuple):
@@ -374,19 +368,6 @@ def collate(canvases: Sequence[Canvas], objects: int = MOST_DIGITS) -> CanvasBat
             )
         boxes[row, :count], labels[row, :count] = made.boxes, made.labels
     return CanvasBatch(np.stack([made.image for made in canvases]), boxes, labels)
-
-
-def normalise(images: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Map bytes to [-1, 1], the network's input range, keeping the shape.
-
-    Example:
-        >>> normalise(np.array([0, 255], np.uint8))
-        array([-1.,  1.], dtype=float32)
-    """
-    kind = getattr(images, "dtype", type(images).__name__)
-    if kind != np.uint8:
-        raise ValueError(f"images: expected uint8. Received: {kind}")
-    return images.astype(np.float32) * SCALE - np.float32(1)
 
 
 def batch_images(images: NDArray[np.uint8]) -> NDArray[np.float32]:

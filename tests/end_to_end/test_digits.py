@@ -25,8 +25,8 @@ from keras_impl.data.digits import (
     dataset,
     load_digits,
     make_sample,
-    normalise,
 )
+from keras_impl.images.pixels import normalise
 
 # Ten flat patches, each of its own grey: a canvas of them can be painted again from its
 # boxes and labels alone, since a flat patch is flat at any size.

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from keras_impl.data.digits import canvas, load_digits
-from keras_impl.pixel_parity import sample_photographs
+from keras_impl.data.photographs import sample_photographs
 from keras_impl.ssd import SSD
 from keras_impl.weights import OIDV4, install
 

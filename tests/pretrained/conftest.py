@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 import keras_impl
-from keras_impl.pixel_parity import sample_photographs
+from keras_impl.data.photographs import sample_photographs
 from keras_impl.weights import OIDV4, install, load_model
 
 

@@ -17,7 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_impl.pixel_parity import SHOWN, sample_photographs
+from keras_impl.data.photographs import sample_photographs
+from keras_impl.pixel_parity import SHOWN
 from keras_impl.prediction import load_detector, open_picture, prepare, to_pixels
 from keras_impl.weights import OIDV4
 

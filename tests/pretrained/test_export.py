@@ -30,8 +30,9 @@ from PIL import Image
 from keras_impl import cli, runtimes, weights
 from keras_impl import export as exporting
 from keras_impl.data.digits import canvas, load_digits
+from keras_impl.detector.comparison import compare_detections
 from keras_impl.export import export, facts_file
-from keras_impl.pixel_parity import RAW, SHOWN, compare_detections
+from keras_impl.pixel_parity import RAW, SHOWN
 from keras_impl.prediction import Detection, Detector, load_detector, open_picture, prepare
 from keras_impl.prediction import to_pixels as in_pixels
 from keras_impl.runtimes import FORMATS, load_exported

@@ -14,16 +14,10 @@ from PIL import Image
 
 from keras_impl import pixel_parity
 from keras_impl.cli import main
-from keras_impl.pixel_parity import (
-    PIXELS,
-    RAW,
-    SCORE,
-    SHOWN,
-    compare_detections,
-    compare_photographs,
-    sample_photographs,
-    trace,
-)
+from keras_impl.data import photographs as photographs_
+from keras_impl.data.photographs import sample_photographs
+from keras_impl.detector.comparison import PIXELS, SCORE, compare_detections
+from keras_impl.pixel_parity import RAW, SHOWN, compare_photographs, trace
 from keras_impl.prediction import (
     BACKENDS,
     Detection,
@@ -179,7 +173,7 @@ def detector_like(detector, heads):
 
 
 def test_photographs_are_asked_for_where_none_are_installed(monkeypatch):
-    monkeypatch.setattr(pixel_parity, "SAMPLES", {"no_such_package": ("data", ("a.png",))})
+    monkeypatch.setattr(photographs_, "SAMPLES", {"no_such_package": ("data", ("a.png",))})
     with pytest.raises(ModuleNotFoundError, match="pip install scikit-image scikit-learn"):
         sample_photographs()
 

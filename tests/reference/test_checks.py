@@ -19,6 +19,7 @@ from reference_numpy.checks import (
     check_number,
     check_types,
     check_whole,
+    one_of,
     read_floats,
 )
 
@@ -223,3 +224,12 @@ def test_fields_that_do_not_are_refused(change, message):
 def test_numpy_is_not_needed_to_read_choices():
     code = "import sys, reference_numpy.conventions; sys.exit('numpy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_one_of():
+    one_of("order", "row", "cell", "row")
+    message = "order: expected one of 'cell', 'row'. Received: 'column'"
+    with pytest.raises(ValueError, match="^" + re.escape(message) + "$"):
+        one_of("order", "column", "cell", "row")
+    with pytest.raises(ValueError, match=r"Received: None$"):
+        one_of("order", None, "cell", "row")

@@ -151,10 +151,8 @@ def test_choices_cannot_be_changed(choices):
 
 
 def test_what_layouts_has_is_found_in_conventions():
-    # Readers and mirrors import from `conventions`; `one_of` is how both check words.
-    shared = set(layouts.__all__) - {"one_of"}
-    assert shared <= set(conventions.__all__)
-    assert all(getattr(conventions, name) is getattr(layouts, name) for name in shared)
+    assert set(layouts.__all__) <= set(conventions.__all__)
+    assert all(getattr(conventions, name) is getattr(layouts, name) for name in layouts.__all__)
 
 
 # --- other answers -------------------------------------------------------------------------------

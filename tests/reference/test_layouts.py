@@ -14,7 +14,6 @@ from reference_numpy.layouts import (
     SSD_MOBILENET300,
     SSDLITE320,
     AnchorLayout,
-    one_of,
 )
 from tests.bad_input import TWO_MAPS as GOOD
 
@@ -88,12 +87,3 @@ def test_the_further_answers_of_the_named_layouts_are_the_papers():
     for layout in LAYOUTS.values():
         plain = AnchorLayout(*(getattr(layout, name) for name in GOOD))
         assert layout == plain
-
-
-def test_one_of():
-    one_of("order", "row", "cell", "row")
-    message = "order: expected one of 'cell', 'row'. Received: 'column'"
-    with pytest.raises(ValueError, match="^" + re.escape(message) + "$"):
-        one_of("order", "column", "cell", "row")
-    with pytest.raises(ValueError, match=r"Received: None$"):
-        one_of("order", None, "cell", "row")

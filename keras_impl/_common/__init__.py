@@ -1,0 +1,1 @@
+"""Leaves that several rooms use: files, HTML, choices."""

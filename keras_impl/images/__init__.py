@@ -1,0 +1,1 @@
+"""Images: open, turn, prepare, draw."""
