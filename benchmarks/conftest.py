@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from keras_impl.peers import installed
+from keras_impl.benchmark.peers import installed
 
 if installed("torchvision"):
     import torchvision  # noqa: F401  # in one process, before TensorFlow (docs/peer-bugs.md)

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from keras_impl.agreement import EPS, Truth, check_detections, check_targets
+from keras_impl.benchmark.correctness import EPS, Truth, check_detections, check_targets
 from reference_numpy.conventions import CANONICAL, SSD_MOBILENET300
 from reference_numpy.detection import Detections, detect
 from reference_numpy.targets import Targets, assign_targets
-from reference_numpy.workloads import (
+from reference_numpy.testing.workloads import (
     DecodingWorkload,
     MatchingWorkload,
     decoding_workload,

@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 
-import keras_impl.detection
+import keras_impl.ops.detection
 import reference_numpy.detection
 from benchmarks.workloads import REFERENCE, THEIRS, Load, Runner, decoding_work, grid
-from keras_impl import host_detection
-from keras_impl.agreement import check_detections
-from keras_impl.host_detection import HostDetections
-from keras_impl.peers import decoder
+from keras_impl.benchmark.correctness import check_detections
+from keras_impl.benchmark.peers import decoder
+from keras_impl.host import detection as host_detection
+from keras_impl.host.detection import HostDetections
 from reference_numpy.conventions import CANONICAL
 from reference_numpy.detection import Detections
 
@@ -31,8 +31,8 @@ def by_host(anchors: np.ndarray, deltas: np.ndarray, logits: np.ndarray) -> Host
     return host_detection.detect(deltas, logits, anchors)
 
 
-def by_keras(anchors: np.ndarray, deltas: Any, logits: Any) -> keras_impl.detection.Detections:
-    return keras_impl.detection.detect(deltas, logits, anchors)
+def by_keras(anchors: np.ndarray, deltas: Any, logits: Any) -> keras_impl.ops.detection.Detections:
+    return keras_impl.ops.detection.detect(deltas, logits, anchors)
 
 
 @lru_cache(maxsize=1)

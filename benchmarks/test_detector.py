@@ -14,10 +14,10 @@ import pytest
 
 from benchmarks.conftest import NOTES
 from keras_impl.data.photographs import sample_photographs
-from keras_impl.export import export
-from keras_impl.prediction import Detector, load_detector, open_picture, prepare
-from keras_impl.runtimes import LiteRT
-from keras_impl.weights import OIDV4, load_model, weights_file
+from keras_impl.detector.detector import Detector, load_detector, open_picture, prepare
+from keras_impl.detector.exporting import export
+from keras_impl.detector.runtimes import LiteRT
+from keras_impl.weights.npz import OIDV4, load_model, weights_file
 
 ROUNDS = 200
 MOST = 1.15  # of the bare network's time

@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
-import keras_impl.targets
+import keras_impl.ops.targets
 import reference_numpy.targets
 from benchmarks.workloads import REFERENCE, THEIRS, Load, Runner, grid, matching_work
-from keras_impl.agreement import check_targets
-from keras_impl.host_matching import HostTargets, TargetAssigner
-from keras_impl.peers import PEERS, matcher
+from keras_impl.benchmark.correctness import check_targets
+from keras_impl.benchmark.peers import PEERS, matcher
+from keras_impl.host.matching import HostTargets, TargetAssigner
 from reference_numpy.targets import PADDING, Targets
 
 
@@ -36,8 +36,8 @@ def by_host(anchors: np.ndarray) -> Any:
     return assign
 
 
-def by_keras(anchors: np.ndarray, boxes: Any, labels: Any) -> keras_impl.targets.Targets:
-    return keras_impl.targets.assign_targets(boxes, labels, anchors)
+def by_keras(anchors: np.ndarray, boxes: Any, labels: Any) -> keras_impl.ops.targets.Targets:
+    return keras_impl.ops.targets.assign_targets(boxes, labels, anchors)
 
 
 @grid("matching")

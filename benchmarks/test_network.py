@@ -1,9 +1,9 @@
 """The forward pass of the digit detector: one picture, as a graph.
 
 Not under XLA: on a CPU its convolutions are not oneDNN's, and a pass takes several times as long
-(`keras_impl.ssd` decides so). Not by the reference, whose forward pass is there to be read. There
-are no objects and no pairs, and what is said of each anchor is checked against the same model run
-eagerly.
+(`keras_impl.models.ssd` decides so). Not by the reference, whose forward pass is there to be read.
+There are no objects and no pairs, and what is said of each anchor is checked against the same model
+run eagerly.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import keras
 import numpy as np
 
 from benchmarks.workloads import NETWORK, SEED, Runner
-from keras_impl.ssd import SSD
+from keras_impl.models.ssd import SSD
 
 
 def test_network(timed):

@@ -1,4 +1,4 @@
-"""The grid: which loads are timed, and by whom. What a load holds: `reference_numpy.workloads`.
+"""The grid: which loads are timed, and by whom; `reference_numpy.testing.workloads` fills them.
 
 A load is written batch x objects x anchors, as in "8x32x8732".
 """
@@ -10,10 +10,10 @@ from typing import NamedTuple
 
 import pytest
 
-from keras_impl.peers import PEERS, installed
-from reference_numpy import workloads
+from keras_impl.benchmark.peers import PEERS, installed
 from reference_numpy.anchors import make_anchors
 from reference_numpy.conventions import LAYOUTS
+from reference_numpy.testing import workloads
 
 SEED = 0
 ANCHORS = ("ssd_mobilenet300", "ssd300")  # layouts of 1917 and 8732 anchors

@@ -154,7 +154,7 @@ def check_types(record: Any) -> None:
     """Refuse a dataclass of which a field does not hold what its annotation says; lists are tuples.
 
     Example:
-        >>> from reference_numpy.layouts import SSD300
+        >>> from reference_numpy.conventions import SSD300
         >>> SSD300.__class__("mine", (300, 300), ((38, 2.5),), (0.1, 0.2), ((),))
         Traceback (most recent call last):
         ...

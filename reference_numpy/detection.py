@@ -17,7 +17,7 @@ from reference_numpy.checks import check_counts, check_each, check_floats
 from reference_numpy.coding import background_first, decode
 from reference_numpy.conventions import CANONICAL, Convention
 from reference_numpy.losses import sigmoid, softmax
-from reference_numpy.nms import nms, soft_nms
+from reference_numpy.suppression import nms, soft_nms
 
 __all__ = ["Detections", "detect", "select", "top_k"]
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from reference_numpy.checks import check_each, check_floats, check_whole
 from reference_numpy.conventions import CANONICAL, Convention
-from reference_numpy.nms import nms
+from reference_numpy.suppression import nms
 from reference_numpy.targets import NOTHING
 
 __all__ = ["Chosen", "choose_anchors", "mine_hard_negatives"]

@@ -123,7 +123,7 @@ def mobilenet_v2(
 
     Args:
         images: (B, H, W, 3) pictures in [-1, 1], at least 32 × 32.
-        weights: Arrays by the names of `keras_impl.mobilenet_v2`, of any width multiplier.
+        weights: Arrays by the names of `keras_impl.models.mobilenet_v2`, of any width multiplier.
         seen: Where every map is left under its name.
 
     Returns:

@@ -35,7 +35,7 @@ def feature_maps(
 
     Args:
         images: (B, H, W, 3) pictures in [-1, 1], of the layout's size.
-        weights: Arrays by name, as `keras_impl.weights.read_weights` gives them.
+        weights: Arrays by name, as `keras_impl.weights.npz.read_weights` gives them.
         layout: Where the anchors are.
         seen: Where every map is left under its name, for who wants to look inside.
 

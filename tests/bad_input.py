@@ -12,7 +12,9 @@ test_bad_commands.py in `end_to_end` use it.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import pkgutil
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
@@ -20,6 +22,7 @@ from fnmatch import fnmatchcase
 from functools import cache
 from itertools import product
 from operator import attrgetter
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -491,6 +494,16 @@ def explanation(name: str, explained: Mapping[str, str]) -> str | None:
     return max(found, key=len) if found else None
 
 
+def modules_of(package: ModuleType) -> list[str]:
+    """The modules of a package and of its rooms, relative to it; private ones are left out."""
+    prefix = f"{package.__name__}."
+    found = [one.name for one in pkgutil.walk_packages(package.__path__, prefix)]
+    names = [
+        name.removeprefix(prefix) for name in found if "._" not in name.replace("._common.", "")
+    ]
+    return sorted(names)
+
+
 def public_functions(package: str, modules: Iterable[str]) -> Iterator[tuple[str, Any]]:
     """(module.name, what it is) of everything public that can be called with something.
 
@@ -509,8 +522,12 @@ def public_functions(package: str, modules: Iterable[str]) -> Iterator[tuple[str
 
 def function_of(package: str, name: str) -> Callable[..., Any]:
     """What a subject is about."""
-    module, _, path = name.partition(".")
-    return attrgetter(path)(importlib.import_module(f"{package}.{module}"))
+    parts = name.split(".")
+    for count in range(len(parts) - 1, 0, -1):
+        with contextlib.suppress(ModuleNotFoundError):
+            module = importlib.import_module(".".join([package, *parts[:count]]))
+            return attrgetter(".".join(parts[count:]))(module)
+    raise LookupError(f"{package}.{name}")
 
 
 def judge(
@@ -988,14 +1005,14 @@ REFERENCE = (
     ),
     # nms, detection
     Subject(
-        "nms.nms",
+        "suppression.nms",
         {"boxes": BOXES, "scores": SCORES},
         {"boxes": "boxes N 4", "scores": "floats N"},
         {**ANY_SIZE, "scores: inf": quiet, "scores: -inf": quiet},
         rules=True,
     ),
     Subject(
-        "nms.soft_nms",
+        "suppression.soft_nms",
         {"boxes": BOXES, "scores": SCORES, "soft_sigma": 0.5},
         {"boxes": "boxes N 4", "scores": "floats N from 0"},
         ANY_SIZE,
@@ -1160,19 +1177,19 @@ REFERENCE = (
         ),
     ),
     # choices
-    *(Subject(f"conventions.{kind.__name__}", {}, wrong=_fields(kind)) for kind in CHOICES),
+    *(Subject(f"conventions.choices.{kind.__name__}", {}, wrong=_fields(kind)) for kind in CHOICES),
     Subject(
-        "conventions.Convention",
+        "conventions.choices.Convention",
         {"name": "mine"},
         wrong=_fields(Convention),
     ),
     Subject(
-        "conventions.Convention.but",
+        "conventions.choices.Convention.but",
         {"self": CANONICAL},
         wrong=(*(wrong for kind in CHOICES for wrong in _fields(kind)), *CONTRADICTIONS),
     ),
     Subject(
-        "layouts.AnchorLayout",
+        "conventions.layouts.AnchorLayout",
         {one.name: getattr(LAYOUT, one.name) for one in fields(LAYOUT)},
         wrong=(
             *_fields(AnchorLayout),
@@ -1183,9 +1200,9 @@ REFERENCE = (
             ({"feature_maps": ((4, 4), (2, 2), (1.0, 1))}, "feature_maps"),
         ),
     ),
-    Subject("layouts.AnchorLayout", TWO_MAPS, wrong=NO_LAYOUT),
+    Subject("conventions.layouts.AnchorLayout", TWO_MAPS, wrong=NO_LAYOUT),
     Subject(
-        "conventions.revived",
+        "conventions.choices.revived",
         {"kind": Coding, "plain": {"variances": [1, 1, 1, 1]}},
         wrong=(
             *(({"plain": bad}, "plain") for bad in (None, [1], "x", {"threshold": 0.5})),
@@ -1195,23 +1212,25 @@ REFERENCE = (
     ),
     # cases and workloads
     Subject(
-        "cases.random_objects",
+        "testing.cases.random_objects",
         {**DRAWS, "objects": 3, "classes": 2},
         wrong=(*counts("pictures", "objects"), *counts("classes", least=1)),
     ),
-    Subject("cases.random_losses", {**DRAWS, "anchors": 4}, wrong=counts("pictures", "anchors")),
     Subject(
-        "cases.random_scored_boxes",
+        "testing.cases.random_losses", {**DRAWS, "anchors": 4}, wrong=counts("pictures", "anchors")
+    ),
+    Subject(
+        "testing.cases.random_scored_boxes",
         {**DRAWS, "anchors": 4, "classes": 2},
         wrong=counts("pictures", "anchors", "classes"),
     ),
     Subject(
-        "workloads.matching_workload",
+        "testing.workloads.matching_workload",
         {"layout": LAYOUT, "batch": 2, "objects": 3},
         wrong=(*counts("batch", "classes", least=1), *counts("objects", "seed")),
     ),
     Subject(
-        "workloads.decoding_workload",
+        "testing.workloads.decoding_workload",
         {"layout": LAYOUT, "batch": 2, "objects": 3},
         wrong=(
             *counts("batch", "classes", least=1),
@@ -1224,9 +1243,9 @@ REFERENCE = (
 # Public functions that take nothing that could be wrong, or are looked at elsewhere, and why.
 EXPLAINED = {
     "checks.*": "they are what refuses; test_checks.py",
-    "presets.*": "take nothing",
-    "conflicts.as_markdown": "takes nothing",
-    "conflicts.*": "take a case of the table CONFLICTS, or answers to it, which tests write",
+    "conventions.presets.*": "take nothing",
+    "testing.conflicts.as_markdown": "takes nothing",
+    "testing.conflicts.*": "take a case of the table CONFLICTS, or answers that tests write",
 }
 
 
@@ -1443,7 +1462,7 @@ KERAS = (
     ),
     # nms, detection
     Subject(
-        "nms.nms",
+        "suppression.nms",
         {
             "boxes": batch(BOXES),
             "scores": batch(SCORES),
@@ -1465,7 +1484,7 @@ KERAS = (
         few=True,
     ),
     Subject(
-        "nms.soft_nms",
+        "suppression.soft_nms",
         {"boxes": batch(BOXES), "scores": batch(SCORES), "soft_sigma": 0.5},
         {"boxes": "boxes B N 4", "scores": "floats B N"},
         {**UNKEPT, **LISTS},
@@ -1474,7 +1493,7 @@ KERAS = (
         few=True,
     ),
     Subject(
-        "nms.passes",
+        "suppression.passes",
         {"scores": _f4(SCORES), "rules": Detection()},
         {"scores": "floats ..."},
         {**LISTS, "nan": never, "inf": quiet, "-inf": never},

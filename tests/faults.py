@@ -21,7 +21,7 @@ from unittest import mock
 
 import numpy as np
 
-from keras_impl.conformance import DTYPES, Implementation, Offer, in_pictures
+from keras_impl.conformance.suite import DTYPES, Implementation, Offer, in_pictures
 from reference_numpy import (
     boxes,
     coding,
@@ -31,12 +31,12 @@ from reference_numpy import (
     matching,
     mining,
     multibox,
-    nms,
+    suppression,
     targets,
 )
 from reference_numpy.anchors import make_anchors
+from reference_numpy.conventions import PRESETS
 from reference_numpy.detection import Detections
-from reference_numpy.presets import PRESETS
 from tests.parity import test_conformance as suite
 
 __all__ = [
@@ -146,8 +146,8 @@ RIGHT: dict[str, Function] = {
     "mine_hard_negatives": in_pictures("mine_hard_negatives", mining.mine_hard_negatives),
     "multibox": loss,
     "multibox_gradient": gradient,
-    "nms": in_pictures("nms", nms.nms),
-    "soft_nms": in_pictures("soft_nms", nms.soft_nms),
+    "nms": in_pictures("nms", suppression.nms),
+    "soft_nms": in_pictures("soft_nms", suppression.soft_nms),
     "select": in_pictures("select", detection.select),
     "detect": in_pictures("detect", detection.detect),
 }
@@ -645,7 +645,7 @@ def reordered(found, order, convention):
 def across_classes(box, score, convention):
     alone = convention.but(iou_threshold=1.0, max_detections=score.size)
     found = detection.select(box, score, alone)
-    return reordered(found, nms.nms(found.boxes, found.scores, convention), convention)
+    return reordered(found, suppression.nms(found.boxes, found.scores, convention), convention)
 
 
 def surest_of_all(score, count):
@@ -1430,7 +1430,9 @@ FAULTS = [
         (
             "kept in the order of the list",
             "Sorts what it kept by index.",
-            in_pictures("nms", lambda *picture, convention: np.sort(nms.nms(*picture, convention))),
+            in_pictures(
+                "nms", lambda *picture, convention: np.sort(suppression.nms(*picture, convention))
+            ),
         ),
         (
             "all pairs at once",

@@ -6,8 +6,7 @@ from collections.abc import Iterable
 
 import pytest
 
-from reference_numpy.conventions import CANONICAL, AnchorLayout, Convention
-from reference_numpy.presets import PRESETS
+from reference_numpy.conventions import CANONICAL, PRESETS, AnchorLayout, Convention
 
 __all__ = ["CONVENTIONS", "MADE_UP", "in_both"]
 

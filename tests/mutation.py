@@ -33,6 +33,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 REPOSITORY = Path(__file__).parents[1]
+REFERENCE = REPOSITORY / "reference_numpy"
 SURVIVORS = Path(__file__).with_name("survivors.toml")
 WORK = Path(".mutation")
 # What any test may read beside its module.
@@ -47,29 +48,36 @@ KILLED = {1, 3}  # exit statuses of pytest in mutmut's workers: a test failed, o
 SUITE = ("conformance", "conventions")
 TESTS: dict[str, dict[str, tuple[str, ...]]] = {
     "reference_numpy": {
-        **{path.stem: (path.stem,) for path in (REPOSITORY / "reference_numpy").glob("[!_]*.py")},
-        "conflicts": ("conflicts", "tests/test_pages.py::test_a_page_is_up_to_date[conflicts.md]"),
-        "layouts": ("layouts", "anchors"),
+        **{
+            ".".join(path.relative_to(REFERENCE).with_suffix("").parts): (path.stem,)
+            for path in REFERENCE.rglob("[!_]*.py")
+        },
+        "conventions.choices": ("conventions",),
+        "conventions.layouts": ("layouts", "anchors"),
         "mobilenet_v2": ("ssd",),
+        "testing.conflicts": (
+            "conflicts",
+            "tests/test_pages.py::test_a_page_is_up_to_date[conflicts.md]",
+        ),
     },
     "keras_impl": {
-        "anchors": ("anchors", *SUITE),
-        "boxes": ("boxes", *SUITE),
-        "checks": ("checks",),
-        "coding": ("coding", *SUITE),
-        "detection": ("detection", *SUITE),
-        "losses": ("losses", *SUITE),
-        "matching": ("matching", *SUITE),
-        "mining": ("multibox", *SUITE),
-        "mobilenet_v2": ("mobilenet_v2",),
-        "multibox": ("multibox", *SUITE),
-        "nms": ("nms", *SUITE),
-        "ssd": ("ssd",),
-        "targets": ("targets", *SUITE),
-        "ties": ("ties",),
+        "models.mobilenet_v2": ("mobilenet_v2",),
+        "models.ssd": ("ssd",),
+        "ops.anchors": ("anchors", *SUITE),
+        "ops.boxes": ("boxes", *SUITE),
+        "ops.checks": ("checks",),
+        "ops.coding": ("coding", *SUITE),
+        "ops.detection": ("detection", *SUITE),
+        "ops.losses": ("losses", *SUITE),
+        "ops.matching": ("matching", *SUITE),
+        "ops.mining": ("multibox", *SUITE),
+        "ops.multibox": ("multibox", *SUITE),
+        "ops.suppression": ("suppression", *SUITE),
+        "ops.targets": ("targets", *SUITE),
+        "ops.ties": ("ties",),
     },
 }
-SAMPLED = {"keras_impl.ssd": 150}  # of 866, at two seconds each; `--sample` does it for all
+SAMPLED = {"keras_impl.models.ssd": 150}  # of 866, at two seconds each; `--sample` does it for all
 # Of the tests of Keras, what is quick: nothing compiled, and conflict cases in place of random
 # images. Of the network, nothing that trains, saves, or builds one as large as the published ones.
 QUICK = (
@@ -95,7 +103,7 @@ class Module(NamedTuple):
     @property
     def source(self) -> Path:
         """Path in the repository."""
-        return Path(self.package) / f"{self.name}.py"
+        return Path(self.package) / f"{self.name.replace('.', '/')}.py"
 
     @property
     def folder(self) -> Path:
@@ -137,12 +145,13 @@ def modules(sample: int | None = None) -> list[Module]:
                 one if "/" in one else f"tests/{folder}/test_{one}.py"
                 for one in (*tests, "bad_input")
             ]
+            stem = name.rpartition(".")[2]
             mine = (
                 "spoilt_call"
-                if name == "checks"
-                else f"(spoilt_call or wrong_argument) and {name}."
+                if stem == "checks"
+                else f"(spoilt_call or wrong_argument) and {stem}."
             )
-            if name == "ssd":  # its methods have tests of their own
+            if name == "models.ssd":  # its methods have tests of their own
                 mine = "a_detector or a_wrong_argument and ssd."
             words = f"(not bad_input or {mine})"
             if folder == "parity":

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from keras_impl import drift
-from keras_impl.comparisons import OPERATIONS
-from reference_numpy import conflicts
+from keras_impl.conformance.operations import OPERATIONS
+from keras_impl.parity import drift
+from reference_numpy.testing import conflicts
 from tests import faults
 
 __all__ = ["DOCS", "PAGES"]

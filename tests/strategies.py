@@ -16,8 +16,7 @@ from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
-from hypothesis import event, settings
-from hypothesis import strategies as st
+from hypothesis import event, settings, strategies as st
 
 from reference_numpy.boxes import pairwise_iou
 

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from keras_impl.comparisons import OPERATIONS
-from keras_impl.tolerances import budget
+from keras_impl.conformance.budgets import budget
+from keras_impl.conformance.operations import OPERATIONS
 from reference_numpy.conventions import CANONICAL
 
 VARIANCES = np.array(CANONICAL.coding.variances)

@@ -9,10 +9,10 @@ from collections import Counter
 
 import pytest
 
-from keras_impl.comparisons import OPERATIONS
-from keras_impl.conformance import DTYPES
-from reference_numpy.conflicts import CONFLICTS
+from keras_impl.conformance.operations import OPERATIONS
+from keras_impl.conformance.suite import DTYPES
 from reference_numpy.conventions import AnchorLayout
+from reference_numpy.testing.conflicts import CONFLICTS
 from tests.faults import (
     FAULTS,
     RIGHT,

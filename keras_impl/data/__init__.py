@@ -1,1 +1,1 @@
-"""Data sets for training and evaluation; the one place where tf.data is used."""
+"""Data sets, input pipelines and sample images."""

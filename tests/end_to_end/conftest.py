@@ -22,8 +22,8 @@ def seven(tmp_path_factory: pytest.TempPathFactory) -> Path:
     at anchor 2882, the square of side .85 in the one cell of the coarsest map. There they say
     7 with a score of e^5 / (e^5 + 10), and its box is left as it is.
     """
-    from keras_impl.ssd import SSD
-    from keras_impl.weights import save_weights
+    from keras_impl.models.ssd import SSD
+    from keras_impl.weights.npz import save_weights
 
     model = SSD("digits224", classes=10, alpha=0.35)
     for layer in model.layers:
@@ -46,8 +46,8 @@ def seven(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def other_network(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Weights of a network that is no digit detector: three classes."""
-    from keras_impl.ssd import SSD
-    from keras_impl.weights import save_weights
+    from keras_impl.models.ssd import SSD
+    from keras_impl.weights.npz import save_weights
 
     path = tmp_path_factory.mktemp("weights") / "three.npz"
     save_weights(SSD("digits224", classes=3, alpha=0.35), path)

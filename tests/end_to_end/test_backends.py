@@ -15,13 +15,13 @@ import numpy as np
 import pytest
 
 from keras_impl import backends
-from keras_impl.data.digits import batch_images, canvas, collate, load_digits
-from keras_impl.host_matching import TargetAssigner
-from keras_impl.judges import errors, softmax_scale
-from keras_impl.ssd import SSD
-from keras_impl.tolerances import budget
-from keras_impl.training import Recipe, digit_model
-from keras_impl.weights import DIGITS, load_model, read_weights
+from keras_impl.conformance.budgets import budget
+from keras_impl.conformance.judges import errors, softmax_scale
+from keras_impl.data.mnist import batch_images, canvas, collate, load_digits
+from keras_impl.host.matching import TargetAssigner
+from keras_impl.models.ssd import SSD
+from keras_impl.training.digits import Recipe, digit_model
+from keras_impl.weights.npz import DIGITS, load_model, read_weights
 from reference_numpy import coding, detection, losses, multibox, ssd
 
 # On TensorFlow others say so at more length: test_ssd.py, test_training.py, test_cli.py.

@@ -16,18 +16,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keras_impl import (
-    architecture,
-    backends,
-    benchmark,
-    cli,
-    demo,
-    parity,
-    training,
-    weights,
-)
+from keras_impl import backends, cli
+from keras_impl.benchmark import runner
 from keras_impl.cli import main
-from keras_impl.data import digits
+from keras_impl.data import mnist as digits
+from keras_impl.demo import run as demo
+from keras_impl.models import cost as architecture
+from keras_impl.parity import table as parity
+from keras_impl.training import digits as training
+from keras_impl.weights import npz as weights
 
 SOURCE = digits.load_digits("train").source
 
@@ -102,7 +99,7 @@ def here(tmp_path, monkeypatch):
 
     monkeypatch.setattr(backends, "make_deterministic", lambda: None)
     monkeypatch.setattr(training, "digit_model", went_on)
-    for module in (demo, parity, benchmark):
+    for module in (demo, parity, runner):
         monkeypatch.setattr(module, "run", went_on)
     return tmp_path
 
@@ -450,11 +447,11 @@ def test_a_run_that_is_damaged(here, capsys, name, damage):
         ],
         *[
             (module, words)
-            for module in (parity, benchmark)
+            for module in (parity, runner)
             for words in ("", "nonsense", "[]", "{}", '{"kind":"nonsense"}', "null", '{"kind":[]}')
         ],
         (parity, '{"convention":"x","ops":[],"dtypes":[],"cases":1,"seed":0}'),
-        (benchmark, '{"kind":"time"}'),
+        (runner, '{"kind":"time"}'),
     ],
 )
 def test_a_module_that_is_run(here, capsys, monkeypatch, module, words):

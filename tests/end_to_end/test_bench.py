@@ -12,8 +12,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from keras_impl import benchmark, benchmark_page, peers
-from keras_impl.benchmark import (
+from keras_impl.benchmark import page as benchmark_page, peers, runner
+from keras_impl.benchmark.runner import (
     ANCHOR_LOADS,
     DECODING_LOADS,
     NEW_ARRAYS,
@@ -60,7 +60,7 @@ def a_request(*jobs: Job, kind="time", **rest) -> dict:
 def heard(request) -> list[dict]:
     """What a process would say, begun jobs left out."""
     said: list[dict] = []
-    benchmark.work(request, said.append)
+    runner.work(request, said.append)
     return [one for one in said if "doing" not in one]
 
 
@@ -99,7 +99,7 @@ def two_peers(monkeypatch):
 
 @pytest.mark.parametrize("quick", [False, True])
 def test_the_plan_measures_what_is_promised(two_peers, quick):
-    plan = benchmark.plan(quick)
+    plan = runner.plan(quick)
     timed = {(job.operation, job.implementation, job.mode, job.load) for job in plan.timings}
     assert len(timed) == len(plan.timings), "nothing twice"
     assert {job.operation for job in plan.timings} == set(OPERATIONS)
@@ -121,13 +121,13 @@ def test_the_plan_measures_what_is_promised(two_peers, quick):
 
 @pytest.mark.parametrize(("quick", "minutes"), [(False, 20), (True, 3)])
 def test_the_plan_is_within_its_limit(two_peers, quick, minutes):
-    plan = benchmark.plan(quick)
+    plan = runner.plan(quick)
     assert plan.limit + 10 <= 60 * minutes, "the page is written after it"
     assert len(plan.timings) * plan.seconds < plan.limit / 2, "the rest is for starting and checks"
 
 
 def test_without_peers_only_ours_is_measured(no_peers):
-    who = {job.implementation for job in benchmark.plan(True).timings}
+    who = {job.implementation for job in runner.plan(True).timings}
     assert who == {"keras", f"keras{NEW_ARRAYS}", "reference"}
 
 
@@ -150,22 +150,21 @@ def test_a_load_is_checked_and_timed(implementation, mode):
 
 
 def test_detections_on_the_host_are_checked_and_timed(tmp_path, monkeypatch):
-    from reference_numpy.conventions import CANONICAL, SSD_MOBILENET300
-    from reference_numpy.presets import tf_od_ssd_mobilenet_v2
-    from reference_numpy.workloads import decoding_workload
+    from reference_numpy.conventions import CANONICAL, SSD_MOBILENET300, tf_od_ssd_mobilenet_v2
+    from reference_numpy.testing.workloads import decoding_workload
 
     work = decoding_workload(SSD_MOBILENET300, 2, 3, 5)
     # Also as photographs are read: sigmoids, (ty, tx, th, tw).
     for convention in (CANONICAL, replace(tf_od_ssd_mobilenet_v2(), detection=CANONICAL.detection)):
         monkeypatch.setattr(
-            benchmark, "_decoding_work", lambda *names, rules=convention: (work, rules)
+            runner, "_decoding_work", lambda *names, rules=convention: (work, rules)
         )
         (said,) = heard(a_request(Job("decoding", "keras", "host", "realistic")))
         assert said["record"]["exact"], said
 
 
 def test_a_wrong_answer_is_not_timed(monkeypatch):
-    from keras_impl.host_matching import TargetAssigner
+    from keras_impl.host.matching import TargetAssigner
 
     right = TargetAssigner.assign
 
@@ -182,8 +181,8 @@ def test_a_wrong_answer_is_not_timed(monkeypatch):
 
 def test_an_answer_that_changes_while_it_is_timed_is_found_out(monkeypatch):
     calls = itertools.count()
-    case = benchmark.Case(lambda: np.array([next(calls)]), lambda found: 0)
-    monkeypatch.setattr(benchmark, "_case", lambda *arguments: case)
+    case = runner.Case(lambda: np.array([next(calls)]), lambda found: 0)
+    monkeypatch.setattr(runner, "_case", lambda *arguments: case)
     (said,) = heard(a_request(Job("matching", "keras", "host", TINY)))
     assert said["failed"] == "the last timed call gave another result than the first"
 
@@ -194,9 +193,9 @@ def test_one_load_that_fails_does_not_stop_the_next(monkeypatch):
             raise RuntimeError("no such\nlayer")
         if job.load == "1x3x1917":
             raise NotImplementedError("it has no sigmoids")
-        return benchmark.Case(lambda: np.zeros(1), None)
+        return runner.Case(lambda: np.zeros(1), None)
 
-    monkeypatch.setattr(benchmark, "_case", case)
+    monkeypatch.setattr(runner, "_case", case)
     loads = ("1x1x1917", "1x3x1917", TINY)
     failed, left_out, timed = heard(
         a_request(*(Job("matching", "theirs", "host", load) for load in loads))
@@ -213,15 +212,15 @@ def test_what_is_not_begun_in_time_is_left_out():
 
 def test_rounds_that_something_disturbed_are_done_again(monkeypatch):
     passes = iter([([0.001, 0.009, 0.009, 0.001], 0), ([0.002] * 4, 0), ([0.001] * 4, 0)])
-    monkeypatch.setattr(benchmark, "_case", lambda *_: benchmark.Case(lambda: 0, None))
-    monkeypatch.setattr(benchmark, "_rounds", lambda *_: next(passes))
+    monkeypatch.setattr(runner, "_case", lambda *_: runner.Case(lambda: 0, None))
+    monkeypatch.setattr(runner, "_rounds", lambda *_: next(passes))
     (said,) = heard(a_request(Job("matching", "theirs", "host", TINY)))
     assert (said["record"]["median_ms"], said["record"]["iqr_ms"]) == (2.0, 0.0)
 
 
 def test_at_least_five_rounds_are_timed():
     calls = []
-    rounds, last = benchmark._rounds(lambda: calls.append(1) or len(calls), 0.0)
+    rounds, last = runner._rounds(lambda: calls.append(1) or len(calls), 0.0)
     assert (len(rounds), len(calls), last) == (5, 6, 6)
 
 
@@ -237,9 +236,9 @@ def test_memory_beyond_the_outputs_is_seen_and_that_of_the_outputs_is_not(monkey
         scratch = np.ones(3_000_000)
         return (scratch[:500_000] + 1,)
 
-    case = benchmark.Case(call, None)
-    monkeypatch.setattr(benchmark, "_matching", lambda job, work: case)
-    peak = benchmark._traced_peak(Job("matching", "reference", "host", TINY), a_request())
+    case = runner.Case(call, None)
+    monkeypatch.setattr(runner, "_matching", lambda job, work: case)
+    peak = runner._traced_peak(Job("matching", "reference", "host", TINY), a_request())
     assert 24e6 <= peak < 24.1e6
 
 
@@ -249,7 +248,7 @@ def test_memory_of_others_is_how_far_the_resident_memory_rises():
         scratch = np.ones(16_000_000)  # so large that the system gives and takes it at once
         return scratch[:8_000_000] + 1
 
-    peak = benchmark._resident_peak(call)
+    peak = runner._resident_peak(call)
     if peak is None:
         pytest.skip("the high-water mark cannot be reset here")
     assert abs(peak - 128e6) < 8e6
@@ -389,7 +388,7 @@ def tiny(monkeypatch, no_peers):
         Job("decoding", "keras", "host", "photographs"),
     )
     chosen = Plan(jobs, (Job("matching", "keras", "host", TINY),), 0.01, 60.0, True)
-    monkeypatch.setattr(benchmark, "plan", lambda quick: chosen)
+    monkeypatch.setattr(runner, "plan", lambda quick: chosen)
     return chosen
 
 
@@ -422,7 +421,7 @@ def test_a_run_from_end_to_end(tiny, tmp_path, capsys):
 
 
 def test_json_alone_is_on_stdout(tiny, capsys, monkeypatch):
-    monkeypatch.setattr(benchmark, "run", lambda *_, **__: a_benchmark())
+    monkeypatch.setattr(runner, "run", lambda *_, **__: a_benchmark())
     assert main(["bench", "--json", "-"]) == 0
     out, err = capsys.readouterr()
     assert len(json.loads(out)) == len(a_benchmark().records)
@@ -430,11 +429,11 @@ def test_json_alone_is_on_stdout(tiny, capsys, monkeypatch):
 
 
 def test_a_target_that_is_missed_is_no_failure_and_a_wrong_answer_is(tiny, capsys, monkeypatch):
-    monkeypatch.setattr(benchmark, "run", lambda *_, **__: a_benchmark())
+    monkeypatch.setattr(runner, "run", lambda *_, **__: a_benchmark())
     assert main(["bench"]) == 0
     assert "NOT MET" in capsys.readouterr().out
     wrong = a_benchmark(failures=("matching 1x1x1917, keras host: picture 0: wrong",))
-    monkeypatch.setattr(benchmark, "run", lambda *_, **__: wrong)
+    monkeypatch.setattr(runner, "run", lambda *_, **__: wrong)
     assert main(["bench"]) == 1
     assert capsys.readouterr().err == (
         "ssd: FAILED: matching 1x1x1917, keras host: picture 0: wrong\n"
@@ -453,7 +452,7 @@ exec {sys.executable} "$@"
     python.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(python))
     jobs = (Job("matching", "keras", "sideways", TINY), *tiny.timings[:1])
-    done = benchmark.run(replace(tiny, timings=jobs, memory=()))
+    done = runner.run(replace(tiny, timings=jobs, memory=()))
     assert [record.mode for record in done.records] == ["host"]
     assert done.failures == (
         f"matching {TINY}, keras sideways: its process ended with 3: out of memory",
@@ -463,7 +462,7 @@ exec {sys.executable} "$@"
 
 def test_when_the_time_is_up_the_rest_is_left_out(tiny):
     steps = []
-    done = benchmark.run(replace(tiny, timings=tiny.timings[:3], limit=0.0), advance=steps.append)
+    done = runner.run(replace(tiny, timings=tiny.timings[:3], limit=0.0), advance=steps.append)
     assert done.records == ()
     assert sum(steps) == 4
     assert sum("left out, the time was up" in note for note in done.notes) == 4
@@ -473,7 +472,7 @@ def test_an_accelerator_that_is_not_there_is_said_in_a_sentence(tiny, capsys, mo
     def talk(request, limit, hear):
         hear({"seen": ["cpu:0"]})
 
-    monkeypatch.setattr(benchmark, "_talk", talk)
+    monkeypatch.setattr(runner, "_talk", talk)
     assert main(["bench", "--device", "gpu"]) == 1
     out, err = capsys.readouterr()
     assert out == ""
@@ -487,6 +486,6 @@ def test_interrupted_it_ends_without_a_traceback(tiny, capsys, monkeypatch):
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(benchmark, "_talk", interrupted)
+    monkeypatch.setattr(runner, "_talk", interrupted)
     assert main(["bench"]) == 130
     assert capsys.readouterr().err.splitlines()[-1] == "ssd: interrupted"

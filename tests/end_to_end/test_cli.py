@@ -16,12 +16,16 @@ import pytest
 from PIL import Image
 
 import keras_impl
-from keras_impl import cli, demo, network_parity, parity, prediction, weights
+from keras_impl import cli
 from keras_impl.cli import main
-from keras_impl.data.digits import canvas, load_digits
-from keras_impl.prediction import mark_of
-from keras_impl.training import Recipe
-from reference_numpy.presets import PRESETS
+from keras_impl.data.mnist import canvas, load_digits
+from keras_impl.demo import run as demo
+from keras_impl.detector import detector as prediction
+from keras_impl.detector.detector import mark_of
+from keras_impl.parity import network as network_parity, table as parity
+from keras_impl.training.digits import Recipe
+from keras_impl.weights import npz as weights
+from reference_numpy.conventions import PRESETS
 
 COMMANDS = (
     ["demo"],

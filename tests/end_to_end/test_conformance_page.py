@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from keras_impl.comparisons import OPERATIONS
+from keras_impl.conformance.operations import OPERATIONS
 
 REPOSITORY = Path(__file__).parents[2]
 PAGE = (REPOSITORY / "docs/conformance.md").read_text(encoding="utf-8")
@@ -72,7 +72,10 @@ def test_the_report_says_what_passed_and_what_failed(plugged_in):
             "one of host, keras, .*torchvision.* Received: torchvison",
         ),
         ("no_such_module:IT", "No module named 'no_such_module'"),
-        ("json:loads", "expected a keras_impl.conformance.Implementation. Received: <function"),
+        (
+            "json:loads",
+            "expected a keras_impl.conformance.Implementation. Received: <function",
+        ),
     ],
 )
 def test_a_mistake_is_one_sentence(tmp_path, name, message):

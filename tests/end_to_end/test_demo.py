@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 from keras import ops
 
-from keras_impl import demo, parity
-from keras_impl.data.digits import canvas, load_digits
-from keras_impl.weights import load_model
+from keras_impl.data.mnist import canvas, load_digits
+from keras_impl.demo import run as demo
+from keras_impl.parity import table as parity
+from keras_impl.weights.npz import load_model
 from reference_numpy.anchors import make_anchors
 from reference_numpy.conventions import CANONICAL, DIGITS224, AnchorLayout
-from reference_numpy.workloads import decoding_workload, matching_workload
+from reference_numpy.testing.workloads import decoding_workload, matching_workload
 
 TINY = AnchorLayout("tiny", (64, 64), ((6, 6), (3, 3)), (0.2, 0.5, 0.9), ((2.0, 0.5),) * 2)
 
@@ -65,7 +66,7 @@ def test_a_wrong_detection_is_noticed(monkeypatch, heads, change):
 
 
 def test_numbers_beyond_their_budget_are_noticed(monkeypatch, heads):
-    from keras_impl import coding, detection
+    from keras_impl.ops import coding, detection
 
     def worse(boxes):
         return boxes + 1e-5

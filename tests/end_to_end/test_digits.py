@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from keras_impl.data import digits as module
-from keras_impl.data.digits import (
+from keras_impl.data import mnist as module
+from keras_impl.data.mnist import (
     CANVAS,
     MODES,
     PATCH,
@@ -153,7 +153,7 @@ def test_without_keras_home_the_cache_is_in_the_users_home(tmp_path, monkeypatch
 def test_without_keras_home_keras_looks_there_too(monkeypatch):
     monkeypatch.delenv("KERAS_HOME")
     code = (
-        "from keras.src.backend import config; from keras_impl.files import keras_home;"
+        "from keras.src.backend import config; from keras_impl._common.files import keras_home;"
         "print(config.keras_home()); print(keras_home())"
     )
     done = run_python("-c", code)  # Keras decides once, at import: a process of its own
@@ -358,7 +358,7 @@ def test_the_sample_is_never_overwritten(tmp_path, mnist_folder):
     out = tmp_path / "sample.npz"
     command = (
         "-m",
-        "keras_impl.data.digits",
+        "keras_impl.data.mnist",
         "--make-sample",
         str(mnist_folder),
         "--out",
@@ -637,7 +637,7 @@ def test_bad_arguments_of_a_data_set_are_errors(changed, message):
 
 def test_digits_are_composed_without_tensorflow():
     code = (
-        "import sys; from keras_impl.data.digits import canvas, load_digits;"
+        "import sys; from keras_impl.data.mnist import canvas, load_digits;"
         "canvas(load_digits('test'), 'both', 0, 0);"
         "print(sorted({'tensorflow', 'keras', 'reference_numpy'} & set(sys.modules)))"
     )

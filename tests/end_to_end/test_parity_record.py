@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from keras_impl import drift, network_parity, parity
-from keras_impl.adapter import KERAS
 from keras_impl.cli import main
+from keras_impl.parity import drift, network as network_parity, table as parity
+from keras_impl.parity.implementations import KERAS
 
 # The first uses more than half of its budget, so that there is drift to be seen.
 QUICK = ("parity", "--op", "smooth_l1", "--op", "clip", "--mode", "eager", "--cases", "30")

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keras_impl import prediction
-from keras_impl.data.digits import batch_images, canvas, load_digits
-from keras_impl.files import write_file
-from keras_impl.prediction import (
+from keras_impl._common.files import write_file
+from keras_impl.data.mnist import batch_images, canvas, load_digits
+from keras_impl.detector import detector as prediction
+from keras_impl.detector.detector import (
     Detection,
     class_names,
     detector_of,
@@ -30,10 +30,9 @@ from keras_impl.prediction import (
     read_heads,
     save_drawn,
 )
-from keras_impl.weights import load_model
+from keras_impl.weights.npz import load_model
 from reference_numpy import detection
-from reference_numpy.conventions import CANONICAL
-from reference_numpy.presets import PRESETS
+from reference_numpy.conventions import CANONICAL, PRESETS
 
 # What `seven` in conftest.py says of every picture.
 ANCHOR, BOX, SCORE = 2882, (0.075, 0.075, 0.925, 0.925), np.exp(5) / (np.exp(5) + 10)

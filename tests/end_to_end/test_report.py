@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keras_impl import report
-from keras_impl.demo import Comparison, Demo, Picture, Responsibility, Timing
-from keras_impl.parity import Check, Report
-from keras_impl.prediction import Detection, colour, mark_of
+from keras_impl.demo import report
+from keras_impl.demo.run import Comparison, Demo, Picture, Responsibility, Timing
+from keras_impl.detector.detector import Detection, colour, mark_of
+from keras_impl.parity.table import Check, Report
 from tests.end_to_end.pages import Page
 
 SIDE = 224

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_impl.data.digits import dataset, load_digits
-from keras_impl.data.targets import assign
-from keras_impl.host_matching import TargetAssigner
-from keras_impl.ssd import SSD
+from keras_impl.data.mnist import dataset, load_digits
+from keras_impl.data.pipeline import assign
+from keras_impl.host.matching import TargetAssigner
+from keras_impl.models.ssd import SSD
 from reference_numpy import targets
 
 BATCH = 3

@@ -15,10 +15,11 @@ import pytest
 from PIL import Image
 
 import keras_impl
-from keras_impl import backends, cli, training
-from keras_impl.data.digits import load_digits
-from keras_impl.training import COLUMNS, Recipe, read_log
-from keras_impl.weights import load_model
+from keras_impl import backends, cli
+from keras_impl.data.mnist import load_digits
+from keras_impl.training import digits as training
+from keras_impl.training.digits import COLUMNS, Recipe, read_log
+from keras_impl.weights.npz import load_model
 
 EPOCHS, ALPHA = 2, 0.1
 TINY = f"--epochs {EPOCHS} --pictures 32 --batch 16 --validation 8 --alpha {ALPHA} --seed 5".split()

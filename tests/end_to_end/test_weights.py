@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from keras_impl import weights
-from keras_impl.data.digits import load_digits
-from keras_impl.evaluation import evaluate_digits
-from keras_impl.ssd import SSD
-from keras_impl.weights import CONFIG, load_model, load_weights, read_weights, save_weights
+from keras_impl.data.mnist import load_digits
+from keras_impl.models.ssd import SSD
+from keras_impl.training.evaluation import evaluate_digits
+from keras_impl.weights import npz as weights
+from keras_impl.weights.npz import CONFIG, load_model, load_weights, read_weights, save_weights
 
 EMPTY = np.array("{}")
 

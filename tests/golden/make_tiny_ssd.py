@@ -88,7 +88,7 @@ def a_start(seed: int) -> dict[str, np.ndarray]:
     normalisations such that ReLU6 cuts at both ends.
     """
     generator = np.random.default_rng(seed)
-    from keras_impl.ssd import SSD
+    from keras_impl.models.ssd import SSD
 
     model = SSD(LAYOUT, CLASSES, alpha=ALPHA, convention=CONVENTION)
     limits = {

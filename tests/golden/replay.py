@@ -15,9 +15,9 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_impl import multibox
 from keras_impl.backends import gradients, in_mode
-from keras_impl.ssd import SSD
+from keras_impl.models.ssd import SSD
+from keras_impl.ops import multibox
 from tests.golden.tiny_ssd import (
     ALPHA,
     CLASSES,

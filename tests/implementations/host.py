@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from keras_impl.adapter import HOST
+from keras_impl.parity.implementations import HOST
 
 IMPLEMENTATION = HOST

@@ -5,6 +5,6 @@ The adapter is in the package: `ssd parity` uses it.
 
 from __future__ import annotations
 
-from keras_impl.adapter import KERAS as IMPLEMENTATION
+from keras_impl.parity.implementations import KERAS as IMPLEMENTATION
 
 __all__ = ["IMPLEMENTATION"]

@@ -6,6 +6,6 @@ import os
 
 os.environ["KERAS_BACKEND"] = "jax"  # before Keras is imported, which reads it once
 
-from keras_impl.adapter import KERAS as IMPLEMENTATION
+from keras_impl.parity.implementations import KERAS as IMPLEMENTATION
 
 __all__ = ["IMPLEMENTATION"]

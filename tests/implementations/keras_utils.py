@@ -10,7 +10,7 @@ import numpy as np
 from keras.utils import bounding_boxes
 
 from keras_impl.backends import in_mode
-from keras_impl.conformance import Deviation, Implementation, Offer
+from keras_impl.conformance.suite import Deviation, Implementation, Offer
 from reference_numpy.conventions import CANONICAL
 
 __all__ = ["IMPLEMENTATION"]

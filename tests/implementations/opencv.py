@@ -9,10 +9,10 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from keras_impl.conformance import Deviation, Implementation, Offer, in_pictures
-from reference_numpy import cases
+from keras_impl.conformance.suite import Deviation, Implementation, Offer, in_pictures
 from reference_numpy.conventions import CANONICAL
 from reference_numpy.detection import Detections
+from reference_numpy.testing import cases
 
 __all__ = ["IMPLEMENTATION"]
 

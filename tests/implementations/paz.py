@@ -14,13 +14,12 @@ from paz.backend import boxes as paz_boxes
 from paz.models.detection import utils as paz_models
 from paz.optimization.losses import MultiBoxLoss
 
-from keras_impl.comparisons import OPERATIONS
-from keras_impl.conformance import Deviation, Implementation, Offer, in_pictures
-from reference_numpy import cases
+from keras_impl.conformance.operations import OPERATIONS
+from keras_impl.conformance.suite import Deviation, Implementation, Offer, in_pictures
 from reference_numpy.anchors import make_anchors
-from reference_numpy.conventions import AnchorLayout
+from reference_numpy.conventions import AnchorLayout, paz
 from reference_numpy.detection import Detections
-from reference_numpy.presets import paz
+from reference_numpy.testing import cases
 
 __all__ = ["IMPLEMENTATION"]
 

@@ -11,8 +11,8 @@ from importlib import metadata
 import numpy as np
 from pycocotools import mask
 
-from keras_impl.comparisons import OPERATIONS
-from keras_impl.conformance import Deviation, Implementation, Offer
+from keras_impl.conformance.operations import OPERATIONS
+from keras_impl.conformance.suite import Deviation, Implementation, Offer
 
 __all__ = ["IMPLEMENTATION"]
 

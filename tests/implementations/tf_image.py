@@ -8,10 +8,10 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
-from keras_impl.comparisons import OPERATIONS
-from keras_impl.conformance import Deviation, Implementation, Offer
-from reference_numpy import cases
+from keras_impl.conformance.operations import OPERATIONS
+from keras_impl.conformance.suite import Deviation, Implementation, Offer
 from reference_numpy.conventions import CANONICAL
+from reference_numpy.testing import cases
 
 __all__ = ["IMPLEMENTATION"]
 

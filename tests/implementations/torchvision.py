@@ -17,15 +17,14 @@ from torchvision.models.detection._utils import BoxCoder, SSDMatcher
 from torchvision.models.detection.anchor_utils import DefaultBoxGenerator
 from torchvision.models.detection.ssd import SSD
 
-from keras_impl.comparisons import OPERATIONS
-from keras_impl.conformance import Deviation, Implementation, Offer, in_pictures
-from reference_numpy import cases
+from keras_impl.conformance.operations import OPERATIONS
+from keras_impl.conformance.suite import Deviation, Implementation, Offer, in_pictures
 from reference_numpy.anchors import make_anchors
 from reference_numpy.boxes import pairwise_iou
-from reference_numpy.conventions import AnchorLayout
+from reference_numpy.conventions import AnchorLayout, torchvision_ssd300
 from reference_numpy.detection import Detections
 from reference_numpy.losses import softmax
-from reference_numpy.presets import torchvision_ssd300
+from reference_numpy.testing import cases
 
 __all__ = ["IMPLEMENTATION"]
 

@@ -16,14 +16,14 @@ import numpy as np
 import pytest
 
 import keras_impl
-from keras_impl.agreement import check_targets
-from keras_impl.peers import PEERS, Found, Matched, decoder, installed, matcher
-from reference_numpy import cases
+from keras_impl.benchmark.correctness import check_targets
+from keras_impl.benchmark.peers import PEERS, Found, Matched, decoder, installed, matcher
 from reference_numpy.anchors import make_anchors
 from reference_numpy.conventions import CANONICAL, SSD_MOBILENET300, AnchorLayout
 from reference_numpy.detection import detect
 from reference_numpy.targets import assign_targets
-from reference_numpy.workloads import MatchingWorkload, decoding_workload, matching_workload
+from reference_numpy.testing import cases
+from reference_numpy.testing.workloads import MatchingWorkload, decoding_workload, matching_workload
 
 LIMIT = 300  # seconds
 
@@ -64,7 +64,7 @@ DECODING = {
 PROCESS = """
 import sys
 import numpy as np
-from keras_impl.peers import decoder, matcher
+from keras_impl.benchmark.peers import decoder, matcher
 from reference_numpy.conventions import CANONICAL
 
 name, given, path = sys.argv[1:]
@@ -229,7 +229,7 @@ def test_nothing_heavy_is_imported_to_find_out_what_is_there():
     heavy = ["cv2", "keras", "keras_hub", "numba", "tensorflow", "torch", "torchvision"]
     code = f"""
 import sys
-from keras_impl.peers import PEERS, installed
+from keras_impl.benchmark.peers import PEERS, installed
 print([installed(name) for name in PEERS], set({heavy}) & set(sys.modules))
 """
     ended = subprocess.run(

@@ -12,7 +12,7 @@ import pytest
 
 from reference_numpy.conventions import CANONICAL
 from reference_numpy.detection import select
-from reference_numpy.nms import soft_nms
+from reference_numpy.suppression import soft_nms
 
 WORKLOADS, BOXES = 250, 60
 

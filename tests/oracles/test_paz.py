@@ -18,13 +18,12 @@ from paz.models.detection import utils as paz_models
 from paz.optimization.losses import MultiBoxLoss
 
 from reference_numpy.anchors import make_anchors
-from reference_numpy.cases import random_objects
-from reference_numpy.conventions import AnchorLayout
+from reference_numpy.conventions import AnchorLayout, paz
 from reference_numpy.detection import detect
 from reference_numpy.losses import softmax
 from reference_numpy.multibox import multibox
-from reference_numpy.presets import paz
 from reference_numpy.targets import assign_targets
+from reference_numpy.testing.cases import random_objects
 
 WORKLOADS, CLASSES = 250, 6
 PAZ = paz()

@@ -13,11 +13,10 @@ import pytest
 import tensorflow as tf
 
 from reference_numpy.boxes import area, clip
-from reference_numpy.conventions import CANONICAL
+from reference_numpy.conventions import CANONICAL, tf_od_ssd_mobilenet_v2
 from reference_numpy.detection import select
 from reference_numpy.mining import choose_anchors
-from reference_numpy.nms import nms
-from reference_numpy.presets import tf_od_ssd_mobilenet_v2
+from reference_numpy.suppression import nms
 
 WORKLOADS, ANCHORS, CLASSES = 250, 40, 3
 TENSORFLOW = tf_od_ssd_mobilenet_v2()

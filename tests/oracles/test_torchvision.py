@@ -20,12 +20,12 @@ from torchvision.models.detection.ssd import SSD
 
 from reference_numpy.anchors import make_anchors
 from reference_numpy.boxes import centers_to_corners, corners_to_centers
-from reference_numpy.cases import random_objects
+from reference_numpy.conventions import torchvision_ssd300, torchvision_ssdlite320
 from reference_numpy.detection import detect
 from reference_numpy.multibox import multibox
-from reference_numpy.nms import nms
-from reference_numpy.presets import torchvision_ssd300, torchvision_ssdlite320
+from reference_numpy.suppression import nms
 from reference_numpy.targets import assign_targets
+from reference_numpy.testing.cases import random_objects
 
 SIDE, CLASSES, BATCHES, PICTURES = 64, 6, 60, 4
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from keras_impl.conformance import Implementation, merged, summary, to_markdown
+from keras_impl.conformance.suite import Implementation, merged, summary, to_markdown
 
 SHIPPED = Path(__file__).parents[1] / "implementations"
 IMPLEMENTATION = pytest.StashKey[Implementation]()

@@ -1,4 +1,4 @@
-"""`keras_impl.anchors` against `reference_numpy.anchors`."""
+"""`keras_impl.ops.anchors` against `reference_numpy.anchors`."""
 
 from __future__ import annotations
 
@@ -7,10 +7,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from keras_impl import anchors
+from keras_impl.ops import anchors
 from reference_numpy import anchors as reference
-from reference_numpy.conventions import LAYOUTS, SSD300, AnchorLayout
-from reference_numpy.presets import CAFFE_SSD512, MEDIAPIPE_SSDLITE320, PRESETS
+from reference_numpy.conventions import (
+    CAFFE_SSD512,
+    LAYOUTS,
+    MEDIAPIPE_SSDLITE320,
+    PRESETS,
+    SSD300,
+    AnchorLayout,
+)
 
 NAMED = [
     *LAYOUTS.values(),

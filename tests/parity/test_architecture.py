@@ -10,9 +10,9 @@ import keras
 import numpy as np
 import pytest
 
-from keras_impl import architecture
-from keras_impl.architecture import describe, multiply_adds
-from keras_impl.ssd import SSD
+from keras_impl.models import cost as architecture
+from keras_impl.models.cost import describe, multiply_adds
+from keras_impl.models.ssd import SSD
 from reference_numpy.conventions import LAYOUTS
 
 
@@ -56,7 +56,7 @@ def test_figures_in_the_docs_are_what_the_command_says(
     assert len(blocks) >= 3
     for block in blocks:
         command, _, expected = block.partition("\n")
-        prefix = "python -m keras_impl.architecture "
+        prefix = "python -m keras_impl.models.cost "
         assert command.startswith(prefix)
 
         architecture._main(shlex.split(command.removeprefix(prefix)))

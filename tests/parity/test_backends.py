@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 from keras import ops
 
-from keras_impl import backends, parity
+from keras_impl import backends
 from keras_impl.backends import backend, compiled, compiler, fuses, gradients, in_mode, modes
 from keras_impl.cli import main
-from keras_impl.extremes import maximum, minimum
+from keras_impl.ops.extremes import maximum, minimum
+from keras_impl.parity import table as parity
 
 MODES = {
     "tensorflow": (("eager", "graph", "xla"), "xla"),

@@ -1,4 +1,4 @@
-"""`keras_impl.boxes` against `reference_numpy.boxes`."""
+"""`keras_impl.ops.boxes` against `reference_numpy.boxes`."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from keras import ops
 
-from keras_impl import boxes
 from keras_impl.backends import in_mode, modes
+from keras_impl.ops import boxes
 from reference_numpy import boxes as reference
 
 

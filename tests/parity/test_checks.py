@@ -1,4 +1,4 @@
-"""`keras_impl.checks`: what it lets through, by hand; what it refuses, test_bad_input.py asks."""
+"""`keras_impl.ops.checks`: what it lets through; what it refuses, test_bad_input.py asks."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from keras import ops
 
-from keras_impl import checks
 from keras_impl.backends import in_mode, modes
+from keras_impl.ops import checks
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])

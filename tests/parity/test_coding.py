@@ -1,4 +1,4 @@
-"""`keras_impl.coding` against `reference_numpy.coding`."""
+"""`keras_impl.ops.coding` against `reference_numpy.coding`."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from keras import ops
 
-from keras_impl import coding
 from keras_impl.backends import in_mode, modes
+from keras_impl.ops import coding
 from reference_numpy import coding as reference
 
 

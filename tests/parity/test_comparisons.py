@@ -5,16 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from keras_impl import parity
-from keras_impl.adapter import KERAS, UNFUSED
-from keras_impl.comparisons import OPERATIONS
-from keras_impl.conformance import ask, settled
-from keras_impl.judges import Verdict
-from keras_impl.tolerances import budget
+from keras_impl.conformance.budgets import budget
+from keras_impl.conformance.judges import Verdict
+from keras_impl.conformance.operations import OPERATIONS
+from keras_impl.conformance.suite import ask, settled
+from keras_impl.parity import table as parity
+from keras_impl.parity.implementations import KERAS, UNFUSED
 from reference_numpy import boxes, matching
 from reference_numpy.boxes import centers_to_corners
-from reference_numpy.cases import GRID
 from reference_numpy.conventions import CANONICAL
+from reference_numpy.testing.cases import GRID
 
 SOFT = CANONICAL.but(soft_sigma=0.5)  # which has no place for nms
 # Nothing is fused, and of one batch eager mode makes no graph.
@@ -176,7 +176,7 @@ def test_a_mirror_that_breaks_ties_to_the_last_fails(monkeypatch):
         positions = ops.arange(count, dtype="int32")
         return largest, ops.max(ops.where(values == largest[..., None], positions, -1), axis=-1)
 
-    monkeypatch.setattr("keras_impl.matching.first_argmax", last_argmax)
+    monkeypatch.setattr("keras_impl.ops.matching.first_argmax", last_argmax)
     report = parity.run(cases=8, ops=["match"], modes=["eager"], dtypes=["float32"])
     assert not report.passed
     assert report.checks[0].mismatches > 0

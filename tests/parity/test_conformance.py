@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from keras_impl.backends import compiler
-from keras_impl.comparisons import OPERATIONS
-from keras_impl.conformance import ask, check, judge, operation_of, settled
-from reference_numpy import conflicts
+from keras_impl.conformance.operations import OPERATIONS
+from keras_impl.conformance.suite import ask, check, judge, operation_of, settled
+from reference_numpy.testing import conflicts
 
 # Pictures of each random workload; floats get 25 rows for each.
 CASES = 24  # of ours; eager mode takes its time for each
@@ -109,9 +109,9 @@ def pytest_generate_tests(metafunc):
 @pytest.fixture(scope="session")
 def without_fusing():
     """All operations of Keras in the process whose XLA may not fuse, which is started once."""
-    from keras_impl import adapter, parity
+    from keras_impl.parity import implementations, table as parity
 
-    checks = parity.run(cases=CASES, modes=[adapter.UNFUSED]).checks
+    checks = parity.run(cases=CASES, modes=[implementations.UNFUSED]).checks
     return {(check.op, check.dtype): check for check in checks}
 
 

@@ -7,12 +7,11 @@ from dataclasses import fields, replace
 
 import pytest
 
-from keras_impl.adapter import keras_as
 from keras_impl.backends import compiler, modes
-from keras_impl.conformance import ask, check, settled
-from reference_numpy import conflicts
-from reference_numpy.conventions import CANONICAL, Detection
-from reference_numpy.presets import PRESETS
+from keras_impl.conformance.suite import ask, check, settled
+from keras_impl.parity.implementations import keras_as
+from reference_numpy.conventions import CANONICAL, PRESETS, Detection
+from reference_numpy.testing import conflicts
 from tests.made_up import CONVENTIONS, MADE_UP
 
 CASES = 8

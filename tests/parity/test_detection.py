@@ -1,14 +1,14 @@
-"""`keras_impl.detection` against `reference_numpy.detection`."""
+"""`keras_impl.ops.detection` against `reference_numpy.detection`."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from keras_impl import detection
 from keras_impl.backends import in_mode, modes
+from keras_impl.ops import detection
 from reference_numpy import detection as reference
-from reference_numpy.cases import random_scored_boxes
+from reference_numpy.testing.cases import random_scored_boxes
 
 SQUARE = [0.0, 0.0, 0.5, 0.5]
 

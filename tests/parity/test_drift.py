@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from keras_impl import adapter, drift, parity
-from keras_impl.conformance import Check
-from keras_impl.drift import FACTS, Entry, Key, Record
-from keras_impl.tolerances import BUDGETS
+from keras_impl.conformance.budgets import BUDGETS
+from keras_impl.conformance.suite import Check
+from keras_impl.parity import drift, implementations, table as parity
+from keras_impl.parity.drift import FACTS, Entry, Key, Record
 
 FILE = Path(__file__).parents[2] / "docs" / "error-budgets.json"
-KERAS = adapter.KERAS.name
+KERAS = implementations.KERAS.name
 
 
 @pytest.fixture(scope="module")

@@ -25,8 +25,8 @@ import numpy as np
 from keras import ops
 
 from keras_impl.backends import backend, modes
-from keras_impl.judges import encode_scale
-from keras_impl.tolerances import BUDGETS
+from keras_impl.conformance.budgets import BUDGETS
+from keras_impl.conformance.judges import encode_scale
 from reference_numpy.anchors import make_anchors
 from reference_numpy.gradients import multibox_gradient
 from tests.golden import replay

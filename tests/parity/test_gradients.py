@@ -19,9 +19,9 @@ import numpy as np
 import pytest
 from keras import ops
 
-from keras_impl import losses, multibox
 from keras_impl.backends import compiler, gradients, in_mode, modes
-from keras_impl.judges import (
+from keras_impl.conformance.budgets import BUDGETS
+from keras_impl.conformance.judges import (
     WIDER,
     errors,
     focal_gradient_scale,
@@ -29,8 +29,8 @@ from keras_impl.judges import (
     smooth_l1_gradient_scale,
     softmax_scale,
 )
-from keras_impl.mining import choose_anchors
-from keras_impl.tolerances import BUDGETS
+from keras_impl.ops import losses, multibox
+from keras_impl.ops.mining import choose_anchors
 from reference_numpy import gradients as reference
 from reference_numpy.conventions import CANONICAL
 from reference_numpy.losses import one_hot

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from keras_impl import host_detection
-from keras_impl.comparisons import SMALL
+from keras_impl.conformance.operations import SMALL
+from keras_impl.host import detection as host_detection
 from reference_numpy import detection
 from reference_numpy.anchors import make_anchors
 from reference_numpy.conventions import CANONICAL, SSD300, SSD_MOBILENET300
-from reference_numpy.workloads import LOADS, decoding_workload
+from reference_numpy.testing.workloads import LOADS, decoding_workload
 from tests.made_up import CONVENTIONS, in_both
 
 # The others are left to the mirror, whose exponentials are another library's.

@@ -14,11 +14,11 @@ from unittest import mock
 import numpy as np
 import pytest
 
-from keras_impl import host_detection
-from keras_impl.adapter import host_as
-from keras_impl.conformance import check
-from keras_impl.host_detection import _Candidates, _Heads, _Selection
-from keras_impl.host_matching import TargetAssigner, _Bounds, _Lattices, _Lists, _Matching, _Pairs
+from keras_impl.conformance.suite import check
+from keras_impl.host import detection as host_detection
+from keras_impl.host.detection import _Candidates, _Heads, _Selection
+from keras_impl.host.matching import TargetAssigner, _Bounds, _Lattices, _Lists, _Matching, _Pairs
+from keras_impl.parity.implementations import host_as
 from reference_numpy.conventions import CANONICAL
 
 CASES = 12  # images of each random workload, half as many as Keras is asked

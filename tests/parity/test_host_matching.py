@@ -9,14 +9,14 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from keras_impl import conformance
-from keras_impl.adapter import host_as
-from keras_impl.host_matching import TargetAssigner
-from reference_numpy import cases, targets
+from keras_impl.conformance import suite as conformance
+from keras_impl.host.matching import TargetAssigner
+from keras_impl.parity.implementations import host_as
+from reference_numpy import targets
 from reference_numpy.anchors import make_anchors
-from reference_numpy.conventions import CANONICAL, LAYOUTS, SSD300, AnchorLayout
-from reference_numpy.presets import CAFFE_SSD512
-from reference_numpy.workloads import matching_workload
+from reference_numpy.conventions import CAFFE_SSD512, CANONICAL, LAYOUTS, SSD300, AnchorLayout
+from reference_numpy.testing import cases
+from reference_numpy.testing.workloads import matching_workload
 from tests.made_up import CONVENTIONS, in_both
 
 FLOATS = ("float32", "float64")
@@ -176,6 +176,6 @@ BOX = [0.1, 0.1, 0.5, 0.5]
 
 
 def test_neither_keras_nor_tensorflow_is_needed():
-    code = "import sys, keras_impl.host_matching; print({'keras', 'tensorflow'} & set(sys.modules))"
+    code = "import sys, keras_impl.host.matching; print({'keras', 'tensorflow'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"

@@ -1,4 +1,4 @@
-"""`keras_impl.losses` against `reference_numpy.losses`."""
+"""`keras_impl.ops.losses` against `reference_numpy.losses`."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from keras import ops
 
-from keras_impl import losses
 from keras_impl.backends import gradients, in_mode, modes
+from keras_impl.ops import losses
 from reference_numpy import losses as reference
 
 

@@ -1,17 +1,16 @@
-"""`keras_impl.matching` against `reference_numpy.matching`."""
+"""`keras_impl.ops.matching` against `reference_numpy.matching`."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from keras_impl import matching
 from keras_impl.backends import in_mode, modes
-from reference_numpy import boxes
-from reference_numpy import matching as reference
+from keras_impl.ops import matching
+from reference_numpy import boxes, matching as reference
 from reference_numpy.anchors import make_anchors
-from reference_numpy.cases import GRID, MATCHING
 from reference_numpy.conventions import SSDLITE320
+from reference_numpy.testing.cases import GRID, MATCHING
 
 ROOM = 4
 

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_impl.mobilenet_v2 import TAPS, MobileNetV2, make_divisible, mobilenet_v2
+from keras_impl.models.mobilenet_v2 import TAPS, MobileNetV2, make_divisible, mobilenet_v2
 
 # Figures of `keras.applications` written down, so that both cannot drift together.
 PUBLISHED = {1.0: 2_257_984, 0.35: 410_208}

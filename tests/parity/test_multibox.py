@@ -1,15 +1,14 @@
-"""`keras_impl.multibox` against `reference_numpy.multibox`."""
+"""`keras_impl.ops.multibox` against `reference_numpy.multibox`."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from keras_impl import mining, multibox
 from keras_impl.backends import backend, in_mode, modes
-from reference_numpy import mining as reference_mining
-from reference_numpy import multibox as reference
-from reference_numpy.cases import MINING
+from keras_impl.ops import mining, multibox
+from reference_numpy import mining as reference_mining, multibox as reference
+from reference_numpy.testing.cases import MINING
 
 
 @pytest.mark.parametrize("mode", modes())

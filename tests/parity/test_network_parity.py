@@ -9,12 +9,13 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from keras_impl import network_parity, ssd
 from keras_impl.backends import backend
-from keras_impl.conformance import Check
-from keras_impl.judges import Verdict
-from keras_impl.network_parity import HEADS, LAYERS, LAYOUT, NAME, a_network, to_bfloat16
-from keras_impl.tolerances import BUDGETS
+from keras_impl.conformance.budgets import BUDGETS
+from keras_impl.conformance.judges import Verdict
+from keras_impl.conformance.suite import Check
+from keras_impl.models import ssd
+from keras_impl.parity import network as network_parity
+from keras_impl.parity.network import HEADS, LAYERS, LAYOUT, NAME, a_network, to_bfloat16
 from reference_numpy import detection
 from reference_numpy.layers import convolution
 from reference_numpy.ssd import forward

@@ -14,11 +14,11 @@ import keras
 import numpy as np
 import pytest
 
-from keras_impl import ssd
-from keras_impl.adapter import KERAS
 from keras_impl.backends import backend, in_mode, modes
-from keras_impl.comparisons import OPERATIONS
-from keras_impl.conformance import settled
+from keras_impl.conformance.operations import OPERATIONS
+from keras_impl.conformance.suite import settled
+from keras_impl.models import ssd
+from keras_impl.parity.implementations import KERAS
 from reference_numpy.conventions import AnchorLayout
 
 # XLA is not asked: TensorFlow traces for it as for a graph, and then compiles for seconds.

@@ -16,17 +16,23 @@ import keras
 import numpy as np
 import pytest
 
-from keras_impl import ssd
-from keras_impl.data import digits
-from keras_impl.ssd import SSD, map_steps
-from keras_impl.targets import assign_targets
-from keras_impl.weights import DIGITS, load_model, read_weights, unfold
-from reference_numpy import anchors as reference_anchors
-from reference_numpy import coding, detection, multibox, targets
-from reference_numpy import ssd as reference_ssd
+from keras_impl.data import mnist as digits
+from keras_impl.models import ssd
+from keras_impl.models.ssd import SSD, map_steps
+from keras_impl.ops.targets import assign_targets
+from keras_impl.weights.npz import DIGITS, load_model, read_weights, unfold
+from reference_numpy import (
+    anchors as reference_anchors,
+    coding,
+    detection,
+    multibox,
+    ssd as reference_ssd,
+    targets,
+)
 from reference_numpy.conventions import (
     CANONICAL,
     LAYOUTS,
+    PRESETS,
     AnchorLayout,
     Coding,
     Convention,
@@ -35,7 +41,6 @@ from reference_numpy.conventions import (
     Matching,
 )
 from reference_numpy.mobilenet_v2 import fold
-from reference_numpy.presets import PRESETS
 
 # Not square, so that rows and columns cannot change places unseen; no two shapes alike.
 TINY = AnchorLayout(

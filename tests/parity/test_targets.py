@@ -1,16 +1,16 @@
-"""`keras_impl.targets` against `reference_numpy.targets`."""
+"""`keras_impl.ops.targets` against `reference_numpy.targets`."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from keras_impl import targets
 from keras_impl.backends import in_mode, modes
+from keras_impl.ops import targets
 from reference_numpy import targets as reference
 from reference_numpy.anchors import make_anchors
-from reference_numpy.cases import random_objects
 from reference_numpy.conventions import SSD_MOBILENET300, AnchorLayout
+from reference_numpy.testing.cases import random_objects
 
 GOOD, FLAT = [0.25, 0.25, 0.5, 0.5], [0.25, 0.25, 0.25, 0.5]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from keras_impl import ties
 from keras_impl.backends import in_mode, modes
+from keras_impl.ops import ties
 
 
 @pytest.mark.parametrize("mode", modes())

@@ -18,7 +18,7 @@ import pytest
 
 import keras_impl
 from keras_impl.data.photographs import sample_photographs
-from keras_impl.weights import OIDV4, install, load_model
+from keras_impl.weights.npz import OIDV4, install, load_model
 
 
 @pytest.fixture(scope="session")

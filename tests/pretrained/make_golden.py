@@ -18,9 +18,9 @@ from pathlib import Path
 import numpy as np
 
 from keras_impl.data.photographs import sample_photographs
-from keras_impl.pixel_parity import SHOWN
-from keras_impl.prediction import load_detector, open_picture, prepare, to_pixels
-from keras_impl.weights import OIDV4
+from keras_impl.detector.detector import load_detector, open_picture, prepare, to_pixels
+from keras_impl.parity.pixels import SHOWN
+from keras_impl.weights.npz import OIDV4
 
 GOLDEN = Path(__file__).with_name("golden_oidv4.json")
 PROBES = 24  # numbers of each output that are kept, spread over the anchors

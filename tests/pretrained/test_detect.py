@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keras_impl import prediction
 from keras_impl.cli import main
-from keras_impl.prediction import BACKENDS, Detector, load_detector, mark_of, open_picture
-from keras_impl.weights import CONFIG, DIGITS, OIDV4, load_model, read_weights
+from keras_impl.detector import detector as prediction
+from keras_impl.detector.detector import BACKENDS, Detector, load_detector, mark_of, open_picture
+from keras_impl.weights.npz import CONFIG, DIGITS, OIDV4, load_model, read_weights
 
 LOAD_ONCE = cache(load_detector)  # TensorFlow traces a network once for each model
 
@@ -140,7 +140,7 @@ def test_by_numpy_nothing_but_pillow_rich_and_numpy_is_needed(
 
 
 def test_a_detector_of_a_run_keeps_the_names_of_its_classes(keras_home, tmp_path, photographs):
-    from keras_impl.weights import save_weights
+    from keras_impl.weights.npz import save_weights
 
     model = load_model(OIDV4.weights)
     save_weights(model, tmp_path / "mine.npz")

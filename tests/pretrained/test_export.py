@@ -27,16 +27,23 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from keras_impl import cli, runtimes, weights
-from keras_impl import export as exporting
-from keras_impl.data.digits import canvas, load_digits
+from keras_impl import cli
+from keras_impl.data.mnist import canvas, load_digits
+from keras_impl.detector import exporting, runtimes
 from keras_impl.detector.comparison import compare_detections
-from keras_impl.export import export, facts_file
-from keras_impl.pixel_parity import RAW, SHOWN
-from keras_impl.prediction import Detection, Detector, load_detector, open_picture, prepare
-from keras_impl.prediction import to_pixels as in_pixels
-from keras_impl.runtimes import FORMATS, load_exported
-from keras_impl.weights import load_model
+from keras_impl.detector.detector import (
+    Detection,
+    Detector,
+    load_detector,
+    open_picture,
+    prepare,
+    to_pixels as in_pixels,
+)
+from keras_impl.detector.exporting import export, facts_file
+from keras_impl.detector.runtimes import FORMATS, load_exported
+from keras_impl.parity.pixels import RAW, SHOWN
+from keras_impl.weights import npz as weights
+from keras_impl.weights.npz import load_model
 from reference_numpy.anchors import make_anchors
 from reference_numpy.conventions import CANONICAL, AnchorLayout, Convention, revived
 from reference_numpy.detection import Detections

@@ -13,10 +13,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from keras_impl import files, weights
+from keras_impl._common import files
+from keras_impl._common.files import check_sum, fetch
 from keras_impl.cli import main
-from keras_impl.files import check_sum, fetch
-from keras_impl.weights import (
+from keras_impl.weights import npz as weights
+from keras_impl.weights.npz import (
     OIDV4,
     import_litert,
     install,
@@ -28,7 +29,7 @@ from keras_impl.weights import (
     unfold,
     weights_file,
 )
-from reference_numpy.presets import PRESETS
+from reference_numpy.conventions import PRESETS
 
 interpreters = pytest.importorskip("ai_edge_litert.interpreter")
 
@@ -383,7 +384,7 @@ def test_a_detector_that_is_not_there_says_how_to_get_it(empty_home, capsys, tmp
 def test_the_weights_file_is_enough_for_numpy(keras_home, photographs, run_python):
     """No TensorFlow, no Keras, no LiteRT: the reference finds the cat alone."""
     code = (
-        "from keras_impl.prediction import load_detector, open_picture;"
+        "from keras_impl.detector.detector import load_detector, open_picture;"
         "detector = load_detector('oidv4', 'numpy');"
         f"(found,) = detector.detect([open_picture({str(photographs['chelsea'])!r})]);"
         "print([detector.names[one.label] for one in found])"

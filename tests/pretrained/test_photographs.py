@@ -12,13 +12,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keras_impl import pixel_parity
 from keras_impl.cli import main
 from keras_impl.data import photographs as photographs_
 from keras_impl.data.photographs import sample_photographs
 from keras_impl.detector.comparison import PIXELS, SCORE, compare_detections
-from keras_impl.pixel_parity import RAW, SHOWN, compare_photographs, trace
-from keras_impl.prediction import (
+from keras_impl.detector.detector import (
     BACKENDS,
     Detection,
     detector_of,
@@ -27,8 +25,10 @@ from keras_impl.prediction import (
     prepare,
     to_pixels,
 )
-from keras_impl.runtimes import LiteRT
-from keras_impl.weights import OIDV4, load_model, weights_file
+from keras_impl.detector.runtimes import LiteRT
+from keras_impl.parity import pixels as pixel_parity
+from keras_impl.parity.pixels import RAW, SHOWN, compare_photographs, trace
+from keras_impl.weights.npz import OIDV4, load_model, weights_file
 
 GOLDEN = json.loads(Path(__file__).with_name("golden_oidv4.json").read_text(encoding="utf-8"))
 SEEN = {"chelsea": "Cat", "astronaut": "Person", "coffee": "Coffee cup"}
@@ -260,7 +260,7 @@ def test_a_number_that_is_none_fails(photographs):
 @pytest.mark.parametrize("head", ["ssd", "ssd1x1", "ssdlite"])
 def test_every_network_can_be_traced(head):
     """Batch normalisation that is not folded, and every kind of head."""
-    from keras_impl.ssd import SSD
+    from keras_impl.models.ssd import SSD
 
     model = SSD("digits224", 3, alpha=0.35, head=head)
     generator = np.random.default_rng(0)
@@ -355,7 +355,7 @@ def test_numpy_takes_two_seconds_a_picture_at_most(detectors, cat):
 def test_without_litert_the_golden_answers_are_held(keras_home, photographs, run_python):
     """The weights file and NumPy are enough to be told right from wrong."""
     code = (
-        "from keras_impl.prediction import load_detector, open_picture;"
+        "from keras_impl.detector.detector import load_detector, open_picture;"
         "detector = load_detector('oidv4', 'numpy');"
         f"(found,) = detector.detect([open_picture({str(photographs['astronaut'])!r})]);"
         "print([(detector.names[one.label], round(one.score, 3)) for one in found])"
@@ -367,7 +367,7 @@ def test_without_litert_the_golden_answers_are_held(keras_home, photographs, run
 
 
 def test_the_digit_detector_goes_through_numpy_too():
-    from keras_impl.data.digits import canvas, load_digits
+    from keras_impl.data.mnist import canvas, load_digits
 
     made = [canvas(load_digits("test"), "1-10", 3, index) for index in range(2)]
     pictures = [Image.fromarray(one.image).convert("RGB") for one in made]

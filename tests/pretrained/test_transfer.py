@@ -9,11 +9,11 @@ import keras
 import numpy as np
 import pytest
 
-from keras_impl import training
-from keras_impl.data.digits import batch_images, canvas, load_digits
-from keras_impl.ssd import SSD
-from keras_impl.training import Recipe, digit_model, draw_runs, train_digits, warm_start
-from keras_impl.weights import read_weights, weights_file
+from keras_impl.data.mnist import batch_images, canvas, load_digits
+from keras_impl.models.ssd import SSD
+from keras_impl.training import digits as training
+from keras_impl.training.digits import Recipe, digit_model, draw_runs, train_digits, warm_start
+from keras_impl.weights.npz import read_weights, weights_file
 from reference_numpy.mobilenet_v2 import TAPS, mobilenet_v2
 
 

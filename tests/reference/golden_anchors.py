@@ -13,8 +13,14 @@ from math import ceil, sqrt
 from pathlib import Path
 from typing import NamedTuple
 
-from reference_numpy.layouts import SSD300, AnchorLayout
-from reference_numpy.presets import CAFFE_SSD300, CAFFE_SSD512, MEDIAPIPE_SSDLITE320, PRESETS
+from reference_numpy.conventions import (
+    CAFFE_SSD300,
+    CAFFE_SSD512,
+    MEDIAPIPE_SSDLITE320,
+    PRESETS,
+    SSD300,
+    AnchorLayout,
+)
 
 Box = tuple[float, float, float, float]  # cx, cy, w, h, relative to the picture
 Sizes = Sequence[float]

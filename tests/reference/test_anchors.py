@@ -6,20 +6,21 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from reference_numpy.anchors import level_shapes, linear_scales, make_anchors
 from reference_numpy.boxes import centers_to_corners, pairwise_iou
 from reference_numpy.conventions import (
+    CAFFE_SSD300,
+    CAFFE_SSD512,
     DIGITS224,
     LAYOUTS,
+    MEDIAPIPE_SSDLITE320,
     SSD300,
     SSD_MOBILENET300,
     SSDLITE320,
     AnchorLayout,
 )
-from reference_numpy.presets import CAFFE_SSD300, CAFFE_SSD512, MEDIAPIPE_SSDLITE320
 from tests.strategies import FLOATS
 
 # --- scales --------------------------------------------------------------------------------------

@@ -5,8 +5,6 @@ tests/bad_input.py is the table, and what spoils a valid call.
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -24,6 +22,7 @@ from tests.bad_input import (
     has_nan,
     in_row,
     judge,
+    modules_of,
     parts,
     public_functions,
     quiet,
@@ -31,8 +30,7 @@ from tests.bad_input import (
     shows,
 )
 
-MODULES = sorted(path.stem for path in Path(reference_numpy.__file__).parent.glob("[!_]*.py"))
-PUBLIC = dict(public_functions("reference_numpy", MODULES))
+PUBLIC = dict(public_functions("reference_numpy", modules_of(reference_numpy)))
 
 
 def titles(subjects: tuple[Subject, ...]) -> list[str]:

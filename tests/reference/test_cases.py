@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 
 from reference_numpy.boxes import centers_to_corners, check_boxes, pairwise_iou
-from reference_numpy.cases import (
+from reference_numpy.matching import match
+from reference_numpy.mining import mine_hard_negatives
+from reference_numpy.suppression import nms
+from reference_numpy.testing.cases import (
     GRID,
     MATCHING,
     MINING,
@@ -18,9 +21,6 @@ from reference_numpy.cases import (
     random_objects,
     random_scored_boxes,
 )
-from reference_numpy.matching import match
-from reference_numpy.mining import mine_hard_negatives
-from reference_numpy.nms import nms
 from tests.fingerprints import fingerprint
 
 DTYPES = [np.float32, np.float64]

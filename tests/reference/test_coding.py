@@ -6,8 +6,7 @@ from math import e, log
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from reference_numpy.boxes import centers_to_corners, clip, corners_to_centers
 from reference_numpy.coding import background_first, decode, encode

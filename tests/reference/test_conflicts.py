@@ -8,8 +8,9 @@ import itertools
 import numpy as np
 import pytest
 
-from reference_numpy import conflicts
-from reference_numpy.conflicts import (
+from reference_numpy.conventions import CANONICAL, PRESETS, AnchorLayout
+from reference_numpy.testing import conflicts
+from reference_numpy.testing.conflicts import (
     CONFLICTS,
     Conflict,
     agree,
@@ -19,8 +20,6 @@ from reference_numpy.conflicts import (
     plain,
     settled,
 )
-from reference_numpy.conventions import CANONICAL, AnchorLayout
-from reference_numpy.presets import PRESETS
 from tests.flips import ASKED, FIRST, FLIPS, every_flip
 
 # What a case may set for all presets at once: thresholds and limits, and where anchors are.

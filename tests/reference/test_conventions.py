@@ -16,16 +16,16 @@ from reference_numpy import (
     conventions,
     detection,
     gradients,
-    layouts,
     matching,
     mining,
     multibox,
-    nms,
+    suppression,
     targets,
 )
 from reference_numpy.conventions import (
     CANONICAL,
     LAYOUTS,
+    PRESETS,
     SSD300,
     SSD_MOBILENET300,
     Coding,
@@ -34,9 +34,9 @@ from reference_numpy.conventions import (
     Loss,
     Matching,
     Overlap,
+    layouts,
     revived,
 )
-from reference_numpy.presets import PRESETS
 
 NAN, INF = float("nan"), float("inf")
 PARTS = {
@@ -128,8 +128,8 @@ def test_the_canonical_convention_is_the_papers_where_the_paper_speaks():
         multibox.multibox,
         gradients.class_losses_gradient,
         gradients.multibox_gradient,
-        nms.nms,
-        nms.soft_nms,
+        suppression.nms,
+        suppression.soft_nms,
         detection.select,
         detection.detect,
     ],

@@ -7,15 +7,14 @@ from math import exp, log
 import bottleneck
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from reference_numpy.boxes import area, clip, corners_to_centers, pairwise_iou
 from reference_numpy.coding import decode, encode
 from reference_numpy.conventions import CANONICAL
 from reference_numpy.detection import Detections, detect, select, top_k
 from reference_numpy.losses import softmax
-from reference_numpy.nms import soft_nms
+from reference_numpy.suppression import soft_nms
 from tests.strategies import (
     FLAT,
     FLOATS,

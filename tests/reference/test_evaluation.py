@@ -14,8 +14,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from reference_numpy.evaluation import Evaluation, average_precision, evaluate, match_detections
 from tests.strategies import Load, load, loads

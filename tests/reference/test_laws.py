@@ -34,22 +34,22 @@ MIRRORED = [
     "mining",
     "mobilenet_v2",
     "multibox",
-    "nms",
+    "suppression",
     "targets",
 ]
 # ... and those that have none, with the reason.
 NOT_MIRRORED = {
-    "cases": "examples, the same for both sides",
     "checks": "refusals of NumPy's arrays; the mirror has its own, of tensors",
-    "conflicts": "answers of the presets, the same for both sides",
-    "conventions": "choices, the same for both sides",
+    "conventions.choices": "data, the same for both sides",
+    "conventions.layouts": "data, the same for both sides",
+    "conventions.presets": "data, the same for both sides",
     "evaluation": "judges detections of either side on the host",
     "gradients": "Keras differentiates; parity compares its gradients with these",
     "layers": "Keras has its own; parity compares whole networks",
-    "layouts": "data, the same for both sides",
-    "presets": "choices with names, the same for both sides",
     "ssd": "in Keras one model, `SSD`, made of layers; parity compares what comes out",
-    "workloads": "what both sides are timed on",
+    "testing.cases": "examples, the same for both sides",
+    "testing.conflicts": "answers of the presets, the same for both sides",
+    "testing.workloads": "what both sides are timed on",
 }
 # Public names of mirrored modules that have no mirror, with the reason; * stands for anything.
 WITHOUT_MIRROR = {
@@ -64,9 +64,21 @@ WITHOUT_MIRROR = {
 HELD_BY = {"Chosen": "choose_anchors", "conv_unit": "mobilenet_v2"}
 
 # What tests in tests/ take from keras_impl, run without TensorFlow: what compares implementations.
-NUMPY_ALONE = [f"keras_impl.{one}" for one in ("comparisons", "conformance", "drift", "tolerances")]
+NUMPY_ALONE = ["keras_impl.conformance", "keras_impl.parity.drift"]
 
-MODULES = sorted(path.stem for path in REFERENCE.glob("*.py") if path.stem != "__init__")
+MODULES = sorted(
+    ".".join(path.relative_to(REFERENCE).with_suffix("").parts)
+    for path in REFERENCE.rglob("[!_]*.py")
+)
+
+
+def reference_file(module: str) -> Path:
+    return REFERENCE / f"{module.replace('.', '/')}.py"
+
+
+def mirror_file(module: str) -> Path:
+    """The network is built in `models`, all other mathematics is in `ops`."""
+    return MIRROR / ("models" if module == "mobilenet_v2" else "ops") / f"{module}.py"
 
 
 def parse(path: Path) -> ast.Module:
@@ -176,7 +188,7 @@ def test_each_reference_module_is_mirrored_or_says_why_not():
 
 @pytest.mark.parametrize("module", MODULES)
 def test_public_names_exist_and_no_other_name_looks_public(module):
-    path = REFERENCE / f"{module}.py"
+    path = reference_file(module)
     public, bound = public_names(path), set(bound_names(path))
     assert set(public) - bound == set(), "in __all__ but not in the module"
 
@@ -189,12 +201,12 @@ def test_public_names_exist_and_no_other_name_looks_public(module):
 
 @pytest.mark.parametrize("module", MIRRORED)
 def test_every_public_name_has_its_mirror(module):
-    mirror = set(bound_names(MIRROR / f"{module}.py"))
-    for name in public_names(REFERENCE / f"{module}.py"):
+    mirror = set(bound_names(mirror_file(module)))
+    for name in public_names(reference_file(module)):
         if exception(module, name):
             assert name not in mirror, f"{module}.{name} has a mirror: drop it from WITHOUT_MIRROR"
         else:
-            assert name in mirror, f"keras_impl.{module} has no {name}"
+            assert name in mirror, f"{mirror_file(module)} has no {name}"
 
 
 @pytest.mark.parametrize("module", MODULES)
@@ -202,18 +214,15 @@ def test_every_public_name_of_the_reference_has_its_test(module):
     tested = set().union(
         *(words(path) for path in (TESTS / "reference").glob("test_*.py") if path != Path(__file__))
     )
-    assert set(public_names(REFERENCE / f"{module}.py")) - tested == set()
+    assert set(public_names(reference_file(module))) - tested == set()
 
 
 @pytest.mark.parametrize("module", MIRRORED)
 def test_every_mirrored_name_is_held_to_the_reference(module):
-    # `ssd parity` asks adapter.py by the table in comparisons.py, judged by judges.py; the tests
-    # run it and add to it.
-    table = [MIRROR / f"{name}.py" for name in ("comparisons", "judges")]
-    compared = set().union(*(words(path) for path in [*(TESTS / "parity").glob("*.py"), *table]))
-    public = {
-        name for name in public_names(REFERENCE / f"{module}.py") if not exception(module, name)
-    }
+    # `ssd parity` runs the table of `conformance`; the tests run it and add to it.
+    files = [*(TESTS / "parity").glob("*.py"), *(MIRROR / "conformance").glob("*.py")]
+    compared = set().union(*map(words, files))
+    public = {name for name in public_names(reference_file(module)) if not exception(module, name)}
     assert {HELD_BY.get(name, name) for name in public} - compared == set()
 
 

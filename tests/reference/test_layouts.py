@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from reference_numpy.layouts import (
+from reference_numpy.conventions import (
     DIGITS224,
     LAYOUTS,
     SSD300,

@@ -7,8 +7,7 @@ from math import exp, inf, log, log1p
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from reference_numpy.losses import (
     check_labels,

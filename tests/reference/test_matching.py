@@ -6,8 +6,7 @@ from itertools import product
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from reference_numpy.boxes import centers_to_corners, pairwise_iou
 from reference_numpy.conventions import CANONICAL

@@ -6,8 +6,7 @@ from math import ceil, floor
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from reference_numpy.boxes import pairwise_iou
 from reference_numpy.conventions import CANONICAL

@@ -7,8 +7,7 @@ from math import exp, floor, log
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from reference_numpy.conventions import CANONICAL
 from reference_numpy.losses import softmax_cross_entropy

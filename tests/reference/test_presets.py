@@ -14,15 +14,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from reference_numpy import presets
 from reference_numpy.anchors import linear_scales, make_anchors
 from reference_numpy.coding import decode, encode
-from reference_numpy.conventions import CANONICAL
+from reference_numpy.conventions import CANONICAL, PRESETS, SSD300, presets
 from reference_numpy.detection import detect, select
-from reference_numpy.layouts import SSD300
 from reference_numpy.matching import UNMATCHED, match
 from reference_numpy.multibox import multibox
-from reference_numpy.presets import PRESETS
 from reference_numpy.targets import assign_targets
 from tests.reference.golden_anchors import ENDS, GOLDEN
 

@@ -17,8 +17,7 @@ from math import ceil
 from typing import NamedTuple
 
 import numpy as np
-from hypothesis import assume, given
-from hypothesis import strategies as st
+from hypothesis import assume, given, strategies as st
 
 from reference_numpy.boxes import area, centers_to_corners, corners_to_centers, pairwise_iou
 from reference_numpy.coding import decode, encode
@@ -29,7 +28,7 @@ from reference_numpy.gradients import multibox_gradient
 from reference_numpy.matching import UNMATCHED, bipartite, match
 from reference_numpy.mining import choose_anchors
 from reference_numpy.multibox import MultiBox, multibox
-from reference_numpy.nms import nms
+from reference_numpy.suppression import nms
 from reference_numpy.targets import NOTHING, assign_targets
 from tests.strategies import (
     CROWDED,

@@ -7,8 +7,7 @@ from math import log
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from reference_numpy.anchors import make_anchors
 from reference_numpy.boxes import (

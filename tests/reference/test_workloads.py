@@ -10,7 +10,7 @@ from reference_numpy.boxes import check_boxes
 from reference_numpy.conventions import CANONICAL, SSD300, SSD_MOBILENET300
 from reference_numpy.detection import detect
 from reference_numpy.losses import softmax
-from reference_numpy.workloads import (
+from reference_numpy.testing.workloads import (
     LOADS,
     DecodingWorkload,
     MatchingWorkload,

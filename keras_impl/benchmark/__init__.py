@@ -1,0 +1,1 @@
+"""What `ssd bench` measures: plan, run, records, page."""

@@ -1,0 +1,440 @@
+"""The page of `ssd bench`: one HTML file that needs nothing else.
+
+Nothing is decided or measured here; `benchmark.Benchmark` holds all that is shown.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from html import escape
+from pathlib import Path
+
+from keras_impl._common.files import write_file
+from keras_impl._common.html import STYLE, facts_list, table
+from keras_impl.benchmark.runner import (
+    ANCHOR_LOADS,
+    NEW_ARRAYS,
+    OBJECT_LOADS,
+    OPERATIONS,
+    PICTURE_LOADS,
+    Benchmark,
+    Record,
+    Target,
+    sizes,
+)
+
+__all__ = ["check_file", "number", "render", "summary", "verdict", "write"]
+
+GENERATOR = '<meta name="generator" content="mobilenetv2-ssd bench">'
+
+# Told apart on white and on black; lines are told apart by their marks too.
+COLOURS = ("#3b82f6", "#f97316", "#10b981", "#a855f7", "#ef4444", "#d4a106", "#06b6d4", "#ec4899")
+MARKS = ("circle", "square", "triangle", "diamond")
+WIDTH, HEIGHT = 480, 330
+LEFT, RIGHT, TOP, BOTTOM = 62, 14, 12, 46
+
+Line = list[tuple[float, float]]
+
+
+# --- In words -----------------------------------------------------------------------------
+
+
+def summary(done: Benchmark) -> str:
+    """The answer in one line.
+
+    Example:
+        >>> summary(Benchmark(()))
+        'Nothing was timed.'
+    """
+    if not done.records:
+        return "Nothing was timed."
+    judged = [target.met for target in done.targets if target.met is not None]
+    missing = len(done.targets) - len(judged)
+    checked = sum(record.exact is not None for record in done.records)
+    ties = sum(done.excused.values())
+    words = [f"{len(done.records)} timings"]
+    if done.failures:
+        words.append(f"{len(done.failures)} FAILED")
+    words.append(
+        f"{checked} of them checked against the reference first"
+        + (f" ({ties} near-{'tie' if ties == 1 else 'ties'} excused)" if ties else "")
+    )
+    words.append(
+        f"{sum(judged)} of {len(judged)} measured targets met"
+        + (f", {missing} not measured" if missing else "")
+    )
+    return f"{'; '.join(words)}."
+
+
+def verdict(target: Target) -> str:
+    """Whether a target is met, in words."""
+    return {True: "met", False: "NOT MET", None: "not measured"}[target.met]
+
+
+def number(value: float) -> str:
+    """Three digits, without an exponent.
+
+    Example:
+        >>> [number(value) for value in (0.01234, 1.5, 123.4, 12345.6)]
+        ['0.0123', '1.5', '123', '12346']
+    """
+    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
+
+
+# --- Files --------------------------------------------------------------------------------
+
+
+def check_file(path: str | os.PathLike[str]) -> None:
+    """Find out that a page cannot be written before it is worked for.
+
+    Args:
+        path: Where `write` shall write.
+
+    Raises:
+        ValueError: There is no such folder, it may not be written to, or the file is somebody
+            else's.
+    """
+    path = Path(path)
+    if path.is_dir() or not path.parent.is_dir():
+        what = "a folder" if path.is_dir() else "in a folder that does not exist"
+        raise ValueError(f"html: expected a file. Received: {path}, {what}")
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise ValueError(f"html: expected a file that can be written. Received: {path}")
+    if path.is_file() and path.stat().st_size:
+        with path.open(encoding="utf-8", errors="replace") as file:
+            if GENERATOR not in file.read(1000):
+                raise ValueError(
+                    f"html: expected a new file, or an old page. Received: {path}, which holds "
+                    "something else"
+                )
+
+
+def write(path: str | os.PathLike[str], done: Benchmark, command: str = "ssd bench") -> None:
+    """Write the page.
+
+    Args:
+        path: Where to.
+        done: What to show.
+        command: The command that made it.
+    """
+    write_file(path, render(done, command))
+
+
+# --- The page -----------------------------------------------------------------------------
+
+
+def render(done: Benchmark, command: str = "ssd bench") -> str:
+    """The page as text.
+
+    Args:
+        done: What to show.
+        command: The command that made it.
+
+    Returns:
+        HTML that loads nothing from anywhere.
+    """
+    facts = {
+        "command": command,
+        "form": "quick" if done.quick else "full",
+        "peers": ", ".join(done.peers) or "none installed",
+        **done.facts,
+        "seconds taken": f"{done.seconds:.0f}",
+    }
+    return PAGE.format(
+        generator=GENERATOR,
+        style=STYLE + CHARTS,
+        state="good" if done.passed else "bad",
+        sign="✓" if done.passed else "✗",
+        summary=escape(summary(done)),
+        failures=_sentences("What failed", done.failures),
+        targets=_targets(done.targets),
+        charts="\n".join(_charts(done)),
+        tables="\n".join(_tables(done)),
+        notes=_sentences("What was left out", done.notes),
+        facts=facts_list(facts),
+    )
+
+
+def _sentences(title: str, lines: Sequence[str]) -> str:
+    if not lines:
+        return ""
+    points = "".join(f"<li>{escape(line)}</li>" for line in lines)
+    return f"<h2>{title}</h2>\n<ul>{points}</ul>"
+
+
+def _targets(found: Sequence[Target]) -> str:
+    rows = [
+        (
+            _badge(target),
+            f'<span class="wrap">{escape(target.name)}</span>',
+            escape(target.wanted),
+            escape(target.reached or "not measured"),
+        )
+        for target in found
+    ]
+    return table(("", "target", "wanted", "reached"), rows)
+
+
+def _badge(target: Target) -> str:
+    if target.met is None:
+        return f"<small>{verdict(target)}</small>"
+    return f'<b class="{"good" if target.met else "bad"}">{verdict(target)}</b>'
+
+
+def _tables(done: Benchmark) -> Iterable[str]:
+    """One table an operation, one row a timing."""
+    head = (
+        "load",
+        "implementation",
+        "mode",
+        "device",
+        "median, ms",
+        "quartiles apart, ms",
+        "fastest peer's time over it",
+        "extra memory, MB",
+        "first call, ms",
+        "exact",
+        "excused",
+    )
+    for operation in OPERATIONS:
+        records = [record for record in done.records if record.operation == operation]
+        rows = []
+        for record in sorted(records, key=lambda one: _order(one.load)):
+            ratio, peak = record.ratio_to_fastest_peer, record.peak_extra_bytes
+            first, excused = done.first_ms.get(record.key), done.excused.get(record.key, 0)
+            rows.append(
+                (
+                    escape(record.load),
+                    escape(record.implementation),
+                    record.mode,
+                    escape(record.device),
+                    number(record.median_ms),
+                    number(record.iqr_ms),
+                    "" if ratio is None else number(ratio),
+                    "" if peak is None else number(peak / 1e6),
+                    "" if first is None else number(first),
+                    {True: "yes", False: "NO", None: ""}[record.exact],
+                    str(excused) if excused else "",
+                )
+            )
+        if rows:
+            yield f"<h3>{operation.replace('_', ' ')}</h3>\n{table(head, rows)}"
+
+
+def _order(load: str) -> tuple[tuple[int, ...], str]:
+    """Loads that are numbers by these, then the others by name."""
+    return (sizes(load), "") if load[:1].isdigit() else ((1 << 30,), load)
+
+
+# --- Curves -------------------------------------------------------------------------------
+
+
+def _charts(done: Benchmark) -> Iterable[str]:
+    """The curves of matching for which there are points."""
+    names = list(dict.fromkeys(_name(record) for record in done.records))
+
+    def lines(
+        loads: Sequence[str],
+        x: Callable[[str], float],
+        y: Callable[[Record], float | None],
+    ) -> dict[str, Line]:
+        found: dict[str, Line] = {}
+        for record in done.records:
+            if record.operation == "matching" and record.load in loads:
+                value = y(record)
+                if value is not None and value > 0:
+                    found.setdefault(_name(record), []).append((x(record.load), value))
+        return {name: sorted(found[name]) for name in names if name in found}
+
+    def of_a_picture(record: Record) -> float:
+        return record.median_ms / sizes(record.load)[0]
+
+    for title, x_name, y_name, found in (
+        (
+            "Time against objects, batches on 8732 anchors",
+            "objects in a picture",
+            "ms for a picture",
+            lines(OBJECT_LOADS, lambda load: sizes(load)[1], of_a_picture),
+        ),
+        (
+            "Time against objects, one picture on 8732 anchors",
+            "objects in the picture",
+            "ms",
+            lines(PICTURE_LOADS, lambda load: sizes(load)[1], lambda record: record.median_ms),
+        ),
+        (
+            "Time against anchors, 32 pictures with 32 objects",
+            "anchors",
+            "ms",
+            lines(ANCHOR_LOADS, lambda load: sizes(load)[2], lambda record: record.median_ms),
+        ),
+        (
+            "Extra memory at the peak, 32 pictures with 32 objects",
+            "anchors",
+            "MB",
+            lines(
+                ANCHOR_LOADS,
+                lambda load: sizes(load)[2],
+                lambda record: (
+                    None if record.peak_extra_bytes is None else record.peak_extra_bytes / 1e6
+                ),
+            ),
+        ),
+    ):
+        if found:
+            looks = {name: index for index, name in enumerate(names)}
+            yield _chart(title, x_name, y_name, found, looks, done.peers)
+
+
+def _name(record: Record) -> str:
+    return f"{record.implementation} {record.mode}"
+
+
+def _chart(
+    title: str,
+    x_name: str,
+    y_name: str,
+    lines: Mapping[str, Line],
+    looks: Mapping[str, int],
+    peers: Sequence[str],
+) -> str:
+    """Lines on two logarithmic scales; what is not ours is dashed."""
+    xs = [x for line in lines.values() for x, _ in line]
+    ys = [y for line in lines.values() for _, y in line]
+    left, right = _span(xs, 1.15)
+    low, high = _span(ys, 1.3)
+
+    def across(x: float) -> float:
+        return LEFT + (WIDTH - LEFT - RIGHT) * math.log(x / left) / math.log(right / left)
+
+    def up(y: float) -> float:
+        return HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * math.log(y / low) / math.log(high / low)
+
+    parts = []
+    for y in _ticks(low, high):
+        parts.append(f'<path class="grid" d="M{LEFT} {up(y):.1f}H{WIDTH - RIGHT}"/>')
+        parts.append(f'<text x="{LEFT - 6}" y="{up(y) + 4:.1f}" class="end">{y:g}</text>')
+    for x in sorted(set(xs)):
+        parts.append(f'<path class="grid" d="M{across(x):.1f} {TOP}V{HEIGHT - BOTTOM}"/>')
+        parts.append(
+            f'<text x="{across(x):.1f}" y="{HEIGHT - BOTTOM + 17}" class="middle">{x:g}</text>'
+        )
+    parts.append(
+        f'<text x="{(LEFT + WIDTH - RIGHT) / 2:.0f}" y="{HEIGHT - 8}" class="middle">'
+        f"{escape(x_name)}</text>"
+    )
+    parts.append(
+        f'<text class="middle" transform="translate(14 {(TOP + HEIGHT - BOTTOM) / 2:.0f}) '
+        f'rotate(-90)">{escape(y_name)}</text>'
+    )
+    legend = []
+    for name, line in lines.items():
+        row, column = divmod(looks[name], len(COLOURS))
+        colour, mark = COLOURS[column], MARKS[(column + row) % len(MARKS)]
+        dashed = ' stroke-dasharray="5 4"' if name.rpartition(" ")[0] in peers else ""
+        places = [(across(x), up(y)) for x, y in line]
+        path = "L".join(f"{x:.1f} {y:.1f}" for x, y in places)
+        parts.append(f'<path d="M{path}" fill="none" stroke="{colour}" stroke-width="2"{dashed}/>')
+        for (x, y), (load, value) in zip(places, line, strict=True):
+            text = f"{name}: {number(value)} {y_name} at {load:g} {x_name}"
+            parts.append(f"{_mark(mark, x, y, colour)}<title>{escape(text)}</title></path>")
+        legend.append(
+            f'<span><svg viewBox="0 0 34 12" width="34" height="12"><path d="M0 6H34" '
+            f'stroke="{colour}" stroke-width="2"{dashed}/>{_mark(mark, 17, 6, colour)}</path></svg>'
+            f" {escape(name)}</span>"
+        )
+    return f"""<article>
+<h3>{escape(title)}</h3>
+<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)}">
+{"".join(parts)}
+</svg>
+<p class="legend">{"".join(legend)}</p>
+</article>"""
+
+
+def _mark(mark: str, x: float, y: float, colour: str) -> str:
+    """A path that is left open for its title."""
+    shapes = {
+        "circle": f"M{x - 4:.1f} {y:.1f}a4 4 0 1 0 8 0a4 4 0 1 0 -8 0",
+        "square": f"M{x - 3.5:.1f} {y - 3.5:.1f}h7v7h-7z",
+        "triangle": f"M{x:.1f} {y - 5:.1f}l4.5 8h-9z",
+        "diamond": f"M{x:.1f} {y - 5:.1f}l5 5l-5 5l-5 -5z",
+    }
+    return f'<path d="{shapes[mark]}" fill="{colour}">'
+
+
+def _span(values: Sequence[float], room: float) -> tuple[float, float]:
+    return min(values) / room, max(values) * room
+
+
+def _ticks(low: float, high: float) -> list[float]:
+    """Powers of ten within; with 2 and 5 times them where these are few."""
+    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
+    tens = [10.0**power for power in range(first, last + 1)]
+    steps = (1,) if last - first > 3 else (1, 2, 5)
+    found = [step * ten for ten in tens for step in steps]
+    return [float(f"{value:g}") for value in found if low <= value <= high]
+
+
+CHARTS = """
+.chart { width: 100%; height: auto; display: block; }
+.chart text { fill: var(--soft); font-size: 13px; }
+.chart .middle { text-anchor: middle; } .chart .end { text-anchor: end; }
+.chart .grid { stroke: var(--line); fill: none; }
+.legend { display: flex; flex-wrap: wrap; gap: .2rem 1rem; font-size: .9rem; max-width: none; }
+.legend span { white-space: nowrap; } .legend svg { vertical-align: middle; }
+.cards { grid-template-columns: repeat(auto-fill, minmax(min(100%, 28rem), 1fr)); }
+.wrap { display: inline-block; white-space: normal; min-width: 8rem; }
+"""
+
+PAGE = """<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+{generator}
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>MobileNetV2 SSD: how fast, beside whom</title>
+<style>{style}</style>
+</head>
+<body>
+<h1>MobileNetV2 SSD: how fast, beside whom</h1>
+<p class="verdict {state}">{sign} {summary}</p>
+{failures}
+
+<h2>Targets</h2>
+<p>Each is the worst of all the loads that it is about.</p>
+{targets}
+
+<h2>Curves</h2>
+<p>Matching and coding, median of the rounds. Both scales are logarithmic; peers are dashed.</p>
+<div class="cards">
+{charts}
+</div>
+
+<h2>All timings</h2>
+<p>A load is pictures × objects × anchors. Decoding is of 8 pictures, on 8732 anchors and 21
+classes, or, of photographs, on 1917 and 24. <code>keras host</code> is NumPy; it is given the
+memory of an earlier answer to use again, but for <code>keras NEW_ARRAYS</code>. Above 1 the
+fastest peer takes longer.</p>
+{tables}
+{notes}
+
+<h2>How it was measured</h2>
+<p>Each implementation in a process of its own. The first call, which also traces and compiles, is
+timed apart, and its result is compared with the NumPy reference before anything else is timed.
+<code>exact</code> says that labels, objects and anchors are the reference's, but for near-ties,
+each with a proof, which are counted as excused. Peers follow rules of their own and are not
+compared. Then at least five rounds, with the garbage collector off, each from inputs that are in
+place to a result that is back in NumPy; where their quartiles are further apart than a quarter of
+the median, all are done again, up to three times, and the quickest count. Memory is that of one
+call at its peak beyond inputs and outputs, in a fresh process: as NumPy reports it for functions on
+the host, and otherwise as the resident memory rises. Times of two machines, or of two runs, do not
+compare; ratios of one run do.</p>
+
+<h2>This run</h2>
+{facts}
+</body>
+</html>
+""".replace("NEW_ARRAYS", NEW_ARRAYS.strip())

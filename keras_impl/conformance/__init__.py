@@ -1,0 +1,1 @@
+"""Any SSD held to the reference, with NumPy alone: operations, workloads, judges, budgets."""

@@ -1,0 +1,671 @@
+"""By whose judgement an answer is right: one judge for each operation, in NumPy alone.
+
+A judge gets the inputs, what an implementation made of them, and the convention that it claims to
+follow, and counts what is wrong. It never trusts a result that it cannot derive.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from keras_impl.conformance.budgets import BUDGETS, budget
+from reference_numpy import (
+    boxes,
+    coding,
+    detection,
+    gradients,
+    losses,
+    matching,
+    mining,
+    multibox,
+    suppression,
+    targets,
+)
+from reference_numpy.anchors import make_anchors
+from reference_numpy.conventions import CANONICAL, Convention
+
+__all__ = [
+    "Judge",
+    "Verdict",
+    "class_gradient_scale",
+    "decode_scale",
+    "encode_scale",
+    "errors",
+    "focal_gradient_scale",
+    "judge_anchors",
+    "judge_detect",
+    "judge_floats",
+    "judge_match",
+    "judge_mining",
+    "judge_multibox",
+    "judge_multibox_gradient",
+    "judge_nms",
+    "judge_select",
+    "judge_soft_nms",
+    "judge_targets",
+    "smooth_l1_gradient_scale",
+    "softmax_scale",
+]
+
+Array = NDArray[Any]
+Arrays = tuple[Array, ...]
+WIDER = {"float32": np.float64, "float64": np.longdouble}
+
+
+class Verdict(NamedTuple):
+    """What became of some cases."""
+
+    cases: int
+    mismatches: int = 0
+    excused: int = 0
+    error: float = 0.0
+
+
+# (inputs, outputs, dtype, excuses allowed, convention) → verdict
+Judge = Callable[[Arrays, Arrays, str, bool, Convention], Verdict]
+
+
+# Floats
+
+
+def errors(got: Array, wanted: Array, scale: Array, dtype: str) -> NDArray[np.float64]:
+    """Distance from the wider answer, rounded once, in eps × scale; infinite where one is NaN."""
+    limits = np.finfo(dtype)
+    with np.errstate(over="ignore", invalid="ignore"):
+        rounded = wanted.astype(dtype)
+        # Results below the normal range may be flushed to 0, so nothing is finer than that.
+        unit = float(limits.eps) * np.maximum(scale.astype(np.float64), limits.tiny / limits.eps)
+        distance = np.abs(got.astype(np.float64) - rounded.astype(np.float64)) / unit
+    same = (got == rounded) | (np.isnan(got) & np.isnan(rounded))
+    return np.where(same, 0.0, np.where(np.isfinite(distance), distance, np.inf))
+
+
+def judge_floats(
+    name: str,
+    reference: Callable[..., Any],
+    scale: Callable[..., Any],
+    wide: Sequence[int] = (0, 1),
+) -> Judge:
+    """A judge of one float answer.
+
+    Args:
+        name: The operation, whose budget counts.
+        reference: (inputs, convention=) → the answer.
+        scale: (inputs, convention=) → its largest intermediate.
+        wide: Which inputs are floats.
+    """
+
+    def judge(
+        inputs: Arrays, outputs: Arrays, dtype: str, excuses: bool, convention: Convention
+    ) -> Verdict:
+        precise = [
+            value.astype(WIDER[dtype]) if index in wide else value
+            for index, value in enumerate(inputs)
+        ]
+        wanted = np.asarray(reference(*precise, convention=convention))
+        unit = scale(*precise, convention=convention)
+        got = np.asarray(outputs[0])
+        if got.shape != wanted.shape or got.dtype != np.dtype(dtype):
+            return Verdict(len(wanted), mismatches=len(wanted), error=np.inf)
+        found = errors(got, wanted, np.broadcast_to(unit, wanted.shape), dtype)
+        rows = found.reshape(len(got), -1).max(axis=1)
+        wrong = int(np.count_nonzero(rows > budget(name, convention).eps))
+        return Verdict(len(rows), wrong, 0, float(rows.max()))
+
+    return judge
+
+
+def encode_scale(box: Array, anchor: Array, convention: Convention = CANONICAL) -> Array:
+    """The largest intermediate of encoding."""
+    rules = convention.coding
+    center, variances = boxes.corners_to_centers(box), np.array(rules.variances)
+    if rules.form == "difference":
+        scale = np.abs(center) + np.abs(anchor)
+    else:
+        unit = anchor[:, 2:] + rules.size_epsilon
+        shift = (np.abs(center[:, :2]) + np.abs(anchor[:, :2])) / unit
+        ratio = (center[:, 2:] + rules.size_epsilon) / unit + rules.ratio_epsilon
+        scale = np.concatenate([shift, np.maximum(1, np.abs(np.log(ratio)))], axis=1)
+    return _in_code_order(scale / variances, convention)
+
+
+def decode_scale(deltas: Array, anchor: Array, convention: Convention = CANONICAL) -> Array:
+    """The largest intermediate of decoding, a sum of its parts."""
+    rules = convention.coding
+    scaled = _in_code_order(deltas, convention) * np.array(rules.variances)
+    size = np.abs(scaled[:, 2:])
+    if rules.form == "difference":
+        parts = np.abs(anchor[:, :2]) + np.abs(scaled[:, :2]) + (anchor[:, 2:] + size) / 2
+    else:
+        exponent = scaled[:, 2:]
+        if rules.largest_exponent is not None:
+            exponent = np.minimum(exponent, rules.largest_exponent)
+        half = np.exp(exponent) * anchor[:, 2:] / 2
+        parts = np.abs(anchor[:, :2]) + np.abs(scaled[:, :2]) * anchor[:, 2:] + half * (1 + size)
+    return np.tile(parts, 2)
+
+
+def _in_code_order(values: Array, convention: Convention) -> Array:
+    return values if convention.coding.code_order == "xywh" else values[:, [1, 0, 3, 2]]
+
+
+def softmax_scale(logits: Array) -> Array:
+    """The largest intermediate of softmax."""
+    return losses.softmax(logits) * (1 + logits.max(axis=-1, keepdims=True) - logits)
+
+
+def class_scale(logits: Array, labels: Array, convention: Convention = CANONICAL) -> Array:
+    """The largest intermediate of a class loss; 0 where a label counts nowhere."""
+    rules, columns = convention.loss, coding.background_first(logits, convention)
+    known = np.maximum(labels, 0)
+    if rules.class_loss == "softmax":
+        chosen = np.take_along_axis(columns, known[..., None], axis=-1)[..., 0]
+        largest = np.maximum(1, columns.max(axis=-1) - chosen)
+        scale = np.maximum(largest, losses.softmax_cross_entropy(columns, known))
+    elif rules.class_loss == "sigmoid":
+        scale = np.maximum(1, np.abs(columns)).sum(axis=-1)
+    else:
+        truth = losses.one_hot(known, columns.shape[-1], columns.dtype)
+        scale = losses.focal(columns, truth, rules.focal_alpha, rules.focal_gamma).sum(axis=-1)
+    return np.where(labels < 0, 0, scale)
+
+
+def _score_scale(logits: Array, convention: Convention) -> Array:
+    columns = coding.background_first(logits, convention)
+    if convention.loss.class_loss == "softmax":
+        return softmax_scale(columns)
+    return losses.sigmoid(columns)
+
+
+def _scores(logits: Array, convention: Convention) -> Array:
+    columns = coding.background_first(logits, convention)
+    softmax = convention.loss.class_loss == "softmax"
+    return (losses.softmax if softmax else losses.sigmoid)(columns)
+
+
+# Anchors, matching, targets
+
+
+def judge_anchors(
+    inputs: Arrays, outputs: Arrays, dtype: str, excuses: bool, convention: Convention
+) -> Verdict:
+    """Exactly the reference's, in number, order and every bit."""
+    (got,) = outputs
+    wanted = make_anchors(convention.layout, dtype)
+    return Verdict(1, int(not (got.dtype == wanted.dtype and np.array_equal(got, wanted))))
+
+
+def _witnessed(iou: Array, answer: Array, eps: float, convention: Convention) -> bool:
+    """Whether overlaps within the budget of the true ones make the reference give `answer`.
+
+    Pairs of the answer are raised as far as the budget allows, all others lowered: if any such
+    overlaps lead to the answer, these do. (Where an anchor is ignored, all its pairs are raised.)
+    """
+    margin = budget("pairwise_iou", convention).eps * eps * iou
+    chosen = answer[None, :] == np.arange(len(iou))[:, None]
+    chosen |= answer[None, :] == matching.IGNORED
+    favourable = np.clip(np.where(chosen, iou + margin, iou - margin), 0, 1)
+    return bool(np.array_equal(matching.match(favourable, convention), answer))
+
+
+def judge_match(
+    inputs: Arrays, outputs: Arrays, dtype: str, excuses: bool, convention: Convention
+) -> Verdict:
+    """The object of each anchor is the reference's."""
+    batch, labels, anchors = inputs
+    (got,) = outputs
+    wrong = excused = 0
+    for picture, answer in enumerate(got):
+        rows = np.flatnonzero(labels[picture] > 0)
+        corners = boxes.centers_to_corners(anchors)
+        iou = boxes.pairwise_iou(batch[picture][rows], corners, convention)
+        found = matching.match(iou, convention)
+        wanted = np.where(found < 0, found, np.append(rows, -1)[found])
+        if np.array_equal(answer, wanted):
+            continue
+        # Back from rows of the padded list to objects; a row of padding is no object.
+        found = np.searchsorted(rows, np.clip(answer, 0, None))
+        found = np.where(answer < 0, answer, np.minimum(found, len(rows)))
+        real = np.all((answer < 0) | np.isin(answer, rows))
+        eps = float(np.finfo(dtype).eps)
+        if excuses and real and _witnessed(iou.astype(np.float64), found, eps, convention):
+            excused += 1
+        else:
+            wrong += 1
+    return Verdict(len(got), wrong, excused)
+
+
+def judge_targets(
+    inputs: Arrays, outputs: Arrays, dtype: str, excuses: bool, convention: Convention
+) -> Verdict:
+    """Objects as matching's; labels and deltas must then be those objects'.
+
+    Inputs are boxes, labels, anchors and, if any, crowds. Objects are None from an implementation
+    that does not tell them: then labels and deltas must be those of the reference's objects.
+    """
+    batch, labels, anchors, *crowds = inputs
+    got_labels, deltas, told = outputs
+    wrong = excused = 0
+    worst = 0.0
+    for picture in range(len(batch)):
+        crowd = crowds[0][picture] if crowds else np.zeros(labels[picture].shape, np.bool_)
+        wanted = targets.assign_targets(
+            batch[picture], labels[picture], anchors, convention, crowds=crowd
+        )
+        own = wanted.objects if told is None else told[picture]
+        positive = own >= 0
+        objects = labels[picture] * ~crowd  # crowds and padding are none
+        if not np.isin(own[positive], np.flatnonzero(objects > 0)).all():
+            wrong += 1
+            continue
+        same = np.array_equal(own, wanted.objects)
+        # One row more, for the list may have none.
+        of_object = np.append(labels[picture], 0)[np.maximum(own, -1)]
+        label = np.where(positive, of_object, wanted.labels)
+        same_labels = np.array_equal(got_labels[picture], label)
+        code = np.zeros(deltas[picture].shape, WIDER[dtype])
+        scale = np.zeros_like(code)
+        if positive.any():
+            box = batch[picture][own[positive]].astype(WIDER[dtype])
+            anchor = anchors[positive].astype(WIDER[dtype])
+            code[positive] = coding.encode(box, anchor, convention)
+            scale[positive] = encode_scale(box, anchor, convention)
+        error = float(errors(deltas[picture], code, scale, dtype).max(initial=0))
+        worst = max(worst, error)
+        sensible = np.array_equal(got_labels[picture][positive], label[positive])
+        sensible &= bool(np.isin(got_labels[picture][~positive], (0, targets.NOTHING)).all())
+        if error > budget("assign_targets", convention).eps or not sensible:
+            wrong += 1
+        elif same and same_labels:
+            continue
+        elif excuses and not crowd.any():
+            answer = np.where(
+                positive, own, np.where(got_labels[picture] < 0, matching.IGNORED, -1)
+            )
+            part = batch[[picture]], labels[[picture]], anchors
+            verdict = judge_match(part, (answer[None],), dtype, True, convention)
+            wrong, excused = wrong + verdict.mismatches, excused + verdict.excused
+        else:
+            wrong += 1
+    return Verdict(len(batch), wrong, excused, worst)
+
+
+# Suppression and detection
+
+
+def judge_mining(
+    inputs: Arrays, outputs: Arrays, dtype: str, excuses: bool, convention: Convention
+) -> Verdict:
+    """The mined anchors of each picture."""
+    (got,) = outputs
+    wrong = sum(
+        not np.array_equal(mask, mining.mine_hard_negatives(loss, label, convention))
+        for mask, loss, label in zip(got, *inputs, strict=True)
+    )
+    return Verdict(len(got), wrong)
+
+
+def _plain(convention: Convention) -> bool:
+    """Whether the witnesses below know the rules of suppression."""
+    rules = convention.detection
+    return (rules.ties, rules.eta, rules.suppress_in, rules.soft_sigma) == (
+        "lowest anchor",
+        1.0,
+        "class",
+        None,
+    )
+
+
+def _nms_witnessed(
+    box: Array, score: Array, answer: Array, eps: float, convention: Convention
+) -> bool:
+    """Whether overlaps within the budget lead to `answer`: near the threshold either will do."""
+    if not _plain(convention):
+        return False
+    threshold = convention.detection.iou_threshold
+    waiting = list(np.argsort(-score, kind="stable"))
+    kept = []
+    margin = budget("pairwise_iou", convention).eps * eps
+    while waiting:
+        best = waiting.pop(0)
+        kept.append(best)
+        overlap = boxes.pairwise_iou(box[[best]], box, convention)[0].astype(np.float64)
+        waiting = [
+            one
+            for one in waiting
+            if overlap[one] <= threshold - margin
+            or (overlap[one] <= threshold + margin and one in answer)
+        ]
+    return bool(np.array_equal(kept, answer))
+
+
+def judge_nms(
+    inputs: Arrays, outputs: Arrays, dtype: str, excuses: bool, convention: Convention
+) -> Verdict:
+    """The kept boxes of each picture, in order; a score of -inf is a slot without a box."""
+    (got,) = outputs
+    wrong = excused = 0
+    for answer, box, score in zip(got, *inputs, strict=True):
+        real = np.isfinite(score)
+        wanted = suppression.nms(box[real], score[real], convention)
+        used = answer[answer >= 0]
+        ends = np.array_equal(answer[: len(used)], used)
+        if ends and np.array_equal(used, wanted):
+            continue
+        eps = float(np.finfo(dtype).eps)
+        if excuses and ends and _nms_witnessed(box[real], score[real], used, eps, convention):
+            excused += 1
+        else:
+            wrong += 1
+    return Verdict(len(got), wrong, excused)
+
+
+def judge_soft_nms(
+    inputs: Arrays, outputs: Arrays, dtype: str, excuses: bool, convention: Convention
+) -> Verdict:
+    """Kept boxes and lowered scores; among scores that come out of exp, near-ties may swap."""
+    wrong = excused = 0
+    worst = 0.0
+    allowed = budget("soft_nms", convention).eps
+    sigma = convention.detection.soft_sigma
+    assert sigma is not None  # else there is nothing to judge
+    for answer, lowered, box, score in zip(*outputs, *inputs, strict=True):
+        real = np.isfinite(score)
+        wanted, _ = suppression.soft_nms(box[real], score[real], convention)
+        used = answer[answer >= 0]
+        precise = box[real].astype(WIDER[dtype])
+        if not ((used < len(precise)).all() and len(set(used.tolist())) == len(used)):
+            wrong += 1
+            continue
+        # What the scores must be if the boxes are kept in the order told, and how far off.
+        overlap = boxes.pairwise_iou(precise[used], precise[used], convention)
+        exponent = np.tril(overlap, -1) ** 2 / (2 * sigma)
+        true = score[real][used].astype(WIDER[dtype]) * np.exp(-exponent.sum(axis=1))
+        factors = np.count_nonzero(exponent, axis=1)
+        scale = true * (1 + factors + 8 * exponent.sum(axis=1))
+        error = float(errors(lowered[: len(used)], true, scale, dtype).max(initial=0))
+        worst = max(worst, error)
+        descending = bool((np.diff(lowered[: len(used)]) <= 0).all())
+        if error > allowed or not descending or (answer[len(used) :] != -1).any():
+            wrong += 1
+        elif not np.array_equal(used, wanted):
+            near = _nearly_sorted(used, wanted, true, scale * allowed * np.finfo(dtype).eps)
+            excused, wrong = excused + near, wrong + (not near)
+    return Verdict(len(outputs[0]), wrong, excused, worst)
+
+
+def _nearly_sorted(used: Array, wanted: Array, true: Array, margin: Array) -> bool:
+    """Whether two orders of the same boxes differ only among scores within the margin."""
+    if sorted(used.tolist()) != sorted(wanted.tolist()):
+        return False
+    place = {box: index for index, box in enumerate(used.tolist())}
+    order = [place[box] for box in wanted.tolist()]
+    return all(
+        abs(true[index] - true[other]) <= margin[index] + margin[other]
+        for index, other in enumerate(order)
+    )
+
+
+def _same_detections(found: detection.Detections, got: Sequence[Array]) -> bool:
+    """Whether padded detections are these, bit for bit, and the rest of their slots unused."""
+    box, score, label, anchor = got
+    used = len(found.scores)
+    return bool(
+        np.array_equal(box[:used], found.boxes)
+        and np.array_equal(score[:used], found.scores)
+        and np.array_equal(label[:used], found.labels)
+        and (anchor is None or np.array_equal(anchor[:used], found.anchors))
+        and (anchor is None or (anchor[used:] == -1).all())
+        and (label[used:] == -1).all()
+        and not box[used:].any()
+        and not score[used:].any()
+    )
+
+
+def _select_witnessed(
+    box: Array, score: Array, got: Sequence[Array], eps: float, convention: Convention
+) -> bool:
+    """Whether suppression within the rounding budget of its threshold explains a selection."""
+    rules = convention.detection
+    label, anchor = got[2][got[2] > 0], got[3][got[2] > 0]
+    if not _plain(convention) or len(label) == rules.max_detections:
+        return False  # what fell off the end cannot be witnessed
+    if rules.clip == "before":
+        box = boxes.clip(box)
+    kept: list[tuple[float, int, int]] = []
+    for column in range(score.shape[1]):
+        above = score[:, column] > score.dtype.type(rules.score_threshold)
+        candidates = np.flatnonzero(above)
+        limit = rules.candidates_per_class
+        best = detection.top_k(
+            score[candidates, column], len(candidates) if limit is None else limit
+        )
+        candidates = candidates[best]
+        mine = anchor[label == column + 1]
+        order = np.flatnonzero(np.isin(candidates, mine))
+        if not _nms_witnessed(box[candidates], score[candidates, column], order, eps, convention):
+            return False
+        kept += [(-float(score[one, column]), int(one), column + 1) for one in mine]
+    return [(one, label_) for _, one, label_ in sorted(kept)] == list(
+        zip(anchor.tolist(), label.tolist(), strict=True)
+    )
+
+
+def judge_select(
+    inputs: Arrays, outputs: Arrays, dtype: str, excuses: bool, convention: Convention
+) -> Verdict:
+    """Detections, bit for bit: their numbers are passed on."""
+    wrong = excused = 0
+    anchors = [None] * len(outputs[0]) if outputs[3] is None else outputs[3]
+    for box, score, *got in zip(*inputs, *outputs[:3], anchors, strict=True):
+        if _same_detections(detection.select(box, score, convention), got):
+            continue
+        eps = float(np.finfo(dtype).eps)
+        if excuses and _select_witnessed(box, score, got, eps, convention):
+            excused += 1
+        else:
+            wrong += 1
+    return Verdict(len(outputs[0]), wrong, excused)
+
+
+def judge_detect(
+    inputs: Arrays, outputs: Arrays, dtype: str, excuses: bool, convention: Convention
+) -> Verdict:
+    """Detections whose numbers came out of exp.
+
+    Outputs are the detections and the boxes and scores they were decided about, or None for these
+    from an implementation that does not tell.
+    """
+    deltas, logits, anchors = (value.astype(WIDER[dtype]) for value in inputs)
+    rules = convention.detection
+    box_budget = budget("decode", convention).eps
+    score_budget = budget("softmax" if convention.loss.class_loss == "softmax" else "sigmoid")
+    wrong = excused = 0
+    worst = 0.0
+    parts = [[None] * len(outputs[0]) if part is None else part for part in outputs]
+    for picture, (*told, box, score) in enumerate(zip(*parts, strict=True)):
+        got: list[Any] = list(told)
+        decoded = coding.decode(deltas[picture], anchors, convention)
+        true_box = decoded if rules.clip == "none" else boxes.clip(decoded)
+        true_score = _scores(logits[picture], convention)[:, 1:]
+        scale = decode_scale(deltas[picture], anchors, convention)
+        score_scale = _score_scale(logits[picture], convention)[:, 1:]
+        wanted = detection.detect(inputs[0][picture], inputs[1][picture], inputs[2], convention)
+        used = got[2] > 0
+        if got[3] is None:  # not told, so they must be the reference's
+            anchor_of_slot = np.full(got[2].shape, -1)
+            anchor_of_slot[: len(wanted.anchors)] = wanted.anchors
+            got[3] = anchor_of_slot
+        slots = got[3][used], got[2][used] - 1
+        if not (_indices(slots[0], len(true_box)) and _indices(slots[1], true_score.shape[1])):
+            wrong += 1
+            continue
+        found = [
+            errors(got[0][used], true_box[slots[0]], scale[slots[0]], dtype).max(initial=0),
+            errors(got[1][used], true_score[slots], score_scale[slots], dtype).max(initial=0),
+        ]
+        if box is not None and score is not None:
+            found[0] = max(found[0], errors(box, decoded, scale, dtype).max())
+            found[1] = max(found[1], errors(score, true_score, score_scale, dtype).max())
+        worst = max(worst, *found)
+        within = found[0] <= box_budget and found[1] <= score_budget.eps
+        within &= not (got[0][~used].any() or got[1][~used].any())
+        if within and _same_decisions(wanted, got):
+            continue
+        known = box is not None and score is not None
+        if within and known and _same_decisions(detection.select(box, score, convention), got):
+            excused += 1
+        else:
+            wrong += 1
+    return Verdict(len(outputs[0]), wrong, excused, float(worst))
+
+
+def _indices(values: Array, count: int) -> bool:
+    """Whether all are indices of something with `count` elements."""
+    return bool(((values >= 0) & (values < count)).all())
+
+
+def _same_decisions(found: detection.Detections, got: Sequence[Array]) -> bool:
+    used = len(found.scores)
+    return bool(
+        np.array_equal(got[2][:used], found.labels)
+        and np.array_equal(got[3][:used], found.anchors)
+        and (got[3][used:] == -1).all()
+    )
+
+
+# MultiBox
+
+
+def _chosen_well(
+    chosen: Sequence[Array],
+    class_losses: Array,
+    labels: Array,
+    logits: Array,
+    box: Array,
+    convention: Convention,
+) -> bool:
+    """Whether losses within budget lead the reference to choose these anchors."""
+    if np.isnan(class_losses).any():
+        return False
+    dtype = class_losses.dtype.name
+    true = multibox.class_losses(logits, labels, convention)
+    scale = class_scale(logits, labels, convention)
+    within = errors(class_losses, true, scale, dtype) <= budget("class_losses", convention).eps
+    wanted = mining.choose_anchors(class_losses, labels, convention, boxes=box)
+    return bool(within.all()) and all(map(np.array_equal, chosen, wanted))
+
+
+def judge_multibox(
+    inputs: Arrays, outputs: Arrays, dtype: str, excuses: bool, convention: Convention
+) -> Verdict:
+    """Sums within budget; the chosen anchors are decided on losses that come out of exp and log.
+
+    Outputs are the parts of `MultiBox` and the class losses of the anchors; what an implementation
+    does not tell is None, and then its sums must be those of the reference's anchors.
+    """
+    *floats, labels, box = inputs
+    deltas, logits, wanted = (value.astype(WIDER[dtype]) for value in floats)
+    total, class_loss, box_loss, positives, counted, negatives, class_losses = outputs
+    reference = multibox.multibox(deltas, logits, wanted, labels, convention, boxes=box)
+    told = counted is not None and negatives is not None and class_losses is not None
+    if not told:
+        counted, negatives = reference.counted, reference.negatives
+    divisors = multibox.normalisers(labels, convention)[:, None]
+    in_box = counted if convention.loss.box_over == "positives" else labels != targets.NOTHING
+    box_terms = np.where(in_box, losses.smooth_l1(deltas, wanted).sum(axis=-1), 0) / divisors
+    box_scale = np.where(in_box, smooth_l1_scale(deltas, wanted).sum(axis=-1), 0) / divisors
+    in_class = counted | negatives
+    # The class loss of the anchors that were mined: near-ties exchange almost equal losses.
+    class_terms = multibox.class_losses(logits, labels, convention) * in_class / divisors
+    units = class_scale(logits, labels, convention) * in_class / divisors
+    weight = convention.loss.box_weight
+    worst = max(
+        float(errors(np.asarray(got), np.asarray(true), np.asarray(unit), dtype))
+        for got, true, unit in (
+            (class_loss, class_terms.sum(), units.sum()),
+            (box_loss, box_terms.sum(), box_scale.sum()),
+            (
+                total,
+                class_terms.sum() + weight * box_terms.sum(),
+                units.sum() + weight * box_scale.sum(),
+            ),
+        )
+        if got is not None
+    )
+    right = positives is None or int(positives) == reference.positives
+    if told:
+        chosen = (counted, negatives)
+        right &= _chosen_well(chosen, class_losses, labels, logits, box, convention)
+    if not (right and worst <= budget("multibox", convention).eps):
+        return Verdict(1, 1, 0, worst)
+    return Verdict(1, 0, int(not np.array_equal(negatives, reference.negatives)), worst)
+
+
+def judge_multibox_gradient(
+    inputs: Arrays, outputs: Arrays, dtype: str, excuses: bool, convention: Convention
+) -> Verdict:
+    """The chosen anchors as in `multibox`; where they are the reference's, the gradients."""
+    *floats, labels, box = inputs
+    deltas, logits, wanted = (value.astype(WIDER[dtype]) for value in floats)
+    by_deltas, by_logits, counted, negatives, class_losses = outputs
+    reference = multibox.multibox(deltas, logits, wanted, labels, convention, boxes=box)
+    if counted is not None:
+        chosen = (counted, negatives)
+        if not _chosen_well(chosen, class_losses, labels, logits, box, convention):
+            return Verdict(1, 1)
+        if not np.array_equal(negatives, reference.negatives):
+            return Verdict(1, 0, 1)
+    true = gradients.multibox_gradient(deltas, logits, wanted, labels, convention, boxes=box)
+    divisors = multibox.normalisers(labels, convention)[:, None, None]
+    # What counts nowhere has no gradient at all.
+    everywhere = convention.loss.box_over == "all"
+    in_box = (labels != targets.NOTHING if everywhere else reference.counted)[..., None]
+    in_class = (reference.counted | reference.negatives)[..., None]
+    box_scale = np.where(in_box, smooth_l1_gradient_scale(deltas, wanted), 0) / divisors
+    box_scale = box_scale * convention.loss.box_weight
+    unit = np.where(in_class, class_gradient_scale(logits, labels, convention), 0) / divisors
+    boxes_error = float(errors(by_deltas, true[0], box_scale, dtype).max(initial=0))
+    class_error = float(errors(by_logits, true[1], unit, dtype).max(initial=0))
+    wrong = class_error > budget("multibox_gradient", convention).eps
+    wrong |= boxes_error > BUDGETS["multibox_gradient boxes"].eps
+    return Verdict(1, int(wrong), 0, max(boxes_error, class_error))
+
+
+def smooth_l1_gradient_scale(predicted: Array, target: Array) -> Array:
+    """The largest intermediate of the gradient of smooth L1."""
+    return np.minimum(1, np.abs(predicted - target))
+
+
+def focal_gradient_scale(
+    logits: Array, targets: Array, alpha: float = 0.25, gamma: float = 2.0
+) -> Array:
+    """The largest intermediate of the gradient of the focal loss, a sum of its two parts."""
+    sign = 2 * targets - 1
+    right, wrong = losses.sigmoid(sign * logits), losses.sigmoid(-sign * logits)
+    weight = targets * alpha + (1 - targets) * (1 - alpha)
+    entropy = losses.sigmoid_cross_entropy(logits, targets)
+    return np.asarray(weight * wrong**gamma * (1 + gamma * right * entropy))
+
+
+def class_gradient_scale(logits: Array, labels: Array, convention: Convention = CANONICAL) -> Array:
+    """The largest intermediate of the gradient of a class loss, where the head has its columns."""
+    rules, columns = convention.loss, coding.background_first(logits, convention)
+    truth = losses.one_hot(np.maximum(labels, 0), columns.shape[-1], columns.dtype)
+    if rules.class_loss == "softmax":
+        scale = softmax_scale(columns) + truth
+    elif rules.class_loss == "sigmoid":
+        scale = np.ones_like(columns)
+    else:
+        scale = focal_gradient_scale(columns, truth, rules.focal_alpha, rules.focal_gamma)
+    return np.roll(scale, -1, axis=-1) if convention.coding.background == "last" else scale
+
+
+def smooth_l1_scale(predicted: Array, target: Array, **_: Any) -> Array:
+    """The largest intermediate of smooth L1."""
+    distance = np.abs(predicted - target)
+    return np.where(distance < 1, distance * distance / 2, distance)

@@ -1,0 +1,522 @@
+"""Any implementation of SSD, held to the reference: what it offers, and how it is asked.
+
+An `Implementation` is a small adapter: functions of NumPy arrays by the names of
+`comparisons.OPERATIONS`, and the convention that they claim to follow. `check` runs one of them
+on the workloads of that operation and has it judged. docs/conformance.md walks through one.
+
+Nothing here imports Keras or TensorFlow, so that a library that does not get along with them can
+be asked in a process of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from keras_impl.conformance.budgets import budget
+from keras_impl.conformance.judges import Verdict
+from keras_impl.conformance.operations import OPERATIONS, Workloads
+from reference_numpy.checks import check_counts
+from reference_numpy.conventions import CANONICAL, Convention
+from reference_numpy.detection import Detections
+
+__all__ = [
+    "DTYPES",
+    "Check",
+    "Deviation",
+    "Implementation",
+    "Offer",
+    "ask",
+    "check",
+    "in_pictures",
+    "judge",
+    "merged",
+    "operation_of",
+    "settled",
+    "summary",
+    "to_markdown",
+]
+
+DTYPES = ("float32", "float64")
+Arrays = tuple[NDArray[Any], ...]
+
+
+class Offer(NamedTuple):
+    """One operation as an implementation has it.
+
+    Attributes:
+        function: (arrays, convention=) → what `Operation.gives` says, as arrays.
+        changes: Answers in which this operation departs from the convention claimed as a whole.
+        fixed: Numbers of the convention that it cannot be told, which the comparison then leaves
+            as they are.
+        dtypes: Those it can be asked in, if not all of the implementation's.
+        workloads: In place of the operation's own, to keep off the inputs on which it is known
+            to deviate; each of these is a `Deviation`.
+    """
+
+    function: Callable[..., Any]
+    changes: Mapping[str, Any] = {}
+    fixed: tuple[str, ...] = ()
+    dtypes: tuple[str, ...] = ()
+    workloads: Workloads | None = None
+
+
+class Deviation(NamedTuple):
+    """An input on which an implementation is known not to do what it claims.
+
+    Attributes:
+        name: A few words.
+        offer: Which of its operations.
+        reason: What it does instead, in one sentence.
+        inputs: Arrays for the operation; None where `conflict` names them.
+        conflict: Name of a conflict case whose inputs show it.
+        changes: Numbers of the convention in this case.
+        certain: Whether it shows on every machine. An order that an unstable sort leaves open
+            may be the right one on some processor.
+    """
+
+    name: str
+    offer: str
+    reason: str
+    inputs: Arrays | None = None
+    conflict: str | None = None
+    changes: Mapping[str, Any] = {}
+    certain: bool = True
+
+
+def _as_it_is(function: Callable[..., Any], mode: str) -> Callable[..., Any]:
+    return function
+
+
+@dataclass(frozen=True)
+class Implementation:
+    """What an implementation offers, and what it claims.
+
+    Attributes:
+        name: Its column in the report.
+        operations: Functions, or `Offer`s, by the name of the operation. Where an operation is
+            offered twice, words in brackets follow the name: "nms [padded]".
+        convention: What the functions claim to follow.
+        dtypes: Of `DTYPES`.
+        modes: Ways to run it.
+        in_mode: (function of arrays, mode) → function of arrays that runs so.
+        may_fuse: Modes in which a compiler may fuse a product and a sum, so that a near-tie may
+            flip: excused if there is a witness.
+        deviations: Where it is known to be wrong.
+        version: Of the package, for the report.
+    """
+
+    name: str
+    operations: Mapping[str, Callable[..., Any] | Offer]
+    convention: Convention = CANONICAL
+    dtypes: tuple[str, ...] = DTYPES
+    modes: tuple[str, ...] = ("eager",)
+    in_mode: Callable[[Callable[..., Any], str], Callable[..., Any]] = _as_it_is
+    may_fuse: tuple[str, ...] = ()
+    deviations: Sequence[Deviation] = field(default=())
+    version: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse what could never be asked."""
+        for label in self.operations:
+            if operation_of(label) not in OPERATIONS:
+                raise ValueError(
+                    f"operations: expected names among {', '.join(OPERATIONS)}. Received: {label!r}"
+                )
+        for deviation in self.deviations:
+            if deviation.offer not in self.operations:
+                raise ValueError(
+                    f"deviations: expected an offered operation. Received: {deviation.offer!r}"
+                )
+        for name, known, given in (
+            ("dtypes", DTYPES, self.dtypes),
+            ("may_fuse", self.modes, self.may_fuse),
+        ):
+            if not set(given) <= set(known):
+                raise ValueError(f"{name}: expected some of {known}. Received: {given}")
+
+    def offer(self, label: str) -> Offer:
+        """What is behind a name of `operations`."""
+        found = self.operations[label]
+        return found if isinstance(found, Offer) else Offer(found)
+
+    def claimed(self, label: str) -> Convention:
+        """The convention that one operation claims to follow."""
+        return self.convention.but(**self.offer(label).changes)
+
+    def asked(self) -> list[str]:
+        """The names of `operations` that its convention has a place for."""
+        return [
+            label
+            for label in self.operations
+            if OPERATIONS[operation_of(label)].asks(self.claimed(label))
+        ]
+
+    def dtypes_of(self, label: str) -> tuple[str, ...]:
+        """Dtypes that one operation can be asked in."""
+        return self.offer(label).dtypes or self.dtypes
+
+    def modes_of(self, label: str) -> tuple[str, ...]:
+        """Ways to run one operation."""
+        return self.modes if OPERATIONS[operation_of(label)].compiled else self.modes[:1]
+
+
+def operation_of(label: str) -> str:
+    """The operation behind a name: "nms [padded]" is an nms."""
+    return label.partition(" ")[0]
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line of the table: an operation in a mode and a dtype.
+
+    Attributes:
+        op: The operation, by its name in `reference_numpy`.
+        mode: How it was run.
+        backend: What ran it.
+        dtype: One of `DTYPES`.
+        cases: Answers compared: pictures for decisions, rows of numbers for floats.
+        mismatches: Those that are wrong.
+        excused: Those that differ by a near-tie, with a witness.
+        max_error_eps: Worst error of the floats, in eps × the largest intermediate.
+        budget_eps: The error allowed, derived in `tolerances`.
+        passed: Nothing is wrong.
+    """
+
+    op: str
+    mode: str
+    backend: str
+    dtype: str
+    cases: int
+    mismatches: int
+    excused: int
+    max_error_eps: float
+    budget_eps: float
+    passed: bool
+
+
+def check(
+    implementation: Implementation,
+    label: str,
+    mode: str = "eager",
+    dtype: str = "float32",
+    *,
+    cases: int = 40,
+    seed: int = 0,
+) -> Check:
+    """Compare one operation with the reference, in one mode and dtype.
+
+    Args:
+        implementation: Whose.
+        label: A name of its `operations`.
+        mode: One of its modes.
+        dtype: One of `DTYPES`.
+        cases: Random pictures for each decision; floats get 25 rows for each.
+        seed: Of the random cases.
+
+    Returns:
+        A line of the table.
+
+    Raises:
+        ValueError, TypeError: An operation that is not offered, an unknown mode or dtype, no cases.
+
+    Example:
+        >>> from reference_numpy import boxes
+        >>> mine = Implementation("mine", {"area": lambda box, convention: (boxes.area(box),)})
+        >>> check(mine, "area").passed
+        True
+    """
+    for name, given, known in (
+        ("label", label, list(implementation.operations)),
+        ("mode", mode, list(implementation.modes)),
+        ("dtype", dtype, list(DTYPES)),
+    ):
+        if given not in known:
+            raise ValueError(f"{name}: expected one of {known}. Received: {given!r}")
+    check_counts(1, cases=cases)
+    check_counts(seed=seed)
+    operation, offer = OPERATIONS[operation_of(label)], implementation.offer(label)
+    keeps = operation.keeps(implementation.claimed(label))
+    convention = settled(implementation, label, {} if keeps else operation.settings)
+    call = implementation.in_mode(partial(offer.function, convention=convention), mode)
+    total = Verdict(0)
+    for inputs in (offer.workloads or operation.workloads)(
+        np.random.default_rng(seed), dtype, cases
+    ):
+        outputs = call(*inputs)
+        outputs = outputs if isinstance(outputs, tuple) else (outputs,)
+        excuses = mode in implementation.may_fuse
+        verdict = operation.judge(inputs, outputs, dtype, excuses, convention)
+        total = Verdict(
+            total.cases + verdict.cases,
+            total.mismatches + verdict.mismatches,
+            total.excused + verdict.excused,
+            max(total.error, verdict.error),
+        )
+    allowed = budget(operation_of(label), convention).eps
+    return Check(
+        label,
+        mode,
+        implementation.name,
+        dtype,
+        total.cases,
+        total.mismatches,
+        total.excused,
+        round(float(total.error), 3),
+        allowed,
+        total.cases > 0 and total.mismatches == 0 and total.error <= allowed,
+    )
+
+
+def ask(
+    implementation: Implementation,
+    label: str,
+    inputs: Arrays,
+    mode: str = "eager",
+    changes: Mapping[str, Any] | None = None,
+) -> tuple[Any, ...]:
+    """An implementation's answer to these inputs.
+
+    Args:
+        implementation: Whose.
+        label: A name of its `operations`.
+        inputs: As `Operation.takes` says.
+        mode: One of its modes.
+        changes: Numbers of the convention in this case.
+
+    Returns:
+        As `Operation.gives` says.
+    """
+    convention = settled(implementation, label, changes or {})
+    function = partial(implementation.offer(label).function, convention=convention)
+    answer = implementation.in_mode(function, mode)(*inputs)
+    return answer if isinstance(answer, tuple) else (answer,)
+
+
+def judge(
+    implementation: Implementation,
+    label: str,
+    inputs: Arrays,
+    mode: str = "eager",
+    changes: Mapping[str, Any] | None = None,
+) -> Verdict:
+    """What the reference says of that answer; arguments as of `ask`."""
+    dtype = next(one.dtype.name for one in inputs if np.issubdtype(one.dtype, np.floating))
+    outputs = ask(implementation, label, inputs, mode, changes)
+    convention = settled(implementation, label, changes or {})
+    excuses = mode in implementation.may_fuse
+    return OPERATIONS[operation_of(label)].judge(inputs, outputs, dtype, excuses, convention)
+
+
+def settled(implementation: Implementation, label: str, changes: Mapping[str, Any]) -> Convention:
+    """The convention an operation claims, with other numbers, but for those that are fixed.
+
+    For `make_anchors` they are numbers of the layout.
+    """
+    claimed, fixed = implementation.claimed(label), implementation.offer(label).fixed
+    free = {name: value for name, value in changes.items() if name not in fixed}
+    if operation_of(label) == "make_anchors":
+        return claimed.but(layout=replace(claimed.layout, **free))
+    return claimed.but(**free)
+
+
+# The report
+
+
+def summary(implementation: Implementation, outcomes: Sequence[Mapping[str, Any]]) -> Any:
+    """What became of each operation of one implementation, for the report.
+
+    Args:
+        implementation: Whose.
+        outcomes: For each test its `label`, `cases`, `outcome` ("passed", "failed" or "known
+            deviation"), and `excused` or `deviation` where there is one.
+    """
+    operations: dict[str, Any] = {
+        name: {"verdict": "not offered", "cases": 0, "excused": 0, "known_deviations": []}
+        for name in OPERATIONS
+    }
+    for outcome in outcomes:
+        row = operations[operation_of(outcome["label"])]
+        if outcome["outcome"] == "known deviation":
+            if outcome["deviation"] not in row["known_deviations"]:
+                row["known_deviations"].append(outcome["deviation"])
+            continue
+        row["cases"] += outcome["cases"]
+        row["excused"] += outcome.get("excused", 0)
+        failed = "failed" in (outcome["outcome"], row["verdict"])
+        row["verdict"] = "failed" if failed else "passed"
+    for row in operations.values():
+        if row["verdict"] == "not offered" and row["known_deviations"]:
+            row["verdict"] = "known deviation"
+    return {
+        "implementations": {
+            implementation.name: {
+                "version": implementation.version,
+                "claims": implementation.convention.name,
+                "modes": list(implementation.modes),
+                "dtypes": list(implementation.dtypes),
+                "operations": operations,
+            }
+        }
+    }
+
+
+def merged(old: Any, new: Any) -> Any:
+    """A report with the implementations of both; the new one's stay where both have one."""
+    return {"implementations": {**old.get("implementations", {}), **new["implementations"]}}
+
+
+def to_markdown(report: Any) -> str:
+    """The report as a table, operation by implementation: cases (known deviations).
+
+    Example:
+        >>> mine = Implementation("mine", {"area": lambda box, convention: box})
+        >>> lines = to_markdown(summary(mine, [{"label": "area", "cases": 7, "outcome": "passed"}]))
+        >>> [line for line in lines.splitlines() if "area" in line]
+        ['| `area` | 7 |']
+    """
+    found = report["implementations"]
+    lines = [
+        "| operation | "
+        + " | ".join(f"{name} {one['version']}".strip() for name, one in found.items()),
+        "|---|" + "---:|" * len(found),
+        "| claims | " + " | ".join(f"`{one['claims']}`" for one in found.values()) + " |",
+    ]
+    lines[0] += " |"
+    for op in OPERATIONS:
+        cells = [_cell(one["operations"].get(op)) for one in found.values()]
+        lines.append(f"| `{op}` | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _cell(row: Any) -> str:
+    if row is None or row["verdict"] == "not offered":
+        return "–"
+    cases = f"{row['cases']:,}" if row["verdict"] != "failed" else "**failed**"
+    known = len(row["known_deviations"])
+    return f"{cases} ({known})" if known else cases
+
+
+def in_pictures(operation: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    """Make a function of one picture, without padding, one of a batch with padding.
+
+    Args:
+        operation: One of "match", "assign_targets", "mine_hard_negatives", "nms", "soft_nms",
+            "select", "detect".
+        function: (arrays of one picture, convention=) → as in `reference_numpy`: (A,) objects;
+            (labels, deltas, objects or None); (A,) mask; (K,) kept; (kept, scores); `Detections`.
+
+    Returns:
+        A function for `Implementation.operations`.
+
+    Example:
+        >>> from reference_numpy.suppression import nms
+        >>> call = in_pictures("nms", nms)
+        >>> call(np.zeros((1, 2, 4)), np.array([[0.5, -np.inf]]), convention=CANONICAL)
+        (array([[ 0, -1]]),)
+    """
+    adapt: dict[str, Callable[..., Any]] = {
+        "match": _match_pictures,
+        "assign_targets": _target_pictures,
+        "mine_hard_negatives": _mining_pictures,
+        "nms": _nms_pictures,
+        "soft_nms": _soft_nms_pictures,
+        "select": _select_pictures,
+        "detect": _detect_pictures,
+    }
+    if operation not in adapt:
+        raise ValueError(f"operation: expected one of {list(adapt)}. Received: {operation!r}")
+    return partial(adapt[operation], function)
+
+
+def _match_pictures(
+    function: Callable[..., Any], boxes: Any, labels: Any, anchors: Any, *, convention: Convention
+) -> Arrays:
+    found = []
+    for box, label in zip(boxes, labels, strict=True):
+        rows = np.flatnonzero(label > 0)
+        own = np.asarray(function(box[rows], anchors, convention=convention))
+        found.append(np.where(own < 0, own, np.append(rows, -1)[np.minimum(own, len(rows))]))
+    return (np.stack(found),)
+
+
+def _target_pictures(
+    function: Callable[..., Any], boxes: Any, labels: Any, anchors: Any, *, convention: Convention
+) -> tuple[Any, ...]:
+    parts: list[tuple[Any, ...]] = []
+    for box, label in zip(boxes, labels, strict=True):
+        rows = np.flatnonzero(label > 0)
+        classes, deltas, own = function(box[rows], label[rows], anchors, convention=convention)
+        if own is not None:
+            own = np.where(own < 0, own, np.append(rows, -1)[np.minimum(own, len(rows))])
+        parts.append((classes, deltas, own))
+    classes, deltas, objects = zip(*parts, strict=True)
+    told = objects[0] is not None
+    return np.stack(classes), np.stack(deltas), np.stack(objects) if told else None
+
+
+def _mining_pictures(
+    function: Callable[..., Any], losses: Any, labels: Any, *, convention: Convention
+) -> Arrays:
+    pictures = zip(losses, labels, strict=True)
+    return (np.stack([function(*picture, convention=convention) for picture in pictures]),)
+
+
+def _nms_pictures(
+    function: Callable[..., Any], boxes: Any, scores: Any, *, convention: Convention
+) -> Arrays:
+    kept = np.full(scores.shape, -1)
+    for picture, (box, score) in enumerate(zip(boxes, scores, strict=True)):
+        rows = np.flatnonzero(score > -np.inf)
+        found = np.asarray(function(box[rows], score[rows], convention=convention), np.int64)
+        kept[picture, : len(found)] = rows[found]
+    return (kept,)
+
+
+def _soft_nms_pictures(
+    function: Callable[..., Any], boxes: Any, scores: Any, *, convention: Convention
+) -> Arrays:
+    kept, lowered = np.full(scores.shape, -1), np.zeros_like(scores)
+    for picture, (box, score) in enumerate(zip(boxes, scores, strict=True)):
+        rows = np.flatnonzero(score > -np.inf)
+        found, after = function(box[rows], score[rows], convention=convention)
+        kept[picture, : len(found)] = rows[np.asarray(found, np.int64)]
+        lowered[picture, : len(found)] = after
+    return kept, lowered
+
+
+def _select_pictures(
+    function: Callable[..., Any], boxes: Any, scores: Any, *, convention: Convention
+) -> tuple[Any, ...]:
+    pictures = zip(boxes, scores, strict=True)
+    return _padded([function(*one, convention=convention) for one in pictures], convention)
+
+
+def _detect_pictures(
+    function: Callable[..., Any], deltas: Any, logits: Any, anchors: Any, *, convention: Convention
+) -> tuple[Any, ...]:
+    pictures = zip(deltas, logits, strict=True)
+    found = [function(*one, anchors, convention=convention) for one in pictures]
+    return *_padded(found, convention), None, None
+
+
+def _padded(found: Sequence[Any], convention: Convention) -> tuple[Any, ...]:
+    """Detections of each picture in `max_detections` slots."""
+    slots = convention.detection.max_detections
+    dtype = np.asarray(found[0][0]).dtype
+    boxes, scores = np.zeros((len(found), slots, 4), dtype), np.zeros((len(found), slots), dtype)
+    labels, anchors = np.full((2, len(found), slots), -1)
+    for picture, one in enumerate(found):
+        seen = Detections(*one)
+        used = len(seen.scores)
+        boxes[picture, :used], scores[picture, :used] = seen.boxes, seen.scores
+        labels[picture, :used] = seen.labels
+        if seen.anchors is not None:
+            anchors[picture, :used] = seen.anchors
+    told = all(one[3] is not None for one in found)
+    return boxes, scores, labels, anchors if told else None

@@ -1,0 +1,453 @@
+"""The demo's report: one HTML file that needs nothing else, and the pictures beside it.
+
+Nothing is decided or measured here; `demo.Demo` holds all that is shown.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+
+from PIL import Image, ImageDraw, ImageFont
+
+from keras_impl._common.files import write_file
+from keras_impl._common.html import STYLE, facts_list, state, table
+from keras_impl.demo.run import Demo, Picture, Timing
+from keras_impl.detector.detector import (
+    CANVAS,
+    SOURCE,
+    class_names,
+    colour,
+    draw,
+    enlarged,
+    mark_of,
+    outline,
+    png,
+)
+from keras_impl.parity.table import Check
+
+__all__ = [
+    "check_folder",
+    "draw_anchors",
+    "render",
+    "verdict",
+    "write",
+]
+
+REPORT = "report.html"
+GENERATOR = '<meta name="generator" content="mobilenetv2-ssd demo">'
+NAMES = class_names(10)
+VIEWS = ("keras", "numpy", "anchors")
+DASH = 9  # pixels of a dash
+
+
+def verdict(demo: Demo) -> str:
+    """The answer in one line."""
+    detections = sum(picture.comparison.detections for picture in demo.pictures)
+    checks, cases = demo.parity.checks, sum(check.cases for check in demo.parity.checks)
+    excused = (
+        sum(picture.comparison.excused for picture in demo.pictures)
+        + sum(check.excused for check in checks)
+        + sum(timing.excused for timing in demo.timings)
+    )
+    what = (
+        f"{_many(len(demo.pictures), 'picture')} with {_many(detections, 'detection')}, "
+        f"{_many(len(checks), 'parity check')} with {_many(cases, 'case')}"
+    )
+    ties = f"; {_many(excused, 'near-tie')} excused" if excused else ""
+    if demo.passed:
+        return f"Keras agrees with the NumPy reference: {what}, no mismatch{ties}."
+    pictures = sum(not picture.passed for picture in demo.pictures)
+    failed = sum(not check.passed for check in checks)
+    loads = sum(timing.mismatches > 0 for timing in demo.timings)
+    return (
+        f"Keras DISAGREES with the NumPy reference in {pictures} of "
+        f"{_many(len(demo.pictures), 'picture')}, {failed} of "
+        f"{_many(len(checks), 'parity check')} and {loads} of "
+        f"{_many(len(demo.timings), 'timed load')}{ties}."
+    )
+
+
+def _many(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+# --- Files --------------------------------------------------------------------------------
+
+
+def check_folder(folder: str | os.PathLike[str], pictures: int) -> None:
+    """Make the folder, and refuse one in which a file of someone else would be overwritten.
+
+    Args:
+        folder: Where `write` shall write.
+        pictures: How many pictures there will be.
+
+    Raises:
+        ValueError: It is not a folder, or a file in it that this program did not write has
+            the name of one that it would.
+        OSError: It cannot be made or written to.
+    """
+    folder = Path(folder)
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"out: expected a folder. Received: {folder}, which is a file")
+    folder.mkdir(parents=True, exist_ok=True)
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise PermissionError(f"out: expected a folder that can be written to. Received: {folder}")
+    foreign = [
+        path
+        for number in range(1, pictures + 1)
+        for path, key in _names(folder, number)
+        if os.path.lexists(path) and mark_of(path, key) is None
+    ]
+    page = folder / REPORT
+    if os.path.lexists(page) and not _is_report(page):
+        foreign.append(page)
+    if foreign:
+        raise ValueError(
+            f"out: expected no file of yours to be overwritten. Received: {foreign[0]}, "
+            "which this program did not write"
+        )
+
+
+def write(folder: str | os.PathLike[str], demo: Demo, command: str = "ssd demo") -> Path:
+    """Write the pictures as PNG and the report.
+
+    Args:
+        folder: Where to; it must exist.
+        demo: What to show.
+        command: The command that made it.
+
+    Returns:
+        The report.
+    """
+    folder = Path(folder)
+    drawn = [_draw_views(picture) for picture in demo.pictures]
+    for number, (picture, views) in enumerate(zip(demo.pictures, drawn, strict=True), start=1):
+        images = (picture.image, *views)
+        for (path, key), image in zip(_names(folder, number), images, strict=True):
+            write_file(path, png(image, key, path.name))
+    write_file(folder / REPORT, render(demo, command, drawn))
+    return folder / REPORT
+
+
+def _names(folder: Path, number: int) -> list[tuple[Path, str]]:
+    """The files of a picture, and how they are marked: itself, then its views."""
+    views = [(folder / f"picture-{number}-{view}.png", SOURCE) for view in VIEWS]
+    return [(folder / f"picture-{number}.png", CANVAS), *views]
+
+
+def _is_report(path: Path) -> bool:
+    try:
+        with path.open(encoding="utf-8", errors="replace") as file:
+            return GENERATOR in file.read(1000)
+    except OSError:
+        return False
+
+
+# --- Pictures -----------------------------------------------------------------------------
+
+
+def _draw_views(picture: Picture) -> tuple[Image.Image, ...]:
+    return (
+        draw(picture.image, picture.keras, NAMES),
+        draw(picture.image, picture.numpy, NAMES),
+        draw_anchors(picture),
+    )
+
+
+def draw_anchors(picture: Picture) -> Image.Image:
+    """Draw the positive anchors of a picture, coloured by the object they answer for.
+
+    The object's own box is tinted; the anchor that it was given first, whatever their overlap,
+    is dashed.
+
+    Args:
+        picture: Of a demo.
+
+    Returns:
+        A new picture.
+    """
+    duty = picture.responsibility
+    drawn, times = enlarged(picture.image)
+    scale = (drawn.width, drawn.height)
+    tint = Image.new("RGBA", drawn.size, (0, 0, 0, 0))
+    brush = ImageDraw.Draw(tint)
+    for number, one in enumerate(picture.truth):
+        x0, y0, x1, y1 = (corner * times for corner in one.box)
+        brush.rectangle((x0, y0, x1 - 1, y1 - 1), fill=(*colour(number), 90))
+    drawn = Image.alpha_composite(drawn.convert("RGBA"), tint).convert("RGB")
+    pen = ImageDraw.Draw(drawn)
+    for anchor, owner in enumerate(duty.objects.tolist()):
+        if owner >= 0 and duty.first[owner] != anchor:
+            outline(pen, _corners(picture.anchors[anchor], scale), colour(owner), 1)
+    for owner, anchor in enumerate(duty.first.tolist()):
+        if anchor >= 0:
+            _dashed(pen, _corners(picture.anchors[anchor], scale), colour(owner))
+    font = ImageFont.load_default(16)
+    for number, one in enumerate(picture.truth):
+        text = f"{NAMES[one.label]} ({int((duty.objects == number).sum())})"
+        x0, y0, x1, y1 = (corner * times for corner in one.box)
+        x = min(max((x0 + x1) / 2, 24), drawn.width - 24)
+        # Below the digit, so as not to hide it; above where there is no room.
+        y, side = (y1 + 4, "mt") if y1 + 28 < drawn.height else (y0 - 4, "mb")
+        pen.text(
+            (x, y), text, font=font, anchor=side, fill="white", stroke_width=3, stroke_fill="black"
+        )
+    return drawn
+
+
+def _corners(anchor: Sequence[float], size: tuple[int, int]) -> tuple[float, ...]:
+    cx, cy, w, h = (float(value) for value in anchor)
+    width, height = size
+    return (
+        (cx - w / 2) * width,
+        (cy - h / 2) * height,
+        (cx + w / 2) * width,
+        (cy + h / 2) * height,
+    )
+
+
+def _dashed(pen: ImageDraw.ImageDraw, box: Sequence[float], ink: tuple[int, int, int]) -> None:
+    """A box of thick dashes: coloured on white, so that it is seen among lines of its colour."""
+    x0, y0, x1, y1 = box
+    pen.rectangle((x0 - 2, y0 - 2, x1 + 2, y1 + 2), outline=(0, 0, 0), width=5)
+    pen.rectangle((x0 - 1, y0 - 1, x1 + 1, y1 + 1), outline=(255, 255, 255), width=3)
+    sides = [((x0, y0), (x1, y0)), ((x1, y0), (x1, y1)), ((x1, y1), (x0, y1)), ((x0, y1), (x0, y0))]
+    for (ax, ay), (bx, by) in sides:
+        length = abs(bx - ax) + abs(by - ay)
+        for start in range(0, int(length), 2 * DASH):
+            near, far = start / length, min(length, start + DASH) / length
+            ends = [(ax + (bx - ax) * t, ay + (by - ay) * t) for t in (near, far)]
+            pen.line(ends, fill=ink, width=3)
+
+
+# --- The page -----------------------------------------------------------------------------
+
+
+def render(
+    demo: Demo, command: str = "ssd demo", drawn: Sequence[tuple[Image.Image, ...]] | None = None
+) -> str:
+    """The page as text.
+
+    Args:
+        demo: What to show.
+        command: The command that made it.
+        drawn: The views of each picture, if they are drawn already.
+
+    Returns:
+        HTML that loads nothing from anywhere.
+    """
+    drawn = drawn or [_draw_views(picture) for picture in demo.pictures]
+    cards = [
+        _card(number, picture, views)
+        for number, (picture, views) in enumerate(zip(demo.pictures, drawn, strict=True), start=1)
+    ]
+    anchors = [
+        _anchor_figure(number, picture, views[-1])
+        for number, (picture, views) in enumerate(zip(demo.pictures, drawn, strict=True), start=1)
+    ]
+    return PAGE.format(
+        generator=GENERATOR,
+        style=STYLE,
+        state="good" if demo.passed else "bad",
+        sign="✓" if demo.passed else "✗",
+        verdict=escape(verdict(demo)),
+        found=escape(_found(demo.pictures)),
+        cards="\n".join(cards),
+        anchors="\n".join(anchors),
+        parity=_parity(demo.parity.checks),
+        throughput=_throughput(demo.timings),
+        facts=facts_list({"command": command, **demo.facts}),
+    )
+
+
+def _found(pictures: Sequence[Picture]) -> str:
+    found, there = sum(one.hits for one in pictures), sum(len(one.truth) for one in pictures)
+    extra = sum(len(one.numpy) - one.hits for one in pictures)
+    false = _many(extra, "false detection") if extra else "no false detection"
+    return f"{found} of {_many(there, 'digit')} found, {false} (class right and IoU at least 0.5)."
+
+
+def _card(number: int, picture: Picture, views: Sequence[Image.Image]) -> str:
+    result = picture.comparison
+    names = ("Keras", "NumPy reference")
+    figures = "".join(
+        _figure(view, name, f"Picture {number} with the detections of {name}")
+        for view, name in zip(views, names, strict=False)
+    )
+    rows = []
+    for one, other in zip(picture.keras, picture.numpy, strict=False):
+        apart = max(abs(a - b) for a, b in zip(one.box, other.box, strict=True))
+        rows.append(
+            (
+                f'<i style="background:rgb{colour(one.label - 1)}"></i>{escape(NAMES[one.label])}',
+                f"{one.score:.6f}",
+                f"{other.score:.6f}",
+                f"{apart:.1e} px" if apart else "0",
+                "yes" if (one.label, one.anchor) == (other.label, other.anchor) else "no",
+            )
+        )
+    head = ("digit", "score, Keras", "score, reference", "boxes apart", "same anchor")
+    found = table(head, rows) if rows else "<p>Neither sees anything above 0.5.</p>"
+    differing = (
+        "the same in both"
+        if not result.differences
+        else f"{result.differences} differ, "
+        + ("near-ties, excused" if result.passed else "NOT explained by rounding")
+    )
+    return f"""<article class="{state(picture.passed)}">
+<h3>Picture {number}: {_many(len(picture.truth), "digit")} {_badge(picture.passed)}</h3>
+<div class="pair">{figures}</div>
+<details><summary>All {_many(result.detections, "detection")} above 0.01: {differing}</summary>
+<p>From the same head outputs. Given Keras' own boxes and scores, the reference decides
+{"exactly as Keras did" if result.decisions_equal else "OTHERWISE"}. Worst rounding of a box
+{result.box_error:.2f} eps (budget {result.box_budget:g}), of a score {result.score_error:.2f} eps
+(budget {result.score_budget:g}). Those above 0.5, which are drawn:</p>
+{found}</details>
+</article>"""
+
+
+def _anchor_figure(number: int, picture: Picture, view: Image.Image) -> str:
+    duty = picture.responsibility
+    rows = []
+    for index, one in enumerate(picture.truth):
+        mine = duty.objects == index
+        first = int(duty.first[index])
+        rows.append(
+            (
+                f'<i style="background:rgb{colour(index)}"></i>{escape(NAMES[one.label])}',
+                f"{int(mine.sum())}",
+                f"{first}" if first >= 0 else "none",
+                f"{duty.overlap[first]:.3f}" if first >= 0 else "",
+                f"{duty.overlap[mine].mean():.3f}" if mine.any() else "",
+            )
+        )
+    head = ("digit", "anchors", "given first", "its IoU", "mean IoU")
+    positives = int((duty.objects >= 0).sum())
+    caption = f"Picture {number}: {positives} of {len(duty.objects)} anchors are positive"
+    return f"""<article class="{state(duty.equal)}">
+{_figure(view, caption, f"Positive anchors of picture {number}")}
+<p>Keras, in a graph, assigns {"exactly the same" if duty.equal else "OTHERS"}.
+{_badge(duty.equal)}</p>
+<details><summary>Anchors of each digit</summary>{table(head, rows)}</details>
+</article>"""
+
+
+def _parity(checks: Sequence[Check]) -> str:
+    head = (
+        "",  # first, where a narrow screen shows it
+        "operation",
+        "mode",
+        "dtype",
+        "cases",
+        "mismatches",
+        "excused",
+        "worst error, eps",
+        "budget, eps",
+    )
+    rows = [
+        (
+            _badge(check.passed),
+            f"<code>{escape(check.op)}</code>",
+            escape(check.mode),
+            escape(check.dtype),
+            f"{check.cases}",
+            f"{check.mismatches}",
+            f"{check.excused}",
+            f"{check.max_error_eps:.3g}",
+            f"{check.budget_eps:g}",
+        )
+        for check in checks
+    ]
+    return table(head, rows, [state(check.passed) for check in checks])
+
+
+def _throughput(timings: Sequence[Timing]) -> str:
+    """One row a load, one column an implementation, each number with its bar."""
+    names = list(dict.fromkeys(timing.implementation for timing in timings))
+    loads: dict[tuple[int, int, int], dict[str, Timing]] = {}
+    for timing in timings:
+        load = (timing.anchors, timing.objects, timing.batch)
+        loads.setdefault(load, {})[timing.implementation] = timing
+    fastest = max((timing.pairs_per_second for timing in timings), default=1.0)
+    rows = []
+    for (anchors, objects, batch), each in loads.items():
+        cells = [f"{anchors}", f"{objects}", f"{batch}"]
+        for name in names:
+            cells.append(_speed(each[name], fastest) if name in each else "")
+        rows.append(tuple(cells))
+    return table(("anchors", "objects", "batch", *map(escape, names)), rows)
+
+
+def _speed(timing: Timing, fastest: float) -> str:
+    share = 100 * timing.pairs_per_second / fastest
+    notes = "" if not timing.mismatches else f" {_badge(False)} {timing.mismatches} wrong"
+    notes += f" ({timing.excused} excused)" if timing.excused else ""
+    return (
+        f"{timing.pairs_per_second / 1e6:.3g} M pairs/s"
+        f'<span class="bar" style="width:{share:.1f}%"></span>'
+        f"<small>{1000 * timing.seconds:.3g} ms{notes}</small>"
+    )
+
+
+def _figure(image: Image.Image, caption: str, alt: str) -> str:
+    data = base64.b64encode(png(image)).decode()
+    return (
+        f'<figure><img src="data:image/png;base64,{data}" alt="{escape(alt)}" '
+        f'width="{image.width}" height="{image.height}">'
+        f"<figcaption>{escape(caption)}</figcaption></figure>"
+    )
+
+
+def _badge(passed: bool) -> str:
+    return f'<b class="{state(passed)}">{"agrees" if passed else "DISAGREES"}</b>'
+
+
+PAGE = """<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+{generator}
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>MobileNetV2 SSD: Keras beside the NumPy reference</title>
+<style>{style}</style>
+</head>
+<body>
+<h1>MobileNetV2 SSD: Keras beside the NumPy reference</h1>
+<p class="verdict {state}">{sign} {verdict}</p>
+
+<h2>Detections</h2>
+<p>Canvases of test digits that training never saw. One network runs once, in Keras; what its
+heads say is read twice, by Keras and by the reference. {found}</p>
+<div class="cards">
+{cards}
+</div>
+
+<h2>Anchors and their objects</h2>
+<p>Which default boxes answer for which digit, as in training: each colour is one digit, its box
+tinted. Dashed on white is the anchor that the digit was given first, whatever their overlap;
+the others overlap it by at least half.</p>
+<div class="cards narrow">
+{anchors}
+</div>
+
+<h2>Parity</h2>
+<p>Every operation against the reference on this machine. Decisions must be equal. Errors of
+floats are in eps × the largest intermediate, their budgets derived, not fitted. XLA as users run
+it may decide a near-tie otherwise: such a case is counted as excused, with a proof, and
+<code>xla-nofuse</code> allows none.</p>
+{parity}
+
+<h2>Throughput of anchor matching</h2>
+<p>Anchor × object pairs a second, median of several runs, on the CPU unless TensorFlow found
+another device; each answer was checked first. Bars are relative to the fastest.</p>
+{throughput}
+
+<h2>This run</h2>
+{facts}
+</body>
+</html>
+"""

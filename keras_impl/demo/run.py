@@ -1,0 +1,479 @@
+"""The main job: detect digits with Keras and with the reference, compare, and time matching.
+
+Everything is computed here and nothing is shown: `report` renders what `run` returns.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from keras_impl.backends import in_mode
+from keras_impl.backends.machine import about_this_machine
+from keras_impl.conformance.budgets import budget
+from keras_impl.conformance.judges import decode_scale, encode_scale, errors, softmax_scale
+from keras_impl.conformance.operations import OPERATIONS
+from keras_impl.data.mnist import Canvas, Digits, batch_images, canvas, collate
+from keras_impl.detector.detector import Detection, head_outputs, to_pixels
+from keras_impl.ops import (
+    coding as mirror_coding,
+    detection as mirror_detection,
+    losses as mirror_losses,
+    matching as mirror_matching,
+    targets as mirror_targets,
+)
+from keras_impl.parity import table as parity
+from reference_numpy import boxes, coding, detection, losses, matching, targets
+from reference_numpy.checks import check_counts
+from reference_numpy.conventions import CANONICAL, SSD300, SSD_MOBILENET300, Convention
+from reference_numpy.evaluation import match_detections
+from reference_numpy.testing.workloads import MatchingWorkload, matching_workload
+
+if TYPE_CHECKING:
+    from keras_impl.models.ssd import SSD
+
+__all__ = [
+    "BATCH",
+    "Comparison",
+    "Demo",
+    "Picture",
+    "Responsibility",
+    "Timing",
+    "compare",
+    "responsibility",
+    "run",
+    "time_matching",
+]
+
+LAYOUTS = (SSD_MOBILENET300, SSD300)  # 1917 and 8732 anchors
+OBJECTS = (1, 8, 32)
+BATCH = 8
+REPEATS = 7
+PATIENCE = 1.5  # seconds after which fewer repeats will do
+SHOWN = 0.5  # a detection is shown above this score; all of them are compared
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Keras' detections of one picture beside the reference's, from the same head outputs.
+
+    Attributes:
+        detections: How many the reference has.
+        differences: Places of the two lists that differ in anchor or label.
+        decisions_equal: Whether the reference, given Keras' own boxes and scores, decides as
+            Keras did, bit for bit.
+        box_error, score_error: Worst distance from the reference in float64, in eps × the
+            largest intermediate.
+        box_budget, score_budget: What is allowed, derived in `tolerances`.
+    """
+
+    detections: int
+    differences: int
+    decisions_equal: bool
+    box_error: float
+    score_error: float
+    box_budget: float
+    score_budget: float
+
+    @property
+    def passed(self) -> bool:
+        """Whether Keras is right: the same decisions on numbers that are close enough.
+
+        If so, a difference that is left is a near-tie and this is its proof: numbers within
+        the rounding budget, for which the reference decides exactly like that.
+        """
+        close = self.box_error <= self.box_budget and self.score_error <= self.score_budget
+        return self.decisions_equal and close
+
+    @property
+    def excused(self) -> int:
+        """Differences that are near-ties."""
+        return self.differences if self.passed else 0
+
+
+@dataclass(frozen=True)
+class Responsibility:
+    """Which anchor answers for which object of a picture, by the reference.
+
+    Attributes:
+        objects: (A,) object of each anchor, -1 for background.
+        first: (N,) the anchor that each object was given first, whatever their overlap, or -1;
+            -1 where the convention pairs nothing like that.
+        overlap: (A,) IoU of each anchor with its object, 0 for background.
+        equal: Whether Keras says the same, its deltas within budget.
+    """
+
+    objects: Array
+    first: Array
+    overlap: Array
+    equal: bool
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One unseen canvas and all that is known of it.
+
+    Attributes:
+        mode: "1" or "1-10".
+        image: RGB.
+        truth: What is on it, as detections of score 1.
+        keras, numpy: What the two implementations see, above `SHOWN`.
+        comparison: Of all their detections.
+        anchors: (A, 4) centre form, relative to the picture.
+        responsibility: Of the anchors for the digits.
+    """
+
+    mode: str
+    image: Image.Image
+    truth: tuple[Detection, ...]
+    keras: tuple[Detection, ...]
+    numpy: tuple[Detection, ...]
+    comparison: Comparison
+    anchors: Array
+    responsibility: Responsibility
+
+    @property
+    def hits(self) -> int:
+        """How many of the digits the reference finds: the right class, IoU at least .5."""
+        count = 0
+        for label in {one.label for one in self.truth}:
+            there = np.array([one.box for one in self.truth if one.label == label])
+            seen = np.array([one.box for one in self.numpy if one.label == label]).reshape(-1, 4)
+            count += int((match_detections(boxes.pairwise_iou(seen, there), 0.5) >= 0).sum())
+        return count
+
+    @property
+    def passed(self) -> bool:
+        """Whether Keras agrees with the reference on this picture."""
+        return self.comparison.passed and self.responsibility.equal
+
+
+@dataclass(frozen=True)
+class Timing:
+    """How long one implementation takes to match one load.
+
+    Attributes:
+        implementation: "NumPy reference", "Keras graph" or "Keras XLA".
+        anchors: A.
+        objects: M, objects of the fullest picture.
+        batch: B.
+        pairs: Anchors × objects of all pictures, padding not counted.
+        seconds: Median of the runs.
+        runs: How many, after the first, whose answer was checked.
+        mismatches: Pictures in which the answer was wrong.
+        excused: Pictures in which XLA decided a near-tie otherwise, with a witness.
+    """
+
+    implementation: str
+    anchors: int
+    objects: int
+    batch: int
+    pairs: int
+    seconds: float
+    runs: int
+    mismatches: int
+    excused: int
+
+    @property
+    def pairs_per_second(self) -> float:
+        """Throughput."""
+        return self.pairs / self.seconds
+
+
+@dataclass(frozen=True)
+class Demo:
+    """All that the report shows."""
+
+    pictures: tuple[Picture, ...]
+    parity: parity.Report
+    timings: tuple[Timing, ...]
+    facts: dict[str, str]
+
+    @property
+    def passed(self) -> bool:
+        """Whether nothing disagrees."""
+        return (
+            all(picture.passed for picture in self.pictures)
+            and not any(timing.mismatches for timing in self.timings)
+            and self.parity.passed
+        )
+
+    def as_json(self) -> dict[str, Any]:
+        """The same for machines."""
+        return {
+            "passed": self.passed,
+            "pictures": [
+                {
+                    "digits": picture.mode,
+                    **asdict(picture.comparison),
+                    "excused": picture.comparison.excused,
+                    "objects": len(picture.truth),
+                    "found": picture.hits,
+                    "targets_equal": picture.responsibility.equal,
+                    "passed": picture.passed,
+                }
+                for picture in self.pictures
+            ],
+            "throughput": [
+                {**asdict(timing), "pairs_per_second": timing.pairs_per_second}
+                for timing in self.timings
+            ],
+            "parity": self.parity.as_json(),
+            "facts": self.facts,
+        }
+
+
+def run(
+    model: SSD,
+    digits: Digits,
+    *,
+    pictures: int = 8,
+    seed: int = 0,
+    cases: int = 12,
+    watch: Callable[[str], None] = lambda text: None,
+) -> Demo:
+    """Do it all.
+
+    Args:
+        model: A digit detector.
+        digits: Test digits, never trained on.
+        pictures: How many canvases: two thirds with 1 to 10 digits, then some with one.
+        seed: Of the canvases and the cases.
+        cases: Of the parity table, see `parity.run`; float32 only, as the detector is.
+        watch: Told what is being done.
+
+    Returns:
+        `Demo`.
+
+    Raises:
+        ValueError: No pictures, a negative seed, or a network that is no digit detector.
+    """
+    check_counts(1, pictures=pictures)
+    if model.classes != 10:
+        raise ValueError(f"model: expected 10 classes, the digits. Received: {model.classes}")
+    modes = ["1-10" if index < -(-2 * pictures // 3) else "1" for index in range(pictures)]
+    watch("composing canvases")
+    canvases = [canvas(digits, mode, seed, index) for index, mode in enumerate(modes)]
+    watch("detecting with both")
+    shown = tuple(_look(model, canvases, modes))
+    report = parity.run(
+        cases=cases, seed=seed, dtypes=("float32",), watch=lambda text: watch(f"parity: {text}")
+    )
+    timings = tuple(
+        timing
+        for layout in LAYOUTS
+        for objects in OBJECTS
+        for timing in time_matching(matching_workload(layout, BATCH, objects, seed), watch)
+    )
+    facts = {"digits": digits.source, "seed": str(seed), **about_this_machine()}
+    return Demo(shown, report, timings, facts)
+
+
+# --- Detections ---------------------------------------------------------------------------
+
+
+def _look(model: SSD, canvases: Sequence[Canvas], modes: Sequence[str]) -> Iterator[Picture]:
+    outputs = head_outputs(model, batch_images(np.stack([made.image for made in canvases])))
+    convention = model.convention
+    answers = compare(outputs["deltas"], outputs["logits"], model.anchors, convention)
+    duties = responsibility(canvases, model.anchors, convention)
+    for row, made in enumerate(canvases):
+        image = Image.fromarray(made.image).convert("RGB")
+        keras_found, numpy_found, comparison = answers[row]
+        sure = np.ones(len(made.labels))
+        nobody = np.full(len(made.labels), -1)
+        truth = detection.Detections(made.boxes, sure, made.labels.astype(np.int64), nobody)
+        yield Picture(
+            modes[row],
+            image,
+            tuple(to_pixels(truth, image.size)),
+            _shown(keras_found, image.size),
+            _shown(numpy_found, image.size),
+            comparison,
+            model.anchors,
+            duties[row],
+        )
+
+
+def _shown(found: detection.Detections, size: tuple[int, int]) -> tuple[Detection, ...]:
+    return tuple(one for one in to_pixels(found, size) if one.score > SHOWN)
+
+
+def compare(
+    deltas: Array, logits: Array, anchors: Array, convention: Convention
+) -> list[tuple[detection.Detections, detection.Detections, Comparison]]:
+    """Read the same head outputs with Keras and with the reference.
+
+    Args:
+        deltas: (B, A, 4) float32.
+        logits: (B, A, C + 1) float32.
+        anchors: (A, 4) float32, centre form.
+        convention: What the heads mean, and what is kept.
+
+    Returns:
+        For each picture Keras' detections, the reference's, and how they compare.
+    """
+    softmax = convention.loss.class_loss == "softmax"
+    found = mirror_detection.detect(deltas, logits, anchors, convention)
+    # What it decided about: computed alike, eagerly, so these are the numbers themselves.
+    box = mirror_coding.decode(deltas, anchors, convention)
+    columns = mirror_coding.background_first(logits, convention)
+    score = (mirror_losses.softmax if softmax else mirror_losses.sigmoid)(columns)[..., 1:]
+    parts = [np.asarray(part) for part in (*found, box, score)]
+    answers = []
+    for delta, logit, *got, own_box, own_score in zip(deltas, logits, *parts, strict=True):
+        used = got[2] > 0
+        mine = detection.Detections(*(part[used] for part in got))
+        wanted = detection.detect(delta, logit, anchors, convention)
+        same = detection.select(own_box, own_score, convention)
+        precise = delta.astype(np.float64), anchors.astype(np.float64)
+        true_box = coding.decode(*precise, convention)
+        box_scale = decode_scale(*precise, convention)
+        columns = coding.background_first(logit.astype(np.float64), convention)
+        true_score = (losses.softmax if softmax else losses.sigmoid)(columns)
+        score_scale = softmax_scale(columns) if softmax else true_score
+        answers.append(
+            (
+                mine,
+                wanted,
+                Comparison(
+                    detections=len(wanted.labels),
+                    differences=_differences(mine, wanted),
+                    decisions_equal=all(map(np.array_equal, mine, same)),
+                    box_error=_error(own_box, true_box, box_scale),
+                    score_error=_error(own_score, true_score[:, 1:], score_scale[:, 1:]),
+                    box_budget=budget("decode", convention).eps,
+                    score_budget=budget("softmax" if softmax else "sigmoid").eps,
+                ),
+            )
+        )
+    return answers
+
+
+def _differences(one: detection.Detections, other: detection.Detections) -> int:
+    """Places at which two lists of detections name another anchor or label."""
+    first = list(zip(one.anchors.tolist(), one.labels.tolist(), strict=True))
+    second = list(zip(other.anchors.tolist(), other.labels.tolist(), strict=True))
+    wrong = sum(a != b for a, b in zip(first, second, strict=False))
+    return wrong + abs(len(first) - len(second))
+
+
+def _error(got: Array, wanted: Array, scale: Array) -> float:
+    """Worst distance from the wider answer, in eps of float32 × scale."""
+    return float(errors(got, wanted, scale, "float32").max(initial=0))
+
+
+# --- Targets ------------------------------------------------------------------------------
+
+
+def responsibility(
+    canvases: Sequence[Canvas], anchors: Array, convention: Convention
+) -> list[Responsibility]:
+    """Which anchor answers for which digit: the reference's answer, and whether Keras' is it.
+
+    Keras assigns the targets of all canvases at once in a graph, as it does in training.
+    """
+    batch = collate(canvases)
+    rules = convention.matching
+
+    def assign(box: Any, labels: Any) -> tuple[Any, ...]:
+        return tuple(mirror_targets.assign_targets(box, labels, anchors, convention))
+
+    outputs = in_mode(assign, "graph")(batch.boxes, batch.labels)
+    duties = []
+    for made, labels, deltas, objects in zip(canvases, *outputs, strict=True):
+        wanted = targets.assign_targets(made.boxes, made.labels, anchors, convention)
+        iou = boxes.pairwise_iou(made.boxes, boxes.centers_to_corners(anchors), convention)
+        positive = wanted.objects >= 0
+        overlap = np.zeros(len(anchors))
+        overlap[positive] = iou[wanted.objects[positive], positive]
+        equal = np.array_equal(objects, wanted.objects) and np.array_equal(labels, wanted.labels)
+        if equal and positive.any():
+            own = made.boxes[wanted.objects[positive]].astype(np.float64)
+            precise = anchors[positive].astype(np.float64)
+            code = coding.encode(own, precise, convention)
+            scale = encode_scale(own, precise, convention)
+            error = _error(deltas[positive], code, scale)
+            allowed = budget("assign_targets", convention).eps
+            equal = error <= allowed and not deltas[~positive].any()
+        first = np.full(len(iou), matching.UNMATCHED)
+        if rules.force == "bipartite":
+            first = matching.bipartite(iou, rules.force_above)
+        duties.append(Responsibility(wanted.objects, first, overlap, equal))
+    return duties
+
+
+# --- Throughput ---------------------------------------------------------------------------
+
+
+def time_matching(
+    work: MatchingWorkload, watch: Callable[[str], None] = lambda text: None
+) -> list[Timing]:
+    """Match one load with the reference and with Keras, check the answers, then time them.
+
+    Args:
+        work: Boxes (B, M, 4), labels (B, M), anchors (A, 4).
+        watch: Told what is being timed.
+
+    Returns:
+        One `Timing` an implementation.
+    """
+    batch, objects = work.labels.shape
+    count = len(work.anchors)
+    pairs = int((work.labels > 0).sum()) * count
+
+    def by_reference(box: Array, labels: Array, anchors: Array) -> Array:
+        corners = boxes.centers_to_corners(anchors)
+        return np.stack(
+            [
+                matching.match(boxes.pairwise_iou(one[own > 0], corners))
+                for one, own in zip(box, labels, strict=True)
+            ]
+        )
+
+    def by_keras(box: Any, labels: Any, anchors: Any) -> Any:
+        return mirror_matching.match(box, labels > 0, anchors)
+
+    timings = []
+    for name, call, excuses in (
+        ("NumPy reference", by_reference, False),
+        ("Keras graph", in_mode(by_keras, "graph"), False),
+        ("Keras XLA", in_mode(by_keras, "xla"), True),
+    ):
+        watch(f"timing: {count} anchors x {objects} objects, {name}")
+        answer = call(*work)
+        verdict = OPERATIONS["match"].judge(tuple(work), (answer,), "float32", excuses, CANONICAL)
+        seconds = _durations(partial(call, *work))
+        timings.append(
+            Timing(
+                name,
+                count,
+                objects,
+                batch,
+                pairs,
+                float(np.median(seconds)),
+                len(seconds),
+                verdict.mismatches,
+                verdict.excused,
+            )
+        )
+    return timings
+
+
+def _durations(call: Callable[[], Any]) -> list[float]:
+    """Durations of several calls."""
+    seconds: list[float] = []
+    while len(seconds) < REPEATS and (len(seconds) < 3 or sum(seconds) < PATIENCE):
+        started = time.perf_counter()
+        call()
+        seconds.append(time.perf_counter() - started)
+    return seconds

@@ -1,0 +1,1 @@
+"""Fast paths on the CPU, in NumPy, without Keras."""

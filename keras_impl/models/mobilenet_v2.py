@@ -1,0 +1,244 @@
+"""MobileNetV2, the backbone, from scratch (arXiv:1801.04381).
+
+The network is seventeen inverted residuals between two ordinary convolutions (section 3.3,
+table 2). An inverted residual is thin at its ends and wide in the middle: a 1x1 convolution
+widens t times, a 3x3 depthwise convolution works on the wide map, a 1x1 convolution without
+activation narrows it again; where input and output have one shape, they are added.
+
+Layers bear the names of `keras.applications.MobileNetV2`, so that weights can be carried
+over by name, and everything is a plain layer of Keras, so that every backend runs it.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from math import inf
+from numbers import Real
+from typing import Any, NamedTuple
+
+import keras
+from keras import layers
+
+from keras_impl.ops.checks import check_count
+
+__all__ = [
+    "TAPS",
+    "InvertedResiduals",
+    "MobileNetV2",
+    "conv_unit",
+    "make_divisible",
+    "mobilenet_v2",
+]
+
+
+class InvertedResiduals(NamedTuple):
+    """One row of table 2: a run of inverted residuals of equal width."""
+
+    expansion: int
+    channels: int
+    repeats: int
+    stride: int
+
+
+TABLE_2 = (
+    InvertedResiduals(1, 16, 1, 1),
+    InvertedResiduals(6, 24, 2, 2),
+    InvertedResiduals(6, 32, 3, 2),
+    InvertedResiduals(6, 64, 4, 2),
+    InvertedResiduals(6, 96, 3, 1),
+    InvertedResiduals(6, 160, 3, 2),
+    InvertedResiduals(6, 320, 1, 1),
+)
+
+WIDEST = 64  # width multiplier, of kernels of gigabytes
+
+# The last map of each stride that a detector reads. Within a block the widened map, not the
+# narrow result, is the one with an activation, and so the richer one (section 6.2 attaches
+# the first SSDLite layer to "the expansion of layer 15", which is block 13 counted from 0).
+TAPS = {8: "block_6_expand_relu", 16: "block_13_expand_relu", 32: "out_relu"}
+
+
+def make_divisible(value: float, divisor: int = 8, min_value: int | None = None) -> int:
+    """Round a number of channels to a multiple that hardware likes, never 10 % below it.
+
+    The rule of the authors' program, `make_divisible` in research/slim/nets/mobilenet of
+    github.com/tensorflow/models; the paper does not give it.
+
+    Args:
+        value: Number of channels wanted.
+        divisor: The result is a multiple of this.
+        min_value: Least result; the divisor unless given.
+
+    Returns:
+        The nearest multiple (halves go up), or the next if that loses more than a tenth.
+
+    Example:
+        >>> make_divisible(32 * 0.35)  # 11.2: 8 would lose more than a tenth
+        16
+        >>> make_divisible(96 * 0.35)  # 33.6
+        32
+    """
+    if not (isinstance(value, Real) and 0 <= value < inf):
+        raise ValueError(f"value: expected a number from 0. Received: {value!r}")
+    check_count(divisor, "divisor", 1)
+    least = divisor if min_value is None else min_value
+    rounded = max(least, int(value + divisor / 2) // divisor * divisor)
+    return rounded + divisor if rounded < 0.9 * value else rounded
+
+
+def conv_unit(
+    x: Any,
+    name: str,
+    filters: int | None = None,
+    *,
+    kernel: int = 1,
+    stride: int = 1,
+    padding: str = "same",
+    relu: bool = True,
+    momentum: float | None,
+    dtype: Any = None,
+    names: tuple[str, str] | None = None,
+) -> Any:
+    """Convolution without bias, batch normalisation and, unless told not to, ReLU6.
+
+    Without momentum there is no batch normalisation, and the convolution has a bias in its place:
+    a normalisation that is not trained any more can be folded into the kernel.
+
+    Padding "same" is what `keras.applications` spells out with `ZeroPadding2D` and "valid":
+    for a 3x3 kernel at stride 2 both put (0, 1) around an even side and (1, 1) around an
+    odd one, so that the result has ceil(side / 2) cells and sees the same pixels.
+
+    Args:
+        x: (B, H, W, C) map.
+        name: Name of the convolution.
+        filters: Channels of the result; None for a depthwise convolution.
+        kernel: Side of the kernel.
+        stride: Step of the kernel.
+        padding: "same" or "valid".
+        relu: Whether ReLU6 follows.
+        momentum: Momentum of the running batch statistics; None for a bias instead.
+        dtype: Dtype policy of the layers; None for the global one.
+        names: Names of batch normalisation and activation; name + "_BN" and name + "_relu"
+            unless given.
+
+    Returns:
+        (B, H', W', filters or C) map.
+    """
+    norm_name, relu_name = names or (f"{name}_BN", f"{name}_relu")
+    options = {
+        "strides": stride,
+        "padding": padding,
+        "use_bias": momentum is None,
+        # Said here because a user's keras.json may say otherwise.
+        "data_format": "channels_last",
+        "dtype": dtype,
+        "name": name,
+    }
+    if filters is None:
+        x = layers.DepthwiseConv2D(kernel, **options)(x)
+    else:
+        x = layers.Conv2D(filters, kernel, **options)(x)
+    if momentum is not None:
+        x = layers.BatchNormalization(
+            axis=-1, momentum=momentum, epsilon=1e-3, dtype=dtype, name=norm_name
+        )(x)
+    return layers.ReLU(6.0, dtype=dtype, name=relu_name)(x) if relu else x
+
+
+def mobilenet_v2(
+    inputs: Any,
+    alpha: float = 1.0,
+    batch_norm_momentum: float | None = 0.999,
+    *,
+    dtype: Any = None,
+) -> dict[int, Any]:
+    """Lay the backbone onto `inputs`, up to the last 1x1 convolution.
+
+    Args:
+        inputs: (B, H, W, 3) picture in [-1, 1], H and W at least 32 (None for any).
+        alpha: Width multiplier: every convolution's channels are multiplied by it, the last
+            one's only when it is above 1 (section 4, "Trade-off hyper parameters").
+        batch_norm_momentum: Momentum of the running batch statistics; None for a network whose
+            batch normalisation is folded into its convolutions.
+        dtype: Dtype policy of the layers; None for the global one.
+
+    Returns:
+        The maps by stride, as in `TAPS`: {8: (B, ceil(H/8), ceil(W/8), ...), 16: ..., 32: ...}.
+
+    Raises:
+        ValueError: If alpha is not positive, or absurd, or the picture is too small or not in RGB.
+    """
+    if not (isinstance(alpha, Real) and 0 < alpha < inf):
+        raise ValueError(f"alpha: expected a positive number. Received: {alpha}")
+    if alpha > WIDEST:
+        raise ValueError(f"alpha: expected {WIDEST} at most, for memory's sake. Received: {alpha}")
+    shape = tuple(getattr(inputs, "shape", ()))
+    small = any(side is not None and side < 32 for side in shape[1:3])
+    if len(shape) != 4 or shape[3] != 3 or small:
+        raise ValueError(
+            "inputs: expected pictures (batch, height, width, 3) of at least 32 x 32 pixels. "
+            f"Received: shape {shape}"
+        )
+    unit = partial(conv_unit, momentum=batch_norm_momentum, dtype=dtype)
+    maps = {}
+
+    x = unit(
+        inputs,
+        "Conv1",
+        make_divisible(32 * alpha),
+        kernel=3,
+        stride=2,
+        names=("bn_Conv1", "Conv1_relu"),
+    )
+    block = 0
+    for row in TABLE_2:
+        # Truncated before it is rounded, as keras.applications does: without that a few
+        # alphas (1.1125 for one) give other widths.
+        filters = make_divisible(int(row.channels * alpha))
+        for repeat in range(row.repeats):
+            name = f"block_{block}" if block else "expanded_conv"
+            stride = row.stride if repeat == 0 else 1
+            shortcut = x
+            if row.expansion > 1:
+                x = unit(x, f"{name}_expand", row.expansion * x.shape[-1])
+                maps[f"{name}_expand_relu"] = x
+            x = unit(x, f"{name}_depthwise", kernel=3, stride=stride)
+            x = unit(x, f"{name}_project", filters, relu=False)
+            if stride == 1 and shortcut.shape[-1] == filters:
+                x = layers.Add(dtype=dtype, name=f"{name}_add")([shortcut, x])
+            block += 1
+    last = make_divisible(1280 * alpha) if alpha > 1 else 1280
+    maps["out_relu"] = unit(x, "Conv_1", last, names=("Conv_1_bn", "out_relu"))
+    return {stride: maps[name] for stride, name in TAPS.items()}
+
+
+def MobileNetV2(  # noqa: N802, named like the function of keras.applications it stands beside
+    input_shape: tuple[int | None, int | None, int] = (224, 224, 3),
+    alpha: float = 1.0,
+    batch_norm_momentum: float = 0.999,
+    *,
+    dtype: Any = None,
+    name: str = "mobilenet_v2",
+) -> keras.Model:
+    """The backbone as a model: pictures in, the map of stride 32 out, no classifier.
+
+    Args:
+        input_shape: (height, width, 3), at least 32 each; None for any.
+        alpha: Width multiplier.
+        batch_norm_momentum: Momentum of the running batch statistics.
+        dtype: Dtype policy of the layers; None for the global one.
+        name: Name of the model.
+
+    Returns:
+        A model from (B, H, W, 3) to (B, ceil(H/32), ceil(W/32), 1280 or more).
+
+    Raises:
+        ValueError: If alpha is not positive or the picture is too small or not in RGB.
+
+    Example:
+        >>> MobileNetV2((96, 64, 3), alpha=0.35).output_shape
+        (None, 3, 2, 1280)
+    """
+    inputs = keras.Input(input_shape, name="images")
+    maps = mobilenet_v2(inputs, alpha, batch_norm_momentum, dtype=dtype)
+    return keras.Model(inputs, maps[32], name=name)

@@ -1,0 +1,129 @@
+"""Coding of boxes on any Keras backend: mirrors `reference_numpy.coding`, over batches."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from keras import ops
+
+from keras_impl.ops.boxes import centers_to_corners, plus
+from keras_impl.ops.checks import as_floats, as_tensor
+from keras_impl.ops.extremes import minimum
+from reference_numpy.conventions import CANONICAL, Convention
+
+__all__ = ["background_first", "decode", "encode"]
+
+Tensor = Any
+
+
+def encode(
+    boxes: Tensor, anchors: Tensor, convention: Convention = CANONICAL, **changes: Any
+) -> Tensor:
+    """Write each box relative to its anchor (arXiv:1512.02325, equation 2).
+
+    Args:
+        boxes: (..., A, 4) corner form, of positive size.
+        anchors: (A, 4) centre form, of positive size.
+        convention: Its `Coding` holds the rules.
+        changes: Fields of it to answer otherwise.
+
+    Returns:
+        (..., A, 4) deltas, canonically (tx, ty, tw, th). Nothing is looked at: a box or anchor
+        without size has infinities or NaN for them.
+
+    Raises:
+        ValueError, TypeError: Not floats, or shapes that do not fit.
+
+    Example:
+        >>> box, anchor = (
+        ...     ops.array([[0.5, 0.375, 0.75, 0.625]]),
+        ...     ops.array([[0.5, 0.5, 0.25, 0.25]]),
+        ... )
+        >>> ops.convert_to_numpy(encode(box, anchor))
+        array([[5., 0., 0., 0.]], dtype=float32)
+    """
+    rules = convention.but(**changes).coding
+    boxes = ops.convert_to_tensor(as_floats(boxes, "boxes", ..., "A", 4))
+    anchors = ops.convert_to_tensor(as_floats(anchors, "anchors", boxes.shape[-2], 4))
+    # Reciprocals, as in the reference: compilers turn a division by a constant into these.
+    reciprocals = [
+        ops.convert_to_tensor(1.0 / variance, dtype=boxes.dtype) for variance in rules.variances
+    ]
+    # Number by number, not in fours, of which a compiler makes no vectors.
+    centers = [boxes[..., axis] + boxes[..., axis + 2] for axis in (0, 1)]
+    centers = [one * 0.5 for one in centers]
+    sizes = [boxes[..., axis + 2] - boxes[..., axis] for axis in (0, 1)]
+    middles, units = ([anchors[..., axis + part] for axis in (0, 1)] for part in (0, 2))
+    if rules.form == "difference":
+        shift = [center - middle for center, middle in zip(centers, middles, strict=True)]
+        stretch = [size - unit for size, unit in zip(sizes, units, strict=True)]
+    else:
+        sizes, units = ([plus(one, rules.size_epsilon) for one in part] for part in (sizes, units))
+        parts = zip(centers, middles, units, strict=True)
+        shift = [(center - middle) / unit for center, middle, unit in parts]
+        ratios = [size / unit for size, unit in zip(sizes, units, strict=True)]
+        stretch = [ops.log(plus(ratio, rules.ratio_epsilon)) for ratio in ratios]
+    deltas = [one * unit for one, unit in zip([*shift, *stretch], reciprocals, strict=True)]
+    order = (0, 1, 2, 3) if rules.code_order == "xywh" else (1, 0, 3, 2)
+    return ops.stack([deltas[index] for index in order], axis=-1)
+
+
+def decode(
+    deltas: Tensor, anchors: Tensor, convention: Convention = CANONICAL, **changes: Any
+) -> Tensor:
+    """Undo `encode`, but for its epsilons.
+
+    Args:
+        deltas: (..., A, 4) deltas, canonically (tx, ty, tw, th).
+        anchors: (A, 4) centre form, of positive size.
+        convention: Its `Coding` holds the rules.
+        changes: Fields of it to answer otherwise.
+
+    Returns:
+        (..., A, 4) corner form; infinite where tw or th is too large for the dtype. A code that
+        is not a number, or infinite in tx or ty, gives a box that is none, which `select` never
+        keeps.
+
+    Raises:
+        ValueError, TypeError: Not floats, or shapes that do not fit.
+
+    Example:
+        >>> ops.convert_to_numpy(
+        ...     decode(ops.array([[5.0, 0, 0, 0]]), ops.array([[0.5, 0.5, 0.25, 0.25]]))
+        ... )
+        array([[0.5  , 0.375, 0.75 , 0.625]], dtype=float32)
+    """
+    rules = convention.but(**changes).coding
+    deltas = ops.convert_to_tensor(as_floats(deltas, "deltas", ..., "A", 4))
+    # PyTorch does not multiply NumPy's arrays, which the anchors of a network are.
+    anchors = ops.convert_to_tensor(as_floats(anchors, "anchors", deltas.shape[-2], 4))
+    scaled = _swapped(deltas, rules.code_order) * ops.array(rules.variances, dtype=deltas.dtype)
+    if rules.form == "difference":
+        return centers_to_corners(anchors + scaled)
+    exponents = scaled[..., 2:]
+    if rules.largest_exponent is not None:
+        exponents = minimum(exponents, rules.largest_exponent)
+    centers = anchors[..., :2] + scaled[..., :2] * anchors[..., 2:]
+    sizes = ops.exp(exponents) * anchors[..., 2:]
+    return centers_to_corners(ops.concatenate([centers, sizes], axis=-1))
+
+
+def background_first(logits: Tensor, convention: Convention = CANONICAL, **changes: Any) -> Tensor:
+    """(..., C + 1) classes as the head has them → the same with background in column 0.
+
+    Example:
+        >>> ops.convert_to_numpy(background_first(ops.array([[1, 2, 0]]), background="last"))
+        array([[0, 1, 2]], dtype=int32)
+    """
+    logits = as_tensor(logits, "logits", ..., "C + 1")
+    if convention.but(**changes).coding.background == "first":
+        return logits
+    return ops.concatenate([logits[..., -1:], logits[..., :-1]], axis=-1)
+
+
+def _swapped(values: Tensor, code_order: str) -> Tensor:
+    """Between (x, y, w, h) and the order of a code."""
+    if code_order == "xywh":
+        return values
+    x, y, w, h = (values[..., index : index + 1] for index in range(4))
+    return ops.concatenate([y, x, h, w], axis=-1)

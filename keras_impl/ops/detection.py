@@ -1,0 +1,192 @@
+"""Detections of a batch with static shapes: mirrors `reference_numpy.detection`."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from keras import ops
+
+from keras_impl.ops.boxes import area, clip
+from keras_impl.ops.checks import as_floats
+from keras_impl.ops.coding import background_first, decode
+from keras_impl.ops.losses import sigmoid, softmax
+from keras_impl.ops.suppression import NONE, nms, passes, soft_nms
+from keras_impl.ops.ties import first_argmax, top_mask
+from reference_numpy.conventions import CANONICAL, Convention
+
+__all__ = ["Detections", "detect", "select"]
+
+Tensor = Any
+
+
+class Detections(NamedTuple):
+    """What is in each of B pictures, surest first (equal scores: lowest anchor, then label).
+
+    Attributes:
+        boxes: (B, K, 4) corner form, relative to the picture; 0 in unused slots.
+        scores: (B, K) probability of the class; 0 in unused slots.
+        labels: (B, K) int32 class from 1; -1 in unused slots.
+        anchors: (B, K) int32 index of the anchor that says so; -1 in unused slots.
+    """
+
+    boxes: Tensor
+    scores: Tensor
+    labels: Tensor
+    anchors: Tensor
+
+
+def select(
+    boxes: Tensor, scores: Tensor, convention: Convention = CANONICAL, **changes: Any
+) -> Detections:
+    """Choose among scored boxes: clip, threshold, best per class, suppression, best of all.
+
+    No number is refused, in no mode: NaN in a score or a box, or a corner at infinity (once boxes
+    are clipped, if they are clipped first), is no candidate.
+
+    Args:
+        boxes: (B, A, 4) corner form, which may reach beyond the picture.
+        scores: (B, A, C) score of each class, background left out; column 0 is label 1.
+        convention: Its `Detection` holds the rules, its `Overlap` what IoU is.
+        changes: Fields of it to answer otherwise.
+
+    Returns:
+        `Detections` with K = `max_detections` slots.
+
+    Raises:
+        ValueError, TypeError: Not floats, or shapes that do not fit.
+
+    Example:
+        >>> boxes = ops.array([[[0.0, 0.0, 0.5, 0.5], [0.0, 0.0, 0.5, 0.4]]])
+        >>> found = select(boxes, ops.array([[[0.9, 0.0], [0.8, 0.3]]]), max_detections=3)
+        >>> ops.convert_to_numpy(found.labels)
+        array([[ 1,  2, -1]], dtype=int32)
+    """
+    convention = convention.but(**changes)
+    rules = convention.detection
+    boxes = ops.convert_to_tensor(as_floats(boxes, "boxes", "B", "A", 4))
+    scores = ops.convert_to_tensor(as_floats(scores, "scores", *tuple(boxes.shape)[:2], "C"))
+    if rules.clip == "before":
+        boxes = clip(boxes)
+    batch, count, columns = ops.shape(boxes)[0], scores.shape[1], scores.shape[2]
+    limit = count if rules.candidates_per_class is None else min(rules.candidates_per_class, count)
+    if 0 in (count, columns):
+        return _nothing(batch, rules.max_detections, boxes.dtype, scores.dtype)
+    candidates = max(1, limit)  # slots; gathering from none is not possible
+
+    # A row is what suppression looks at by itself: a class, or all anchors with their best class.
+    finite = ops.all(ops.isfinite(boxes), axis=-1)[..., None]
+    fit = ops.logical_and(passes(scores, rules), finite)
+    ranked = ops.where(fit, scores, NONE)
+    if rules.suppress_in == "anchor":
+        best, column_of = first_argmax(ranked)
+        ranked, column_of = best[:, None], column_of[:, None]
+    else:
+        ranked = ops.transpose(ranked, (0, 2, 1))
+        column_of = ops.arange(columns, dtype="int32")[:, None] + ops.zeros_like(ranked, "int32")
+    rows = ranked.shape[1]
+    highest = rules.ties == "highest anchor"
+    in_order = ops.flip(ranked, axis=-1) if highest else ranked
+    chosen = top_mask(in_order, ops.full((batch, rows), limit, dtype="int32"))
+    chosen = ops.flip(chosen, axis=-1) if highest else chosen
+
+    # Gather the chosen into slots. The keys are distinct, so no tie is left to top_k, and the
+    # slots of a row are in the order of anchors.
+    keys = ops.where(chosen, count - ops.arange(count, dtype="int32"), 0)
+    found, anchor = ops.top_k(keys, candidates)
+    anchor = ops.cast(anchor, "int32")
+    score = ops.take_along_axis(ranked, anchor, axis=-1)
+    score = ops.where(ops.greater(found, 0), score, NONE)
+    column = ops.take_along_axis(column_of, anchor, axis=-1)
+    row = ops.arange(rows, dtype="int32")[:, None] + ops.zeros_like(anchor)
+
+    slots = (batch, rows * candidates)
+    anchor, score, column, row = (ops.reshape(part, slots) for part in (anchor, score, column, row))
+    order = {
+        "lowest anchor": anchor * columns + column,
+        "lowest label": column * count + anchor,
+        "highest anchor": (count - 1 - anchor) * columns + column,
+    }[rules.ties]
+    box = ops.take_along_axis(boxes, anchor[..., None], axis=1)
+    final = clip(box) if rules.clip == "after" else box
+    suppression = {
+        "max_kept": rules.max_detections,
+        "classes": row,
+        "order": order,
+        "silent": ops.logical_not(ops.greater(area(final), 0)) if rules.drop_empty else None,
+    }
+    if rules.soft_sigma is None:
+        kept = nms(box, score, convention, **suppression)
+    else:
+        kept, lowered = soft_nms(box, score, convention, **suppression)
+    if rules.soft_sigma is None:
+        lowered = _pick(score, kept, 0.0)
+    else:
+        lowered = ops.where(ops.greater_equal(kept, 0), lowered, ops.zeros_like(lowered))
+    return Detections(
+        _pick(final, kept, 0.0),
+        lowered,
+        _pick(column + 1, kept, -1),
+        _pick(anchor, kept, -1),
+    )
+
+
+def _nothing(batch: Any, slots: int, box_dtype: Any, score_dtype: Any) -> Detections:
+    unused = ops.full((batch, slots), -1, dtype="int32")
+    boxes = ops.zeros((batch, slots, 4), dtype=box_dtype)
+    return Detections(boxes, ops.zeros((batch, slots), dtype=score_dtype), unused, unused)
+
+
+def _pick(values: Tensor, kept: Tensor, padding: float) -> Tensor:
+    """values[b, kept[b, k]], and the padding where kept is -1: that of one more slot at the end."""
+    row = ops.full_like(values[:, :1], padding)
+    count = values.shape[1]
+    index = ops.where(ops.greater_equal(kept, 0), kept, count)
+    if len(values.shape) == 3:
+        index = index[..., None]
+    return ops.take_along_axis(ops.concatenate([values, row], axis=1), index, axis=1)
+
+
+def detect(
+    deltas: Tensor,
+    logits: Tensor,
+    anchors: Tensor,
+    convention: Convention = CANONICAL,
+    **changes: Any,
+) -> Detections:
+    """Read the head outputs of a batch.
+
+    Args:
+        deltas: (B, A, 4) predicted codes.
+        logits: (B, A, C + 1) predicted classes, canonically background first.
+        anchors: (A, 4) centre form.
+        convention: Its `Coding` says what the heads mean, its `Detection` what is kept; scores
+            are sigmoids where its `Loss` has sigmoid or focal classes.
+        changes: Fields of it to answer otherwise.
+
+    Returns:
+        `Detections` with K = `max_detections` slots.
+
+    Raises:
+        ValueError, TypeError: Not floats, or shapes that do not fit.
+
+    Example:
+        >>> anchors = ops.array([[0.25, 0.25, 0.5, 0.5], [0.75, 0.75, 0.5, 0.5]])
+        >>> logits = ops.array([[[0.0, 0.0], [-9.0, 9.0]]])
+        >>> found = detect(ops.zeros((1, 2, 4)), logits, anchors, score_threshold=0.6)
+        >>> ops.convert_to_numpy(found.boxes[0, 0])
+        array([0.5, 0.5, 1. , 1. ], dtype=float32)
+    """
+    convention = convention.but(**changes)
+    deltas = ops.convert_to_tensor(as_floats(deltas, "deltas", "B", "A", 4))
+    batch, count = tuple(deltas.shape)[:2]
+    logits = ops.convert_to_tensor(as_floats(logits, "logits", batch, count, "C + 1"))
+    anchors = as_floats(anchors, "anchors", count, 4)
+    if logits.shape[-1] < 2:
+        raise ValueError(
+            "logits: expected shape (B, A, C + 1) with C at least 1. "
+            f"Received: {tuple(logits.shape)}"
+        )
+    columns = background_first(logits, convention)
+    scores = softmax(columns) if convention.loss.class_loss == "softmax" else sigmoid(columns)
+    boxes = decode(deltas, ops.cast(anchors, deltas.dtype), convention)
+    return select(boxes, scores[..., 1:], convention)

@@ -1,0 +1,257 @@
+"""Matching of a batch on any Keras backend: mirrors `reference_numpy.matching`.
+
+The reference looks at a whole objects × anchors matrix. Here a few rows of it (an object of every
+picture against all anchors) exist at a time, so memory is batch × anchors.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from keras import ops
+from keras.backend import standardize_dtype
+
+from keras_impl.ops.boxes import Columns, centers_to_corners, columns, iou_of_columns
+from keras_impl.ops.checks import as_flags, as_floats, as_whole
+from keras_impl.ops.ties import first_argmax
+from reference_numpy.conventions import CANONICAL, Convention
+
+__all__ = ["IGNORED", "UNMATCHED", "bipartite", "match"]
+
+Tensor = Any
+UNMATCHED = -1
+IGNORED = -2
+TOGETHER = 4  # objects whose rows a compiler may turn into one pass over the best so far
+NOWHERE = -1e4  # where padding lies, a point that overlaps no anchor
+
+
+def match(
+    boxes: Tensor,
+    valid: Tensor,
+    anchors: Tensor,
+    convention: Convention = CANONICAL,
+    **changes: Any,
+) -> Tensor:
+    """Give each anchor the object it is responsible for, or none (arXiv:1512.02325, section 2.2).
+
+    First objects are forced on anchors, canonically by `bipartite`; then every anchor still
+    free takes the object it overlaps most (ties: the lowest object), if that IoU reaches the
+    threshold.
+
+    Args:
+        boxes: (B, M, 4) corner form, padded to M objects a picture; M may be 0.
+        valid: (B, M) True for an object, False for padding, which is never matched.
+        anchors: (A, 4) centre form.
+        convention: Its `Matching` holds the rules, its `Overlap` what IoU is.
+        changes: Fields of it to answer otherwise.
+
+    Returns:
+        (B, A) int32 index of the object, -1 for background, -2 for what is ignored. A box that is
+        not finite counts as padding; one without area overlaps nothing.
+
+    Raises:
+        ValueError: Shapes that do not fit, a threshold that is 0 in the dtype of `boxes`.
+        TypeError: Boxes or anchors that are not floats, `valid` that is not booleans.
+
+    Example:
+        >>> anchors = ops.array([[0.25, 0.25, 0.5, 0.5], [0.75, 0.75, 0.5, 0.5]])
+        >>> objects = match(ops.array([[[0.5, 0.5, 1.0, 1.0]]]), ops.array([[True]]), anchors)
+        >>> ops.convert_to_numpy(objects)
+        array([[-1,  0]], dtype=int32)
+    """
+    convention = convention.but(**changes)
+    rules = convention.matching
+    boxes, valid, anchors = _checked(boxes, valid, anchors)
+    if np.dtype(standardize_dtype(boxes.dtype)).type(rules.threshold) == 0:
+        raise ValueError(f"threshold: expected a number in (0, 1]. Received: {rules.threshold}")
+    batch, objects = ops.shape(boxes)[0], boxes.shape[1]
+    count = anchors.shape[0]
+    nothing = ops.full((batch, count), UNMATCHED, dtype="int32")
+    if objects == 0 or count == 0:
+        return nothing
+    # Slices made here, not in the loop, are memory of their own, one number after the other.
+    corners = Columns(*(one[None] for one in columns(centers_to_corners(anchors), convention)))
+    together = min(TOGETHER, objects)
+    steps = -(-objects // together)
+    padding = steps * together - objects
+    valid = ops.logical_and(valid, ops.all(ops.isfinite(boxes), axis=-1))
+    rows = _rows(boxes, valid, convention)
+    if padding:
+        # The last object again, which betters itself nowhere.
+        rows = Columns(*(ops.concatenate([one, *[one[:, -1:]] * padding], axis=1) for one in rows))
+    numbers = ops.arange(objects, dtype="int32")
+    forces = rules.force != "none"
+
+    def scan(step: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        best, best_object, height, peak = state
+        for place in range(together):
+            index = step * together + place
+            row = _row(rows, corners, index, convention)
+            better = ops.greater(row, best)  # strictly: the lowest object keeps a tie
+            best = ops.where(better, row, best)
+            best_object = ops.where(better, ops.cast(index, "int32"), best_object)
+            if forces:
+                value, at = first_argmax(row)
+                here = ops.equal(numbers, ops.cast(index, "int32"))
+                height = ops.where(here, value[:, None], height)
+                peak = ops.where(here, at[:, None], peak)
+        return best, best_object, height, peak
+
+    start = (
+        ops.full((batch, count), -1, dtype=boxes.dtype),
+        nothing,
+        ops.full((batch, objects), -1, dtype=boxes.dtype),
+        ops.full((batch, objects), UNMATCHED, dtype="int32"),
+    )
+    best, best_object, height, peak = ops.fori_loop(0, steps, scan, start)
+    threshold = ops.convert_to_tensor(rules.threshold, dtype=best.dtype)
+    at = ops.greater_equal if rules.positive_at == ">=" else ops.greater
+    free = nothing
+    if rules.ignore_from is not None:
+        near = ops.greater_equal(best, ops.convert_to_tensor(rules.ignore_from, dtype=best.dtype))
+        near = ops.logical_and(near, ops.any(valid, axis=1, keepdims=True))
+        free = ops.where(near, ops.full_like(nothing, IGNORED), nothing)
+    free = ops.where(at(best, threshold), best_object, free)
+    if not forces:
+        return free
+    height = ops.where(valid, height, -1)  # above no limit
+    if rules.force == "bipartite":
+        anchor = bipartite(boxes, valid, anchors, height, peak, convention)
+    else:
+        wants = ops.greater(height, ops.convert_to_tensor(rules.force_above, dtype=height.dtype))
+        anchor = _one_each(ops.where(wants, peak, UNMATCHED), rules.force)
+    forced = _by_anchor(anchor, count)
+    return ops.where(ops.greater_equal(forced, 0), forced, free)
+
+
+def _one_each(anchor: Tensor, force: str) -> Tensor:
+    """(B, M) anchor of each object, -1 if a later one (or an earlier one) wants the same."""
+    objects = anchor.shape[1]
+    numbers = ops.arange(objects, dtype="int32")
+
+    def look(index: Tensor, kept: Tensor) -> Tensor:
+        index = ops.cast(index, "int32")
+        same = ops.equal(anchor, ops.take(anchor, index, axis=1)[:, None])
+        beaten = ops.less(numbers, index) if force == "last" else ops.greater(numbers, index)
+        return ops.where(ops.logical_and(same, beaten), UNMATCHED, kept)
+
+    return ops.fori_loop(0, objects, look, anchor)
+
+
+def _by_anchor(anchor: Tensor, count: int) -> Tensor:
+    """(B, M) anchor of each object or -1, no anchor twice → (B, A) object of each anchor or -1."""
+    batch, objects = ops.shape(anchor)[0], anchor.shape[1]
+    pictures = ops.arange(batch, dtype="int32")[:, None] + ops.zeros_like(anchor)
+    # What is no anchor goes into a column of its own, which is cut off.
+    columns = ops.where(ops.less(anchor, 0), count, anchor)
+    indices = ops.reshape(ops.stack([pictures, columns], axis=-1), (-1, 2))
+    values = ops.arange(1, objects + 1, dtype="int32") + ops.zeros_like(anchor)
+    found = ops.scatter(indices, ops.reshape(values, (-1,)), (batch, count + 1))
+    return found[:, :count] - 1
+
+
+def bipartite(
+    boxes: Tensor,
+    valid: Tensor,
+    anchors: Tensor,
+    height: Tensor,
+    peak: Tensor,
+    convention: Convention = CANONICAL,
+    **changes: Any,
+) -> Tensor:
+    """Give each object an anchor of its own: the largest IoU of all first.
+
+    Each object's best overlap only falls while anchors are taken, so what was its best is a
+    bound. The object with the largest bound gets its anchor if that is still free, and else a
+    new bound over the anchors that are. All pictures of the batch take such a step together.
+
+    Args:
+        boxes: (B, M, 4) corner form.
+        valid: (B, M) True for an object.
+        anchors: (A, 4) centre form.
+        height: (B, M) largest IoU of each object, -1 (or NaN) for padding.
+        peak: (B, M) int32 lowest anchor that has it.
+        convention: Its `Matching` says above which IoU a pair is made.
+        changes: Fields of it to answer otherwise.
+
+    Returns:
+        (B, M) int32 anchor of each object, or -1.
+
+    Raises:
+        ValueError, TypeError: As `match`.
+    """
+    convention = convention.but(**changes)
+    boxes, valid, anchors = _checked(boxes, valid, anchors)
+    height = as_floats(height, "height", *tuple(valid.shape))
+    height = ops.where(ops.isnan(height), ops.full_like(height, -1), height)
+    peak = as_whole(peak, "peak", *tuple(valid.shape))
+    least = ops.convert_to_tensor(convention.matching.force_above, dtype=boxes.dtype)
+    objects = boxes.shape[1]
+    corners = Columns(*(one[None] for one in columns(centers_to_corners(anchors), convention)))
+    rows = _rows(boxes, valid, convention)
+    numbers = ops.arange(objects, dtype="int32")
+
+    def unfinished(taken: Tensor, height: Tensor, peak: Tensor) -> Tensor:
+        return ops.any(ops.greater(height, least))
+
+    def step(taken: Tensor, height: Tensor, peak: Tensor) -> tuple[Tensor, ...]:
+        value, chosen = first_argmax(height)
+        anchor = ops.take_along_axis(peak, chosen[:, None], axis=1)
+        overlaps = ops.greater(value, least)
+        gone = ops.any(ops.equal(taken, anchor), axis=1)
+        takes = ops.logical_and(overlaps, ops.logical_not(gone))
+        stale = ops.logical_and(overlaps, gone)
+
+        def look_again() -> tuple[Tensor, Tensor]:
+            row = _row(rows, corners, chosen, convention)
+            free = ops.less(_by_anchor(taken, anchors.shape[0]), 0)
+            return first_argmax(ops.where(free, row, ops.full_like(row, -1)))
+
+        new_height, new_peak = ops.cond(
+            ops.any(stale), look_again, lambda: (ops.zeros_like(value), ops.zeros_like(chosen))
+        )
+        is_chosen = ops.equal(numbers, chosen[:, None])
+        done = ops.logical_and(is_chosen, takes[:, None])
+        again = ops.logical_and(is_chosen, stale[:, None])
+        return (
+            ops.where(done, anchor, taken),
+            ops.where(again, new_height[:, None], ops.where(done, -1, height)),
+            ops.where(again, new_peak[:, None], peak),
+        )
+
+    # An object looks again at most once for each object that took an anchor before it.
+    bound = objects * (objects + 1)
+    taken, _, _ = ops.while_loop(
+        unfinished, step, (ops.full_like(peak, UNMATCHED), height, peak), maximum_iterations=bound
+    )
+    return taken
+
+
+def _checked(boxes: Tensor, valid: Tensor, anchors: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    boxes = as_floats(boxes, "boxes", "B", "M", 4)
+    valid = as_flags(valid, "valid", *tuple(boxes.shape)[:2])
+    return boxes, valid, as_floats(anchors, "anchors", "A", 4)
+
+
+def _rows(boxes: Tensor, valid: Tensor, convention: Convention) -> Columns:
+    """(B, M) objects; padding overlaps nothing."""
+    return columns(ops.where(valid[..., None], boxes, NOWHERE), convention)
+
+
+def _row(rows: Columns, corners: Columns, index: Tensor, convention: Convention) -> Tensor:
+    """(B, A) IoU of one object of each picture with all anchors, 0 for padding.
+
+    Args:
+        rows: (B, M) objects.
+        corners: (1, A) anchors.
+        index: Which object, one for all pictures or (B,).
+        convention: Its `Overlap`.
+    """
+
+    def of(values: Tensor) -> Tensor:
+        if ops.ndim(index) == 0:
+            return ops.take(values, index, axis=1)[:, None]
+        return ops.take_along_axis(values, index[:, None], axis=1)
+
+    return iou_of_columns(Columns(*map(of, rows)), corners, convention)

@@ -1,0 +1,138 @@
+"""Training targets of a batch on any Keras backend: mirrors `reference_numpy.targets`."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from keras import ops
+
+from keras_impl.ops.boxes import centers_to_corners, check_boxes, coverage, iou, solid
+from keras_impl.ops.checks import as_flags, as_floats, as_whole
+from keras_impl.ops.coding import encode
+from keras_impl.ops.matching import IGNORED, match
+from reference_numpy.conventions import CANONICAL, Convention
+
+__all__ = ["NOTHING", "Targets", "assign_targets"]
+
+Tensor = Any
+NOTHING = -1  # label of an anchor that is neither object nor background
+FEW = 8
+
+
+class Targets(NamedTuple):
+    """Targets of B pictures with A anchors.
+
+    Attributes:
+        labels: (B, A) int32, 0 for background, the label of the anchor's object, or -1: counts
+            nowhere.
+        deltas: (B, A, 4) code of the anchor's object, 0 without one.
+        objects: (B, A) int32 row of the anchor's object in the lists given, or -1.
+    """
+
+    labels: Tensor
+    deltas: Tensor
+    objects: Tensor
+
+
+def assign_targets(
+    boxes: Tensor,
+    labels: Tensor,
+    anchors: Tensor,
+    convention: Convention = CANONICAL,
+    *,
+    crowds: Tensor | None = None,
+    **changes: Any,
+) -> Targets:
+    """Assign each anchor of each picture its class and box (arXiv:1512.02325, section 2.2).
+
+    Args:
+        boxes: (B, M, 4) corner form, padded to M objects a picture.
+        labels: (B, M) label from 1; -1 marks padding, whose box is not looked at.
+        anchors: (A, 4) centre form.
+        convention: Its `Overlap`, `Matching` and `Coding` hold the rules.
+        crowds: (B, M) True for a crowd or a difficult object, which no anchor answers for;
+            anchors that overlap it and have no object are neither object nor background.
+        changes: Fields of the convention to answer otherwise.
+
+    Returns:
+        `Targets`, deltas in the dtype of `boxes`.
+
+    Raises:
+        ValueError: Shapes that do not fit; called eagerly, also a box or label that no object
+            can have. In a compiled graph such an object counts as padding.
+        TypeError: Boxes or anchors that are not floats, labels that are not whole numbers, crowds
+            that are neither these nor booleans.
+
+    Example:
+        >>> anchors = ops.array([[0.25, 0.25, 0.5, 0.5], [0.75, 0.75, 0.5, 0.5]])
+        >>> targets = assign_targets(ops.array([[[0.5, 0.5, 1.0, 1.0]]]), ops.array([[7]]), anchors)
+        >>> ops.convert_to_numpy(targets.labels)
+        array([[0, 7]], dtype=int32)
+    """
+    boxes = ops.convert_to_tensor(as_floats(boxes, "boxes", "B", "M", 4))
+    labels = ops.cast(as_whole(labels, "labels", *tuple(boxes.shape)[:2]), "int32")
+    anchors = ops.cast(as_floats(anchors, "anchors", "A", 4), boxes.dtype)
+    convention = convention.but(**changes)
+    check_boxes(boxes, labels, convention)
+    flat = convention.coding.degenerate == "encode"
+    valid = ops.logical_and(ops.greater_equal(labels, 1), solid(boxes, flat))
+    if crowds is None:
+        crowd = None
+    else:
+        crowds = as_flags(crowds, "crowds", *tuple(labels.shape), whole=True)
+        crowds = ops.cast(crowds, "bool")
+        crowd, valid = ops.logical_and(valid, crowds), ops.logical_and(valid, ~crowds)
+    if boxes.shape[1] == 0:
+        nothing = match(boxes, valid, anchors, convention)
+        return Targets(ops.zeros_like(nothing), _no_deltas(nothing, boxes.dtype), nothing)
+
+    # Padding takes part in the arithmetic below, so it gets a box of which logarithms exist.
+    whole = ops.array([0.0, 0.0, 1.0, 1.0], dtype=boxes.dtype)
+    real = ops.where(valid[..., None], boxes, whole)
+    matched = match(real, valid, anchors, convention)
+    positive = ops.greater_equal(matched, 0)
+    rows = ops.maximum(matched, 0)
+    own_label = _of_object(labels, rows)
+    # Corner by corner: gathered in fours, a compiler makes no vectors of them.
+    own_box = ops.stack([_of_object(real[..., corner], rows) for corner in range(4)], axis=-1)
+    deltas = encode(own_box, anchors, convention)
+    nowhere = ops.equal(matched, IGNORED)
+    if crowd is not None and convention.matching.crowd_by != "none":
+        nowhere = ops.logical_or(nowhere, _crowded(boxes, crowd, anchors, convention))
+    others = ops.where(nowhere, NOTHING, ops.zeros_like(own_label))
+    return Targets(
+        ops.where(positive, own_label, others),
+        ops.where(positive[..., None], deltas, ops.zeros_like(deltas)),
+        ops.where(positive, matched, -1),
+    )
+
+
+def _of_object(values: Tensor, rows: Tensor) -> Tensor:
+    """values[b, rows[b, a]]: a few are told apart faster than they are looked up."""
+    if values.shape[1] > FEW:
+        return ops.take_along_axis(values, rows, axis=1)
+    own = values[:, :1] + ops.zeros_like(rows, dtype=values.dtype)
+    for row in range(1, values.shape[1]):
+        own = ops.where(ops.equal(rows, row), values[:, row : row + 1], own)
+    return own
+
+
+def _crowded(boxes: Tensor, crowd: Tensor, anchors: Tensor, convention: Convention) -> Tensor:
+    """(B, A) True where an anchor overlaps a crowd enough, one crowd after the other."""
+    corners = centers_to_corners(anchors)[None]
+    real = ops.where(crowd[..., None], boxes, ops.zeros_like(boxes))
+    limit = ops.convert_to_tensor(convention.matching.crowd_overlap, dtype=boxes.dtype)
+
+    def look(index: Tensor, found: Tensor) -> Tensor:
+        box = ops.take(real, index, axis=1)[:, None]
+        by_iou = convention.matching.crowd_by == "iou"
+        overlap = iou(corners, box, convention) if by_iou else coverage(corners, box)
+        near = ops.greater_equal(overlap, limit)
+        return ops.logical_or(found, ops.logical_and(near, ops.take(crowd, index, axis=1)[:, None]))
+
+    start = ops.zeros((ops.shape(boxes)[0], anchors.shape[0]), dtype="bool")
+    return ops.fori_loop(0, boxes.shape[1], look, start)
+
+
+def _no_deltas(objects: Tensor, dtype: str) -> Tensor:
+    return ops.zeros((ops.shape(objects)[0], objects.shape[1], 4), dtype=dtype)

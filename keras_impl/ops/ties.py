@@ -1,0 +1,91 @@
+"""Largest first, and the lowest index among equals: on every backend, in every mode.
+
+Libraries disagree about equal values: some sorts are stable, some `top_k` and `argmax` are
+not, and compilers may change which. So a library is only asked for *values* here (a maximum,
+a sorted copy); which index attains them is decided by comparison.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from keras import ops
+
+from keras_impl.ops.checks import as_floats, as_whole
+
+__all__ = ["first_argmax", "top_mask"]
+
+Tensor = Any
+
+
+def first_argmax(values: Tensor) -> tuple[Tensor, Tensor]:
+    """The largest value of the last axis and the lowest index that attains it.
+
+    Args:
+        values: (..., N) numbers without NaN, N at least 1.
+
+    Returns:
+        (...) values and (...) int32 indices.
+
+    Raises:
+        ValueError, TypeError: Not floats, or none of them.
+
+    Example:
+        >>> value, index = first_argmax(ops.array([[0.25, 0.5, 0.5]]))
+        >>> float(value[0]), int(index[0])
+        (0.5, 1)
+    """
+    values = _several(values)
+    if 0 in tuple(values.shape):
+        return values[..., 0], ops.zeros_like(values[..., 0], dtype="int32")
+    largest = ops.max(values, axis=-1)
+    count = values.shape[-1]
+    # As floats, as long as these are exact: XLA finds the least of them in a third of the time.
+    kind = "float32" if count < 2**24 else "int32"
+    positions = ops.arange(count, dtype=kind)
+    last = ops.full_like(positions, count)
+    attained = ops.equal(values, largest[..., None])
+    return largest, ops.cast(ops.min(ops.where(attained, positions, last), axis=-1), "int32")
+
+
+def top_mask(values: Tensor, counts: Tensor) -> Tensor:
+    """True for the `counts` largest of the last axis; among equals, for the lowest indices.
+
+    -inf marks an element that cannot be chosen.
+
+    Args:
+        values: (..., N) numbers without NaN, N at least 1.
+        counts: (...) int32, how many to choose; 0 or more, more than N means all.
+
+    Returns:
+        (..., N) booleans.
+
+    Raises:
+        ValueError, TypeError: Not floats, none of them, or counts that do not fit.
+
+    Example:
+        >>> ops.convert_to_numpy(top_mask(ops.array([0.5, 0.75, 0.5, 0.25]), ops.array(2)))
+        array([ True,  True, False, False])
+    """
+    values = _several(values)
+    counts = as_whole(counts, "counts", *tuple(values.shape)[:-1])
+    count = ops.shape(values)[-1]  # a number, or a tensor where a graph leaves it open
+    counts = ops.maximum(ops.minimum(ops.cast(counts, "int32"), count), 0)[..., None]
+    ascending = ops.sort(values, axis=-1)
+    least = ops.take_along_axis(ascending, ops.minimum(count - counts, count - 1), axis=-1)
+    above = ops.greater(values, least)
+    level = ops.equal(values, least)
+    left = counts - ops.sum(ops.cast(above, "int32"), axis=-1, keepdims=True)
+    rank = ops.cumsum(ops.cast(level, "int32"), axis=-1)
+    chosen = ops.logical_or(above, ops.logical_and(level, ops.less_equal(rank, left)))
+    possible = ops.greater(values, float("-inf"))
+    return ops.logical_and(ops.logical_and(chosen, possible), ops.greater(counts, 0))
+
+
+def _several(values: Tensor) -> Tensor:
+    values = as_floats(values, "values", ..., "N")
+    if values.shape[-1] == 0:
+        raise ValueError(
+            f"values: expected shape (..., N) with N at least 1. Received: {tuple(values.shape)}"
+        )
+    return values

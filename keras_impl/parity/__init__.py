@@ -1,0 +1,1 @@
+"""Our own implementations held to the reference; needs Keras."""

@@ -1,0 +1,204 @@
+"""Is Keras' answer the reference's? The parity table of this machine.
+
+Each operation is run in every mode that the backend of Keras has (on TensorFlow eagerly, as a
+graph and under XLA; on JAX eagerly and under jit; on PyTorch eagerly), on cases worked by hand and
+on random ones full of ties, and judged by `reference_numpy`:
+
+- *Decisions* (matches, labels, mined anchors, selections and their order) must be equal. The
+  reference decides in the same dtype, on the same numbers.
+- *Floats* must lie within the budget of `tolerances`, of the reference in a wider dtype.
+- XLA as users run it ("xla", "jit") may fuse a product with a sum and so flip a near-tie. Such
+  an answer is counted as *excused* only with a witness: overlaps within the rounding budget of
+  the true ones, for which the reference itself gives exactly this answer. With fusing off
+  ("xla-nofuse", "jit-nofuse", in a process of its own) there are no excuses.
+- `detect` decides about numbers that come out of exp. Its boxes and scores must be within
+  budget, and its decisions those of the reference on these very boxes and scores.
+
+The fast paths in NumPy ("host") are judged likewise, without excuses for their matches. All of
+these obey every convention, so each can be asked for: `run(convention=...)`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from keras_impl.backends import NO_FUSING, backend, fuses
+from keras_impl.conformance.operations import OPERATIONS
+from keras_impl.conformance.suite import DTYPES, Check, Implementation, check
+from keras_impl.parity import implementations
+from keras_impl.parity.implementations import COMPILED, UNFUSED, host_as, keras_as
+from reference_numpy.checks import check_counts
+from reference_numpy.conventions import CANONICAL, PRESETS, Convention
+
+__all__ = ["DTYPES", "MODES", "Check", "Report", "run"]
+
+MODES = (*implementations.MODES, "host")
+
+
+@dataclass(frozen=True)
+class Report:
+    """The table."""
+
+    checks: tuple[Check, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether every check passed, and there was one."""
+        return bool(self.checks) and all(check.passed for check in self.checks)
+
+    def as_json(self) -> dict[str, Any]:
+        """The table for machines."""
+        return {"passed": self.passed, "checks": [asdict(check) for check in self.checks]}
+
+
+def run(
+    *,
+    convention: Convention = CANONICAL,
+    cases: int = 40,
+    seed: int = 0,
+    modes: Sequence[str] = MODES,
+    dtypes: Sequence[str] = DTYPES,
+    ops: Sequence[str] | None = None,
+    watch: Callable[[str], None] = lambda text: None,
+) -> Report:
+    """Compare every operation in every mode.
+
+    Args:
+        convention: What both sides are to follow; one of the presets, if one of the modes takes
+            a process of its own.
+        cases: Random pictures for each decision; floats get 25 rows for each.
+        seed: Of the random cases.
+        modes: Some of `MODES`.
+        dtypes: Some of `DTYPES`.
+        ops: Some of `OPERATIONS`; all that the convention has a place for if None.
+        watch: Told what is compared next.
+
+    Returns:
+        The table, by operation, mode and dtype.
+
+    Raises:
+        ValueError: An unknown mode, dtype or operation, or no cases.
+        ChildProcessError: The process without fusing did not end well; what it said.
+    """
+    asked = tuple(keras_as(convention).asked())
+    names = asked if ops is None else tuple(ops)
+    for name, given, known in (
+        ("modes", modes, MODES),
+        ("dtypes", dtypes, DTYPES),
+        ("ops", names, tuple(OPERATIONS)),
+    ):
+        unknown = [one for one in given if one not in known]
+        if unknown or not given:
+            where = f" with Keras on {backend()}" if name == "modes" else ""
+            raise ValueError(f"{name}: expected some of {list(known)}{where}. Received: {unknown}")
+    check_counts(1, cases=cases)
+    check_counts(seed=seed)
+    absent = [name for name in names if name not in asked]
+    if absent:
+        raise ValueError(
+            f"ops: expected some that the convention {convention.name!r} has a place for. "
+            f"Received: {absent}"
+        )
+    if UNFUSED in modes and PRESETS.get(convention.name) != convention:
+        raise ValueError(
+            f"convention: expected one of the presets with mode {UNFUSED!r}, which another "
+            f"process has to know by its name. Received: {convention.name!r}"
+        )
+
+    here = [mode for mode in modes if mode in implementations.MODES and mode != UNFUSED]
+    checks = _checks(keras_as(convention), names, here, dtypes, cases, seed, watch)
+    if "host" in modes:
+        host = host_as(convention)
+        mine = [name for name in names if name in host.asked()]
+        checks += _checks(host, mine, host.modes, dtypes, cases, seed, watch)
+    if UNFUSED in modes:
+        watch("all under XLA without fusing, in another process")
+        checks += _check_without_fusing(convention, names, dtypes, cases, seed)
+    if not checks:
+        raise ValueError(
+            f"modes: expected one that {', '.join(names)} can be run in. Received: {list(modes)}"
+        )
+    order = {name: index for index, name in enumerate(names)}
+    return Report(tuple(sorted(checks, key=lambda check: order[check.op])))
+
+
+def _checks(
+    implementation: Implementation,
+    names: Sequence[str],
+    modes: Sequence[str],
+    dtypes: Sequence[str],
+    cases: int,
+    seed: int,
+    watch: Callable[[str], None] = lambda text: None,
+) -> list[Check]:
+    checks = []
+    for name in names:
+        for mode in modes:
+            for dtype in dtypes:
+                if mode in implementation.modes_of(name):
+                    watch(f"{name}, {mode}, {dtype}")
+                    checks.append(check(implementation, name, mode, dtype, cases=cases, seed=seed))
+    return checks
+
+
+def _check_without_fusing(
+    convention: Convention, names: Sequence[str], dtypes: Sequence[str], cases: int, seed: int
+) -> list[Check]:
+    """Run what XLA compiles in a process whose XLA may not fuse."""
+    request = {
+        "convention": convention.name,
+        "ops": list(names),
+        "dtypes": list(dtypes),
+        "cases": cases,
+        "seed": seed,
+    }
+    flags = f"{os.environ.get('XLA_FLAGS', '')} {NO_FUSING}".strip()
+    done = subprocess.run(
+        [sys.executable, "-m", "keras_impl.parity.table", json.dumps(request)],
+        env={**os.environ, "XLA_FLAGS": flags},
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        check=False,
+    )
+    if done.returncode:
+        raise ChildProcessError(
+            f"parity without fusing ended with {done.returncode}: {done.stderr[-2000:].strip()}"
+        )
+    return [Check(**line) for line in json.loads(done.stdout.splitlines()[-1])]
+
+
+def _main() -> None:
+    """The other process: checks as JSON on the last line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m keras_impl.parity.table", description=_main.__doc__
+    )
+    parser.add_argument("request", type=json.loads, help="JSON: what `_check_without_fusing` asks")
+    request = parser.parse_args().request
+    fields = {"convention", "ops", "dtypes", "cases", "seed"}
+    if not isinstance(request, dict) or set(request) != fields:
+        parser.error(f"request: expected JSON with {sorted(fields)}. Received: {request!r}")
+    if request["convention"] not in PRESETS:
+        parser.error(f"convention: expected a preset. Received: {request['convention']!r}")
+    if fuses(str(COMPILED)):
+        parser.error(f"XLA_FLAGS: expected {NO_FUSING} to keep XLA from fusing. Received: it fuses")
+    checks = _checks(
+        keras_as(PRESETS[request["convention"]]),
+        request["ops"],
+        [str(UNFUSED)],
+        request["dtypes"],
+        request["cases"],
+        request["seed"],
+    )
+    sys.stdout.write(json.dumps([asdict(check) for check in checks]) + "\n")
+
+
+if __name__ == "__main__":
+    _main()

@@ -1,0 +1,1 @@
+"""Training a detector: recipe, run, curves."""

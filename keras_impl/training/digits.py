@@ -1,0 +1,452 @@
+"""Training a digit detector: canvases, optimiser, validation, log, checkpoints, resuming.
+
+A run lives in one folder and can be stopped at any time; started again with the same recipe
+it goes on from its last finished epoch and ends with the weights it would have had.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import math
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import keras
+import numpy as np
+from keras import ops
+from numpy.typing import NDArray
+
+from keras_impl._common.files import write_file
+from keras_impl.data.mnist import MODES, Digits, batch_images, canvas, dataset, load_digits
+from keras_impl.models.ssd import SSD
+from keras_impl.training.evaluation import evaluate_digits
+from keras_impl.weights.npz import read_weights, save_weights, unfold, weights_file
+from reference_numpy.checks import check_counts, check_types
+from reference_numpy.conventions import CANONICAL, DIGITS224
+
+__all__ = [
+    "COLUMNS",
+    "INITS",
+    "Recipe",
+    "Watcher",
+    "digit_model",
+    "draw_runs",
+    "read_log",
+    "train_digits",
+    "warm_start",
+]
+
+INITS = ("random", "oidv4")
+CALIBRATION = 8, 8  # batches of canvases, on which the batch statistics of a warm start are taken
+
+COLUMNS = (
+    "epoch",
+    "pictures",
+    "loss",
+    "class_loss",
+    "box_loss",
+    "learning_rate",
+    "val_map",
+    "val_ap50",
+    "val_ap75",
+    "seconds",
+)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides what a run becomes.
+
+    Attributes:
+        digits: Digits on a canvas: "1", "1-10", or "both" (a fair coin for each canvas).
+        alpha: Width multiplier of the network.
+        epochs: Epochs; an epoch is only the beat of validation and checkpoints.
+        pictures: Canvases an epoch, composed anew for each; a multiple of `batch`.
+        batch: Canvases a step.
+        learning_rate: Of Adam at its height, after the first tenth of an epoch; it falls
+            along half a cosine to 0 at the end.
+        box_weight: Weight of the box loss beside the class loss.
+        validation: Canvases of held-out training digits that are looked at after each epoch.
+        seed: Of weights and canvases.
+        init: What the weights are to begin with: "random"; or "oidv4", backbone and extra maps of
+            the Open Images detector, whose width is 1, and random heads.
+    """
+
+    digits: str = "both"
+    alpha: float = 0.35
+    epochs: int = 10
+    pictures: int = 4000
+    batch: int = 16
+    learning_rate: float = 2e-3
+    box_weight: float = 4.0
+    validation: int = 200
+    seed: int = 0
+    init: str = "random"
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be trained."""
+        check_types(self)
+        if self.digits not in MODES:
+            raise ValueError(f"digits: expected one of {list(MODES)}. Received: {self.digits!r}")
+        if self.init not in INITS:
+            raise ValueError(f"init: expected one of {list(INITS)}. Received: {self.init!r}")
+        if self.init == "oidv4" and self.alpha != 1:
+            raise ValueError(
+                f"alpha: expected 1 with init 'oidv4', whose width it is. Received: {self.alpha}"
+            )
+        for name in ("epochs", "pictures", "batch", "validation"):
+            check_counts(1, **{name: getattr(self, name)})
+        for name in ("alpha", "learning_rate", "box_weight"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise ValueError(f"{name}: expected above 0. Received: {getattr(self, name)}")
+        if self.pictures % self.batch:
+            raise ValueError(
+                f"pictures: expected a multiple of batch, {self.batch}. Received: {self.pictures}"
+            )
+        if not 0 <= self.seed < 2**32:  # as Keras wants it
+            raise ValueError(f"seed: expected 0 to {2**32 - 1}. Received: {self.seed}")
+
+
+class Watcher(Protocol):
+    """Who wants to know how training goes; the command line shows it."""
+
+    def begin(self, recipe: Recipe, done: int, source: str) -> None:
+        """Training starts; `done` epochs of an earlier run stand."""
+
+    def step(self, epoch: int, step: int, logs: Mapping[str, float]) -> None:
+        """A step is done."""
+
+    def epoch(self, row: Mapping[str, float]) -> None:
+        """An epoch is done and logged."""
+
+
+def digit_model(recipe: Recipe) -> SSD:
+    """The network a recipe trains, untrained.
+
+    The running batch statistics average over about 100 steps (momentum .99): MobileNetV2's own
+    .999 would still remember the start of a short run. While the learning rate is high they lag
+    behind the weights, and validation jumps; it settles as the rate falls.
+    """
+    return SSD(
+        DIGITS224,
+        classes=10,
+        alpha=recipe.alpha,
+        convention=CANONICAL.but(box_weight=recipe.box_weight),
+        batch_norm_momentum=0.99,
+    )
+
+
+def train_digits(
+    out: str | os.PathLike[str],
+    recipe: Recipe,
+    watcher: Watcher,
+    *,
+    mnist: str | os.PathLike[str] | None = None,
+    download: bool = False,
+) -> Path:
+    """Train, or go on with, a run.
+
+    Args:
+        out: Folder of the run. It gets recipe.json, log.csv, loss.png, a checkpoint, and
+            weights.npz after every epoch.
+        recipe: What to train.
+        watcher: Told of every step.
+        mnist: Folder of MNIST's IDX files, as `load_digits`.
+        download: Whether MNIST may be downloaded.
+
+    Returns:
+        The weights file.
+
+    Raises:
+        ValueError: The folder holds a run of another recipe, or is not a run's.
+        FileNotFoundError: The weights to start from are not on this machine.
+    """
+    out = Path(out)
+    # Looked at first, so that what is missing is said before there is a folder; a run that goes on
+    # does not need it any more.
+    start = None
+    if recipe.init != "random" and not (out / "recipe.json").exists():
+        start = weights_file(recipe.init)
+    train, held_out = _split(load_digits("train", mnist, download))
+    done = _open_run(out, recipe, train.source)
+    watcher.begin(recipe, done, train.source)
+
+    keras.utils.set_random_seed(recipe.seed)
+    model = digit_model(recipe)
+    if recipe.init != "random" and not done:
+        arrays = read_weights(start or weights_file(recipe.init))[1]
+        warm_start(model, arrays, _calibration(train, recipe))
+    steps = recipe.pictures // recipe.batch
+    warm_up = max(1, steps // 10)
+    rate = keras.optimizers.schedules.CosineDecay(
+        0.0,
+        max(1, recipe.epochs * steps - warm_up),
+        warmup_target=recipe.learning_rate,
+        warmup_steps=warm_up,
+    )
+    model.compile(keras.optimizers.Adam(rate, global_clipnorm=10.0))
+    model.optimizer.build(model.trainable_variables)
+    if done:
+        model.load_weights(_checkpoint(out, done))
+
+    for epoch in range(done + 1, recipe.epochs + 1):
+        started = time.perf_counter()
+        canvases = dataset(
+            train,
+            recipe.digits,
+            recipe.pictures,
+            recipe.batch,
+            seed=recipe.seed,
+            first=(epoch - 1) * recipe.pictures,
+        )
+        tell = _Tell(watcher, epoch)
+        model.fit(canvases, epochs=1, verbose=0, shuffle=False, callbacks=[tell])
+        # Another seed than training's, and digits that training never draws.
+        quality = evaluate_digits(
+            model, held_out, recipe.digits, recipe.validation, recipe.seed + 1
+        )
+        row = {
+            "epoch": epoch,
+            "pictures": epoch * recipe.pictures,
+            **{name: float(tell.logs[name]) for name in ("loss", "class_loss", "box_loss")},
+            "learning_rate": float(rate(model.optimizer.iterations)),
+            "val_map": quality.map,
+            "val_ap50": quality.ap50,
+            "val_ap75": quality.ap75,
+            "seconds": time.perf_counter() - started,
+        }
+        _close_epoch(out, model, epoch, row)
+        watcher.epoch(row)
+    return out / "weights.npz"
+
+
+def warm_start(
+    model: SSD, arrays: Mapping[str, NDArray[np.float32]], images: Sequence[NDArray[np.float32]]
+) -> list[str]:
+    """Begin with another network's backbone and extra maps, wherever names and shapes agree.
+
+    Heads begin anew: theirs are for other anchors, codes and classes.
+
+    The other network is folded, and has no batch normalisation; ours gets ones that change nothing
+    (`unfold`). In training, though, a normalisation divides by the statistics of the batch, and
+    the features would be others from the first step on. So each gets the mean m and variance v that
+    its map has on some pictures, with gamma = sqrt(v + epsilon) and beta = bias + m: the same
+    function still, in inference exactly and in training on such pictures about so.
+
+    Args:
+        model: Built with batch normalisation.
+        arrays: Kernels and biases by name.
+        images: Batches of prepared pictures (B, H, W, 3), of the kind that will be trained on.
+
+    Returns:
+        Names of the variables that were taken over.
+
+    Raises:
+        ValueError: Nothing agrees.
+    """
+    made = {name: one for name, one in unfold(arrays).items() if not name.startswith("head_")}
+    taken = []
+    for variable in model.weights:
+        value = made.get(variable.path)
+        if value is not None and tuple(variable.shape) == value.shape:
+            variable.assign(value)
+            taken.append(variable.path)
+    if not taken:
+        raise ValueError("arrays: expected kernels of this network. Received: none that fits")
+    norms = [
+        layer
+        for layer in model.layers
+        if isinstance(layer, keras.layers.BatchNormalization) and f"{layer.name}/beta" in taken
+    ]
+    moments = [ops.stack(ops.moments(layer.input, axes=[0, 1, 2])) for layer in norms]
+    look = keras.Model(model.input, moments)
+    seen = [[np.asarray(part) for part in look(batch, training=False)] for batch in images]
+    for layer, parts in zip(norms, zip(*seen, strict=True), strict=True):
+        means, variances = np.stack(parts, axis=1)
+        mean = means.mean(axis=0)
+        variance = variances.mean(axis=0) + means.var(axis=0)
+        layer.beta.assign(layer.beta + mean)
+        layer.gamma.assign(np.sqrt(variance + layer.epsilon))
+        layer.moving_mean.assign(mean)
+        layer.moving_variance.assign(variance)
+    return taken
+
+
+def _calibration(digits: Digits, recipe: Recipe) -> list[NDArray[np.float32]]:
+    """Batches of training canvases."""
+    batches, size = CALIBRATION
+    made = [canvas(digits, recipe.digits, recipe.seed, index) for index in range(batches * size)]
+    images = batch_images(np.stack([one.image for one in made]))
+    return np.split(images, batches)
+
+
+def read_log(out: str | os.PathLike[str]) -> list[dict[str, float]]:
+    """The rows of a run's log.csv, one a finished epoch."""
+    path = Path(out) / "log.csv"
+    if not path.exists():
+        return []
+    try:
+        with path.open(newline="") as file:
+            return [{name: float(row[name]) for name in COLUMNS} for row in csv.DictReader(file)]
+    except (ValueError, KeyError, TypeError, csv.Error) as error:
+        raise ValueError(f"log: expected the rows of a run. Received: {path} ({error})") from None
+
+
+class _Tell(keras.callbacks.Callback):
+    """Passes the progress of `fit` on."""
+
+    def __init__(self, watcher: Watcher, epoch: int) -> None:
+        super().__init__()
+        self.watcher, self.number = watcher, epoch
+        self.logs: dict[str, float] = {}
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        self.logs = dict(logs or {})
+        if not math.isfinite(self.logs.get("loss", 0.0)):
+            raise ValueError(
+                f"loss: expected a number. Received: {self.logs['loss']} in epoch {self.number}, "
+                f"step {batch + 1}; a smaller learning rate may help"
+            )
+        self.watcher.step(self.number, batch + 1, self.logs)
+
+
+def _split(digits: Digits) -> tuple[Digits, Digits]:
+    """Training digits, and every twelfth held out for validation."""
+    held = slice(None, None, 12)
+    keep = [index for index in range(len(digits.labels)) if index % 12]
+    return (
+        digits._replace(images=digits.images[keep], labels=digits.labels[keep]),
+        digits._replace(images=digits.images[held], labels=digits.labels[held]),
+    )
+
+
+def _open_run(out: Path, recipe: Recipe, source: str) -> int:
+    """Make the folder of a run, or find the last epoch that it finished."""
+    record = out / "recipe.json"
+    if not record.exists():
+        if out.exists() and (not out.is_dir() or any(out.iterdir())):
+            raise ValueError(f"out: expected a new folder, or that of a run. Received: {out}")
+        out.mkdir(parents=True, exist_ok=True)
+        write_file(record, json.dumps({**asdict(recipe), "source": source}, indent=2) + "\n")
+        return 0
+    try:
+        old = json.loads(record.read_text())
+        old_source = old.pop("source")
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
+        raise ValueError(f"out: {record} is not a run's ({error})") from None
+    old = {"init": "random", **old}  # all there was, before there was a choice
+    new = asdict(recipe)
+    if different := [name for name in new if old.get(name) != new[name]]:
+        changes = ", ".join(f"{name} {old.get(name)} → {new[name]}" for name in different)
+        raise ValueError(
+            f"out: {out} holds a run of another recipe ({changes}); choose a new folder"
+        )
+    if old_source.rsplit("/", 1)[-1] != source.rsplit("/", 1)[-1]:
+        raise ValueError(f"out: {out} was begun with {old_source}. Received: {source}")
+    rows = read_log(out)
+    for done in range(len(rows), 0, -1):
+        if _checkpoint(out, done).exists():
+            _write_log(out, rows[:done])
+            return done
+    _write_log(out, [])
+    return 0
+
+
+def _close_epoch(out: Path, model: SSD, epoch: int, row: Mapping[str, float]) -> None:
+    """Write what an epoch leaves behind; its row in the log comes last, and says it is done.
+
+    Stopped before that, the run has the checkpoint of the epoch before and does this one again.
+    """
+    unfinished = out / "unfinished.weights.h5"
+    model.save_weights(unfinished)  # with the optimiser's state
+    os.replace(unfinished, _checkpoint(out, epoch))
+    save_weights(model, out / "weights.npz")
+    rows = [*read_log(out), row]
+    draw_curves(rows, out / "loss.png")
+    _write_log(out, rows)
+    _checkpoint(out, epoch - 1).unlink(missing_ok=True)
+
+
+def draw_curves(rows: list[Mapping[str, float]] | list[dict[str, float]], path: Path) -> None:
+    """Draw the losses and the validation's average precision of a run, pictures seen below."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    seen = [row["pictures"] / 1000 for row in rows]
+    for name in ("loss", "class_loss", "box_loss"):
+        left.plot(seen, [row[name] for row in rows], marker=".", label=name.replace("_", " "))
+    for name, label in (("val_map", "mAP .50:.95"), ("val_ap50", "AP .50"), ("val_ap75", "AP .75")):
+        right.plot(seen, [row[name] for row in rows], marker=".", label=label)
+    left.set(title="training loss", xlabel="thousand pictures", yscale="log")
+    right.set(title="validation", xlabel="thousand pictures", ylim=(0, 1.02))
+    for axes in (left, right):
+        axes.grid(alpha=0.3)
+        axes.legend(frameon=False)
+    figure.savefig(path, dpi=110)
+
+
+def _checkpoint(out: Path, epoch: int) -> Path:
+    return out / f"checkpoint-{epoch:04d}.weights.h5"
+
+
+def _write_log(out: Path, rows: list[Any]) -> None:
+    lines = [",".join(COLUMNS)]
+    lines += [",".join(f"{row[name]:.8g}" for name in COLUMNS) for row in rows]
+    write_file(out / "log.csv", "\n".join(lines) + "\n")
+
+
+def draw_runs(runs: Sequence[str | os.PathLike[str]], path: str | os.PathLike[str]) -> None:
+    """Draw loss and validation of several runs beside each other.
+
+    Args:
+        runs: Their folders.
+        path: Picture to write, PNG.
+
+    Raises:
+        ValueError: A folder without a finished epoch.
+    """
+    from matplotlib.figure import Figure
+
+    if not runs:
+        raise ValueError(f"runs: expected the folder of a run. Received: {runs!r}")
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    for run in runs:
+        rows = read_log(run)
+        if not rows:
+            raise ValueError(f"runs: expected a run with a finished epoch. Received: {run}")
+        seen = [row["pictures"] / 1000 for row in rows]
+        for axes, name in ((left, "loss"), (right, "val_map")):
+            axes.plot(seen, [row[name] for row in rows], marker=".", label=Path(run).name)
+    left.set(title="training loss", xlabel="thousand pictures", yscale="log")
+    right.set(title="validation mAP .50:.95", xlabel="thousand pictures", ylim=(-0.02, 1.02))
+    for axes in (left, right):
+        axes.grid(alpha=0.3)
+        axes.legend(frameon=False)
+    figure.savefig(path, dpi=110)
+
+
+def _main(arguments: Sequence[str] | None = None) -> None:
+    """Draw runs beside each other."""
+    parser = argparse.ArgumentParser(
+        prog="python -m keras_impl.training.digits",
+        description="Draw loss and validation of several runs beside each other.",
+    )
+    parser.add_argument("runs", metavar="RUN", nargs="+", help="folder of a run")
+    parser.add_argument("--out", metavar="FILE", required=True, help="picture to write, .png")
+    options = parser.parse_args(arguments)
+    try:
+        draw_runs(options.runs, options.out)
+    except (OSError, ValueError) as error:
+        parser.error(str(error))
+
+
+if __name__ == "__main__":
+    _main()

@@ -1,0 +1,66 @@
+"""How good a digit detector is: canvases in, average precision out.
+
+The network and its decoding are Keras'; the judge is `reference_numpy.evaluation`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from keras_impl.data.mnist import Digits, batch_images, canvas
+from reference_numpy.checks import check_counts
+from reference_numpy.evaluation import Evaluation, evaluate
+
+if TYPE_CHECKING:
+    from keras_impl.models.ssd import SSD
+
+__all__ = ["evaluate_digits"]
+
+MOST_DETECTIONS = 100  # a picture, as COCO counts
+BATCH = 32
+
+
+def evaluate_digits(
+    model: SSD,
+    digits: Digits,
+    mode: str,
+    pictures: int,
+    seed: int,
+    advance: Callable[[int], None] = lambda done: None,
+) -> Evaluation:
+    """Detect digits on canvases never seen and compare with what was put there.
+
+    Args:
+        model: A digit detector, 10 classes.
+        digits: Where the canvases' digits come from.
+        mode: One of `keras_impl.data.mnist.MODES`.
+        pictures: How many canvases.
+        seed: Names the series of canvases.
+        advance: Called with the number of pictures done since the last call.
+
+    Returns:
+        COCO's average precision, mean and per class.
+
+    Raises:
+        ValueError: No pictures, or a mode or seed that does not exist.
+    """
+    check_counts(1, pictures=pictures)
+    truth_boxes, truth_labels, boxes, labels, scores = [], [], [], [], []
+    for start in range(0, pictures, BATCH):
+        made = [canvas(digits, mode, seed, i) for i in range(start, min(start + BATCH, pictures))]
+        images = batch_images(np.stack([one.image for one in made]))
+        # The last batch is filled up, so that the graph is traced for one shape only.
+        filled = np.concatenate([images, np.zeros((BATCH - len(made), *images.shape[1:]), "f4")])
+        found = model.detect(filled, batch_size=BATCH, max_detections=MOST_DETECTIONS)
+        for row, one in enumerate(made):
+            truth_boxes.append(one.boxes)
+            truth_labels.append(one.labels)
+            used = found.labels[row] > 0
+            boxes.append(found.boxes[row][used])
+            labels.append(found.labels[row][used])
+            scores.append(found.scores[row][used])
+        advance(len(made))
+    return evaluate(truth_boxes, truth_labels, boxes, labels, scores, model.classes)

@@ -1,0 +1,1 @@
+"""Weights: .npz files, published files, LiteRT import."""

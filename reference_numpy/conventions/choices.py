@@ -1,0 +1,390 @@
+"""The choices that make one SSD differ from another, by name. No arithmetic here.
+
+Every SSD answers the same questions: which default boxes, which object an anchor answers for,
+how a box is coded, which negatives count, what a detection is. Papers leave some of the answers
+out and programs differ in them. Here each answer is a field of a frozen dataclass; both
+`reference_numpy` and `keras_impl` obey these and nothing else. `CANONICAL` holds the defaults,
+`presets` what known systems chose, and docs/conventions.md why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from difflib import get_close_matches
+from numbers import Real
+from typing import Any, get_type_hints
+
+from reference_numpy.checks import check_number, check_types, one_of
+from reference_numpy.conventions.layouts import SSD300, AnchorLayout
+
+__all__ = [
+    "CANONICAL",
+    "Coding",
+    "Convention",
+    "Detection",
+    "Loss",
+    "Matching",
+    "Overlap",
+    "revived",
+]
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """What IoU is, in matching and in suppression.
+
+    Attributes:
+        iou_epsilon: Added to the union.
+        iou_offset: Added to every width and height of boxes and intersections: 1 where corners
+            in pixels are inclusive.
+    """
+
+    iou_epsilon: float = 0.0
+    iou_offset: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Refuse what no overlap can be."""
+        check_number(self.iou_epsilon, "iou_epsilon", 0, 1)
+        check_number(self.iou_offset, "iou_offset", 0, 1)
+
+
+@dataclass(frozen=True)
+class Matching:
+    """Which object an anchor answers for (arXiv:1512.02325, section 2.2, "Matching strategy").
+
+    Attributes:
+        threshold: IoU at which a free anchor takes its best object.
+        positive_at: ">=" or ">" the threshold.
+        force: How objects get an anchor whatever the threshold: "bipartite", one each, the
+            largest IoU of all first; "last" or "first", each object its best anchor, which
+            among several takers is the last or the first one's; "none", not at all.
+        force_above: No object is forced at this IoU or less; -1 forces it at any, even at 0.
+        ignore_from: Free anchors from this IoU up to the threshold count as nothing at all;
+            None makes them background.
+        crowd_by: Anchors that overlap a crowd (or a difficult object) and no other count as
+            nothing: by "iou", by "share" of the anchor covered, or not at all ("none").
+        crowd_overlap: Least such overlap.
+    """
+
+    threshold: float = 0.5
+    positive_at: str = ">="
+    force: str = "bipartite"
+    force_above: float = 0.0
+    ignore_from: float | None = None
+    crowd_by: str = "share"
+    crowd_overlap: float = 0.5
+
+    def __post_init__(self) -> None:
+        """Refuse what no matching can be."""
+        check_types(self)
+        check_number(self.threshold, "threshold", 0, 1, open_below=True)
+        check_number(self.force_above, "force_above", -1, 1)
+        check_number(self.crowd_overlap, "crowd_overlap", 0, 1, open_below=True)
+        one_of("positive_at", self.positive_at, ">=", ">")
+        one_of("force", self.force, "bipartite", "last", "first", "none")
+        one_of("crowd_by", self.crowd_by, "share", "iou", "none")
+        if self.ignore_from is not None and not 0 <= self.ignore_from < self.threshold:
+            raise ValueError(
+                f"ignore_from: expected a number from 0 to below the threshold, "
+                f"{self.threshold}, or None. Received: {self.ignore_from}"
+            )
+        if self.force == "bipartite" and self.force_above < 0:
+            raise ValueError(
+                "force_above: expected 0 or more with force 'bipartite', which pairs only what "
+                f"overlaps. Received: {self.force_above}"
+            )
+
+
+@dataclass(frozen=True)
+class Coding:
+    """What the numbers of the heads mean (section 2.2, equation 2).
+
+    Attributes:
+        variances: Divisors of (tx, ty, tw, th), as in Caffe SSD.
+        form: "log", the paper's; or "difference" of centres and of sizes, relative to nothing.
+        code_order: "xywh" or "yxhw".
+        size_epsilon: Added to the sizes of box and anchor before they are encoded.
+        ratio_epsilon: Added to the ratio of sizes before its logarithm.
+        largest_exponent: tw and th, times their variances, are cut to this when decoded.
+        degenerate: An object without width or height is an "error", counts as padding ("drop"),
+            or is encoded like any other ("encode"), which needs an epsilon.
+        background: Its column among the classes: "first" or "last".
+    """
+
+    variances: tuple[float, float, float, float] = (0.1, 0.1, 0.2, 0.2)
+    form: str = "log"
+    code_order: str = "xywh"
+    size_epsilon: float = 0.0
+    ratio_epsilon: float = 0.0
+    largest_exponent: float | None = None
+    degenerate: str = "error"
+    background: str = "first"
+
+    def __post_init__(self) -> None:
+        """Refuse what no coding can be."""
+        four = isinstance(self.variances, tuple | list) and len(self.variances) == 4
+        if not four or not all(
+            isinstance(one, Real) and 0 < one < float("inf") for one in self.variances
+        ):
+            raise ValueError(
+                f"variances: expected four positive numbers. Received: {self.variances}"
+            )
+        check_types(self)
+        one_of("form", self.form, "log", "difference")
+        one_of("code_order", self.code_order, "xywh", "yxhw")
+        one_of("degenerate", self.degenerate, "error", "drop", "encode")
+        one_of("background", self.background, "first", "last")
+        for name in ("size_epsilon", "ratio_epsilon"):
+            check_number(getattr(self, name), name, 0, 1)
+        if self.largest_exponent is not None:
+            check_number(self.largest_exponent, "largest_exponent", float("-inf"), float("inf"))
+        epsilon = self.size_epsilon or self.ratio_epsilon
+        if self.form == "difference" and (epsilon or self.largest_exponent is not None):
+            raise ValueError(
+                "form: expected 'log' where there is an epsilon or a largest exponent, since a "
+                "difference has neither ratio nor exponent. Received: 'difference'"
+            )
+        if self.degenerate == "encode" and self.form == "log" and not epsilon:
+            raise ValueError(
+                "degenerate: expected 'error' or 'drop' without an epsilon, since the logarithm "
+                "of 0 is infinite. Received: 'encode'"
+            )
+
+
+@dataclass(frozen=True)
+class Loss:
+    """What training minimises (section 2.2, equation 1, and "Hard negative mining").
+
+    Attributes:
+        class_loss: "softmax" cross-entropy; or "sigmoid" cross-entropy or "focal" loss, summed
+            over the columns, background among them. Scores are softmax or sigmoid accordingly.
+        focal_alpha: Weight of the true column.
+        focal_gamma: How fast what is already right stops counting.
+        mining: Negatives are chosen in each "picture", in the whole "batch", or all count
+            ("none").
+        negative_ratio: Negatives kept for each positive.
+        rounding: Of ratio × positives: "down" or "up".
+        min_negatives: Negatives kept at the least, positives or none.
+        max_negatives: Negatives kept at the most; None is no limit.
+        mining_nms: Before mining, anchors are suppressed at more than this IoU of their
+            predicted boxes, the largest class loss first, and then count as nothing.
+        normaliser: Both losses are divided by max(1, N), N the positives of the batch
+            ("positives"); the same per picture, then averaged ("picture"); by positives per
+            picture of the batch ("mean"); or by all anchors ("anchors").
+        box_over: The box loss counts "positives"; or "all" anchors, mined or not, those without
+            an object against a target of 0, but for those labelled -1.
+        box_weight: Weight of the box loss beside the class loss (alpha in equation 1).
+    """
+
+    class_loss: str = "softmax"
+    focal_alpha: float = 0.25
+    focal_gamma: float = 2.0
+    mining: str = "picture"
+    negative_ratio: float = 3.0
+    rounding: str = "down"
+    min_negatives: int = 0
+    max_negatives: int | None = None
+    mining_nms: float | None = None
+    normaliser: str = "positives"
+    box_over: str = "positives"
+    box_weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Refuse what no loss can be."""
+        check_types(self)
+        one_of("class_loss", self.class_loss, "softmax", "sigmoid", "focal")
+        one_of("mining", self.mining, "picture", "batch", "none")
+        one_of("rounding", self.rounding, "down", "up")
+        one_of("box_over", self.box_over, "positives", "all")
+        one_of("normaliser", self.normaliser, "positives", "picture", "mean", "anchors")
+        most = float("inf") if self.max_negatives is None else self.max_negatives
+        if not (0 <= self.negative_ratio < float("inf") and 0 <= self.min_negatives <= most):
+            raise ValueError(
+                "negative_ratio, min_negatives, max_negatives: expected 0 or more, the minimum "
+                f"within the maximum. Received: {self.negative_ratio}, {self.min_negatives}, "
+                f"{self.max_negatives}"
+            )
+        check_number(self.focal_alpha, "focal_alpha", 0, 1)
+        if not (self.focal_gamma == 0 or 1 <= self.focal_gamma < float("inf")):
+            raise ValueError(f"focal_gamma: expected 0 or 1 and more. Received: {self.focal_gamma}")
+        if not 0 <= self.box_weight < float("inf"):
+            raise ValueError(f"box_weight: expected 0 or more. Received: {self.box_weight}")
+        if self.mining_nms is not None:
+            check_number(self.mining_nms, "mining_nms", 0, 1)
+            if self.mining != "picture":
+                raise ValueError(
+                    "mining: expected 'picture' with a mining_nms, which suppresses within one. "
+                    f"Received: {self.mining!r}"
+                )
+        limits = self.min_negatives, self.max_negatives
+        if self.mining == "none" and limits != (0, None):
+            raise ValueError(
+                "mining: expected 'picture' or 'batch' where negatives are limited. "
+                f"Received: 'none' with {limits}"
+            )
+
+
+@dataclass(frozen=True)
+class Detection:
+    """What is kept of the head outputs (section 2.2, "Inference" in section 3.1).
+
+    Attributes:
+        score_threshold: Score of a candidate.
+        score_at: ">" or ">=" the threshold.
+        suppress_in: Suppression within each "class"; or among all anchors, each with its best
+            class only ("anchor").
+        candidates_per_class: Best candidates of each class (or of all anchors) that enter
+            suppression; None is all.
+        iou_threshold: IoU with a kept box at which a candidate is suppressed.
+        suppress_at: ">" or ">=" the threshold.
+        ties: Which of equal scores comes first: "lowest anchor", then lowest label; "lowest
+            label", then lowest anchor; or "highest anchor", then lowest label.
+        eta: The threshold is multiplied by this after each box kept, while above one half.
+        soft_sigma: What overlaps a kept box, but less than suppression asks, has its score
+            multiplied by exp(-IoU² / 2 sigma); None leaves it alone.
+        max_per_class: Detections kept of each class; None is no limit.
+        max_detections: Detections kept of all classes.
+        clip: Boxes are cut to the picture "before" suppression, "after" it, or not ("none").
+        drop_empty: Detections without area are dropped.
+    """
+
+    score_threshold: float = 0.01
+    score_at: str = ">"
+    suppress_in: str = "class"
+    candidates_per_class: int | None = 400
+    iou_threshold: float = 0.45
+    suppress_at: str = ">"
+    ties: str = "lowest anchor"
+    eta: float = 1.0
+    soft_sigma: float | None = None
+    max_per_class: int | None = None
+    max_detections: int = 200
+    clip: str = "before"
+    drop_empty: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse what no detection can be."""
+        check_types(self)
+        one_of("score_at", self.score_at, ">", ">=")
+        one_of("suppress_in", self.suppress_in, "class", "anchor")
+        one_of("suppress_at", self.suppress_at, ">", ">=")
+        one_of("ties", self.ties, "lowest anchor", "lowest label", "highest anchor")
+        one_of("clip", self.clip, "before", "after", "none")
+        check_number(self.iou_threshold, "iou_threshold", 0, 1)
+        check_number(self.eta, "eta", 0, 1, open_below=True)
+        if not self.score_threshold == self.score_threshold:
+            raise ValueError("score_threshold: expected a number. Received: nan")
+        for name in ("candidates_per_class", "max_per_class", "max_detections"):
+            limit = getattr(self, name)
+            if limit is not None and limit < 0:
+                raise ValueError(f"{name}: expected 0 or more. Received: {limit}")
+        if self.suppress_in == "anchor" and self.max_per_class is not None:
+            raise ValueError(
+                "max_per_class: expected None where anchors of all classes suppress each other. "
+                f"Received: {self.max_per_class}"
+            )
+        if self.suppress_in == "anchor" and self.ties == "lowest label":
+            raise ValueError(
+                "ties: expected 'lowest anchor' or 'highest anchor' where anchors of all classes "
+                "are visited together. Received: 'lowest label'"
+            )
+        if self.soft_sigma is not None:
+            check_number(self.soft_sigma, "soft_sigma", 0, float("inf"), open_below=True)
+            if self.eta < 1:
+                raise ValueError(
+                    "eta: expected 1 with a soft_sigma, which leaves no threshold to lower. "
+                    f"Received: {self.eta}"
+                )
+
+
+_PARTS = ("overlap", "matching", "coding", "loss", "detection")
+
+
+@dataclass(frozen=True)
+class Convention:
+    """One answer to every question.
+
+    Example:
+        >>> CANONICAL.but(threshold=0.4, variances=(1, 1, 1, 1)).matching.threshold
+        0.4
+    """
+
+    name: str
+    layout: AnchorLayout = SSD300
+    overlap: Overlap = field(default_factory=Overlap)
+    matching: Matching = field(default_factory=Matching)
+    coding: Coding = field(default_factory=Coding)
+    loss: Loss = field(default_factory=Loss)
+    detection: Detection = field(default_factory=Detection)
+
+    def __post_init__(self) -> None:
+        """Refuse parts that are none."""
+        check_types(self)
+
+    def but(self, **changes: Any) -> Convention:
+        """The same with other answers to the questions named; names are unique among all parts.
+
+        Raises:
+            TypeError: No question has that name.
+            ValueError: An answer, or a combination, that cannot be.
+        """
+        if not changes:
+            return self
+        parts: dict[str, Any] = {
+            name: changes.pop(name) for name in ("name", "layout") if name in changes
+        }
+        for part in _PARTS:
+            group = getattr(self, part)
+            mine = {one.name: changes.pop(one.name) for one in fields(group) if one.name in changes}
+            if mine:
+                parts[part] = replace(group, **mine)
+        if changes:
+            wrong = next(iter(changes))
+            known = [one.name for part in _PARTS for one in fields(getattr(self, part))]
+            near = "".join(
+                f"; did you mean {name!r}?" for name in get_close_matches(wrong, known, 1)
+            )
+            raise TypeError(f"{wrong!r} is no field of a convention{near}")
+        return replace(self, **parts)
+
+
+def revived(kind: type, plain: Any) -> Any:
+    """The layout or convention that `dataclasses.asdict` made plain, also after JSON.
+
+    Args:
+        kind: `Convention`, `AnchorLayout`, or another dataclass of these modules.
+        plain: Its fields by name; those left out keep their default.
+
+    Returns:
+        An instance of `kind`.
+
+    Raises:
+        TypeError: A field that `kind` has not.
+        ValueError: An answer that cannot be.
+
+    Example:
+        >>> revived(Coding, {"variances": [1, 1, 1, 1]}).variances
+        (1, 1, 1, 1)
+    """
+
+    def frozen(value: Any) -> Any:
+        return tuple(map(frozen, value)) if isinstance(value, list | tuple) else value
+
+    if not isinstance(plain, Mapping):
+        raise TypeError(f"plain: expected fields by name. Received: {plain!r}")
+    hints = get_type_hints(kind)
+    for name in plain:
+        if name not in hints:
+            raise TypeError(f"plain: expected fields of {kind.__name__}. Received: {name!r}")
+    return kind(
+        **{
+            key: revived(hints[key], value)
+            if isinstance(value, dict) and key in hints
+            else frozen(value)
+            for key, value in plain.items()
+        }
+    )
+
+
+CANONICAL = Convention("canonical")
