@@ -14,10 +14,13 @@ import pytest
 
 from benchmarks.conftest import NOTES
 from keras_impl.data.photographs import sample_photographs
-from keras_impl.detector.detector import Detector, load_detector, open_picture, prepare
+from keras_impl.detector.detector import Detector, load_detector
 from keras_impl.detector.exporting import export
-from keras_impl.detector.runtimes import LiteRT
-from keras_impl.weights.npz import OIDV4, load_model, weights_file
+from keras_impl.detector.litert import LiteRT
+from keras_impl.images.pixels import prepare
+from keras_impl.images.reading import open_image
+from keras_impl.weights.npz import load_model
+from keras_impl.weights.published import OIDV4, weights_file
 
 ROUNDS = 200
 MOST = 1.15  # of the bare network's time
@@ -40,7 +43,7 @@ def test_decoding_costs_little_beside_the_network(network, threads, pytestconfig
     litert = LiteRT(path, threads)
     detector = Detector(litert, model.convention, model.classes, model.names)
     photograph = next(one for one in sample_photographs() if one.stem == "astronaut")
-    images = prepare(open_picture(photograph), detector.size)[None]
+    images = prepare(open_image(photograph), detector.size)[None]
     (wanted,) = load_detector(OIDV4.name, "numpy").read(images)
     (found,) = detector.read(images)
     assert len(found.labels) > 0

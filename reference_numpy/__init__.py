@@ -1,21 +1,122 @@
-"""SSD in readable NumPy: the truth that `keras_impl` is held to.
+"""SSD in readable NumPy: the ground truth that `keras_impl` is held to.
 
-Reading order, each module on about two screens:
+Reading order:
 
-1. `layouts`, `conventions`, `presets`: the choices that make one SSD differ from another, by name,
-   and what known systems chose.
-2. `boxes`, `anchors`: the two forms of a box, IoU, the default boxes of a layout.
-3. `matching`, `coding`, `targets`: from the objects of a picture to what to learn.
-4. `losses`, `mining`, `multibox`, `gradients`: what training minimises.
-5. `layers`, `mobilenet_v2`, `ssd`: from a picture to the outputs of the heads; `nms`, `detection`:
-   from these to boxes, scores and labels.
-6. `evaluation`: average precision. `cases`, `workloads`: what all of it is tried and timed on;
-   `conflicts`: inputs on which known systems disagree.
+1. `boxes`, `anchors`: the two box formats, IoU, the default boxes of a layout.
+2. `matching`, `coding`, `targets`: from the objects of an image to what each anchor has to learn.
+3. `losses`, `mining`, `multibox`, `gradients`: what training minimises.
+4. `layers`, `mobilenet_v2`, `ssd`: from an image to the outputs of the heads.
+5. `suppression`, `detection`: from these to boxes, scores and labels.
+6. `evaluation`: average precision.
+7. `conventions`: every choice in which one SSD differs from another, and what known systems chose.
 
-`checks` is what all of them ask of their arguments.
+`checks` refuses bad arguments. `testing` holds what tests and benchmarks of both packages share.
+docs/tour.md walks through all of it with arrays small enough to check by hand.
 
-docs/tour.md walks through them with arrays small enough to check by hand.
-
-Import the module you mean, for instance `from reference_numpy import boxes`. Only
-NumPy, bottleneck and the standard library are needed.
+The names below are imported when they are asked for first; `from reference_numpy import boxes`
+gives a whole module. Only NumPy, bottleneck and the standard library are needed.
 """
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from reference_numpy._lazy import lazy
+
+if TYPE_CHECKING:
+    from reference_numpy.anchors import (
+        make_anchors,
+    )
+    from reference_numpy.boxes import (
+        centers_to_corners,
+        corners_to_centers,
+        pairwise_iou,
+    )
+    from reference_numpy.coding import (
+        decode,
+        encode,
+    )
+    from reference_numpy.conventions import (
+        CANONICAL,
+        LAYOUTS,
+        PRESETS,
+        AnchorLayout,
+        Convention,
+    )
+    from reference_numpy.detection import (
+        detect,
+    )
+    from reference_numpy.evaluation import (
+        average_precision,
+        evaluate,
+    )
+    from reference_numpy.matching import (
+        match,
+    )
+    from reference_numpy.mining import (
+        mine_hard_negatives,
+    )
+    from reference_numpy.multibox import (
+        multibox_loss,
+    )
+    from reference_numpy.ssd import (
+        forward,
+    )
+    from reference_numpy.suppression import (
+        nms,
+        soft_nms,
+    )
+    from reference_numpy.targets import (
+        assign_targets,
+    )
+
+__all__ = [
+    "CANONICAL",
+    "LAYOUTS",
+    "PRESETS",
+    "AnchorLayout",
+    "Convention",
+    "assign_targets",
+    "average_precision",
+    "centers_to_corners",
+    "corners_to_centers",
+    "decode",
+    "detect",
+    "encode",
+    "evaluate",
+    "forward",
+    "make_anchors",
+    "match",
+    "mine_hard_negatives",
+    "multibox_loss",
+    "nms",
+    "pairwise_iou",
+    "soft_nms",
+]
+
+__getattr__, __dir__ = lazy(
+    __name__,
+    {
+        "AnchorLayout": "conventions",
+        "assign_targets": "targets",
+        "average_precision": "evaluation",
+        "CANONICAL": "conventions",
+        "centers_to_corners": "boxes",
+        "Convention": "conventions",
+        "corners_to_centers": "boxes",
+        "decode": "coding",
+        "detect": "detection",
+        "encode": "coding",
+        "evaluate": "evaluation",
+        "forward": "ssd",
+        "LAYOUTS": "conventions",
+        "make_anchors": "anchors",
+        "match": "matching",
+        "mine_hard_negatives": "mining",
+        "multibox_loss": "multibox_loss",
+        "nms": "suppression",
+        "pairwise_iou": "boxes",
+        "PRESETS": "conventions",
+        "soft_nms": "suppression",
+    },
+)

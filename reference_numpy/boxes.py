@@ -13,8 +13,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from reference_numpy._typing import Floats
 from reference_numpy.checks import check_each, check_floats
 from reference_numpy.conventions import CANONICAL, Convention
 
@@ -29,8 +29,6 @@ __all__ = [
     "pairwise_coverage",
     "pairwise_iou",
 ]
-
-Floats = NDArray[np.floating[Any]]
 
 
 def corners_to_centers(boxes: Floats) -> Floats:

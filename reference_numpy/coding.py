@@ -10,8 +10,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from reference_numpy._typing import Floats
 from reference_numpy.boxes import (
     centers_to_corners,
     check_anchors,
@@ -23,7 +23,6 @@ from reference_numpy.conventions import CANONICAL, Convention
 
 __all__ = ["background_first", "decode", "encode"]
 
-Floats = NDArray[np.floating[Any]]
 SWAPPED = [1, 0, 3, 2]  # xywh ↔ yxhw
 
 

@@ -12,6 +12,7 @@ import bottleneck
 import numpy as np
 from numpy.typing import NDArray
 
+from reference_numpy._typing import Floats
 from reference_numpy.boxes import area, clip
 from reference_numpy.checks import check_counts, check_each, check_floats
 from reference_numpy.coding import background_first, decode
@@ -20,8 +21,6 @@ from reference_numpy.losses import sigmoid, softmax
 from reference_numpy.suppression import nms, soft_nms
 
 __all__ = ["Detections", "detect", "select", "top_k"]
-
-Floats = NDArray[np.floating[Any]]
 
 
 class Detections(NamedTuple):

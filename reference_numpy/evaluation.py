@@ -25,7 +25,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from reference_numpy import checks
-from reference_numpy.boxes import Floats, check_boxes, pairwise_iou
+from reference_numpy._typing import Floats
+from reference_numpy.boxes import check_boxes, pairwise_iou
 from reference_numpy.checks import one_of
 from reference_numpy.targets import PADDING
 

@@ -1,7 +1,7 @@
 """Gradients of the losses, by hand.
 
 `f_gradient` is the derivative of the sum of `f` over all elements by its first argument (of
-`multibox`'s total, by both predictions). Automatic differentiation is held to
+`multibox_loss`'s total, by both predictions). Automatic differentiation is held to
 these, and these to central differences.
 """
 
@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from reference_numpy._typing import Floats
 from reference_numpy.coding import background_first
 from reference_numpy.conventions import CANONICAL, Convention
 from reference_numpy.losses import (
@@ -23,7 +24,7 @@ from reference_numpy.losses import (
     softmax,
     softmax_cross_entropy,
 )
-from reference_numpy.multibox import class_losses, multibox, normalisers
+from reference_numpy.multibox import class_losses, multibox_loss, normalisers
 from reference_numpy.targets import NOTHING
 
 __all__ = [
@@ -35,7 +36,6 @@ __all__ = [
     "softmax_cross_entropy_gradient",
 ]
 
-Floats = NDArray[np.floating[Any]]
 Ints = NDArray[np.integer[Any]]
 
 
@@ -126,7 +126,7 @@ def multibox_gradient(
     boxes: Floats | None = None,
     **changes: Any,
 ) -> tuple[Floats, Floats]:
-    """Gradient of `multibox(...).total` by `deltas` and by `logits`, the chosen anchors held.
+    """Gradient of `multibox_loss(...).total` by `deltas` and by `logits`, the chosen anchors held.
 
     Example:
         >>> deltas, logits = np.array([[[2.0, 0, 0, 0]]]), np.zeros((1, 1, 2))
@@ -134,7 +134,7 @@ def multibox_gradient(
         (array([[[1., 0., 0., 0.]]]), array([[[ 0.5, -0.5]]]))
     """
     convention = convention.but(**changes)
-    loss = multibox(deltas, logits, target_deltas, target_labels, convention, boxes=boxes)
+    loss = multibox_loss(deltas, logits, target_deltas, target_labels, convention, boxes=boxes)
     in_class_loss = (loss.counted | loss.negatives)[..., None]
     divisors = normalisers(target_labels, convention).astype(deltas.dtype)[:, None, None]
     everywhere = convention.loss.box_over == "all"

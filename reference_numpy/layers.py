@@ -9,13 +9,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from reference_numpy._typing import Floats
 from reference_numpy.checks import check_counts, check_each, check_floats
 
 __all__ = ["batch_norm", "convolution", "depthwise_convolution", "fold_batch_norm", "relu6"]
-
-Floats = NDArray[np.floating[Any]]
 
 
 def convolution(

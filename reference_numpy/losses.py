@@ -1,7 +1,7 @@
 """Losses of one number, or of one anchor: smooth L1, cross-entropies, focal.
 
 arXiv:1512.02325, section 2.2, "Training objective" (equations 2 and 3); focal loss after
-arXiv:1708.02002. Their sum over a picture is in `multibox`, their gradients in `gradients`.
+arXiv:1708.02002. Their sum over a picture is in `multibox_loss`, their gradients in `gradients`.
 
 Arrays that are not of floats (labels: of whole numbers) are a TypeError. `smooth_l1` and `sigmoid`
 leave NaN where it is; the others refuse it, and what would become NaN, by its index.
@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from reference_numpy._typing import Floats
 from reference_numpy.checks import check_counts, check_each, check_floats, check_number, check_whole
 
 __all__ = [
@@ -27,7 +28,6 @@ __all__ = [
     "softmax_cross_entropy",
 ]
 
-Floats = NDArray[np.floating[Any]]
 Ints = NDArray[np.integer[Any]]
 
 

@@ -9,11 +9,10 @@ unit, and narrows it by a 1 × 1 unit without ReLU6; where the shapes agree its 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from reference_numpy._typing import Floats
 from reference_numpy.checks import check_each, check_floats
 from reference_numpy.layers import (
     batch_norm,
@@ -23,9 +22,8 @@ from reference_numpy.layers import (
     relu6,
 )
 
-__all__ = ["TAPS", "conv_unit", "fold", "mobilenet_v2"]
+__all__ = ["TAPS", "conv_unit", "fold", "mobilenet_v2_features"]
 
-Floats = NDArray[np.floating[Any]]
 Weights = Mapping[str, Floats]
 
 
@@ -116,7 +114,7 @@ def fold(weights: Weights) -> dict[str, Floats]:
     return folded
 
 
-def mobilenet_v2(
+def mobilenet_v2_features(
     images: Floats, weights: Weights, seen: dict[str, Floats] | None = None
 ) -> dict[int, Floats]:
     """The maps that a detector reads.

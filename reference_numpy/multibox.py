@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from reference_numpy._typing import Floats
 from reference_numpy.checks import check_each, check_floats, check_whole
 from reference_numpy.coding import background_first
 from reference_numpy.conventions import CANONICAL, Convention
@@ -24,9 +25,8 @@ from reference_numpy.losses import (
 from reference_numpy.mining import choose_anchors
 from reference_numpy.targets import NOTHING
 
-__all__ = ["MultiBox", "class_losses", "multibox", "normalisers"]
+__all__ = ["MultiBox", "class_losses", "multibox_loss", "normalisers"]
 
-Floats = NDArray[np.floating[Any]]
 Ints = NDArray[np.integer[Any]]
 Mask = NDArray[np.bool_]
 
@@ -129,7 +129,7 @@ class MultiBox(NamedTuple):
     negatives: Mask
 
 
-def multibox(
+def multibox_loss(
     deltas: Floats,
     logits: Floats,
     target_deltas: Floats,
@@ -167,7 +167,7 @@ def multibox(
         negative that is undecided too: box loss 2 - 1/2, class loss 2 log 2.
 
         >>> deltas, logits = np.array([[[2.0, 0, 0, 0], [0, 0, 0, 0]]]), np.zeros((1, 2, 2))
-        >>> loss = multibox(deltas, logits, np.zeros((1, 2, 4)), np.array([[1, 0]]))
+        >>> loss = multibox_loss(deltas, logits, np.zeros((1, 2, 4)), np.array([[1, 0]]))
         >>> float(loss.box_loss), float(loss.class_loss / np.log(2)), loss.positives
         (1.5, 2.0, 1)
     """

@@ -8,16 +8,14 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from reference_numpy._typing import Floats
 from reference_numpy.anchors import level_shapes
 from reference_numpy.checks import check_floats
 from reference_numpy.conventions import AnchorLayout
-from reference_numpy.mobilenet_v2 import Weights, conv_unit, mobilenet_v2
+from reference_numpy.mobilenet_v2 import Weights, conv_unit, mobilenet_v2_features
 
 __all__ = ["feature_maps", "forward"]
-
-Floats = NDArray[np.floating[Any]]
 
 
 def feature_maps(
@@ -48,7 +46,7 @@ def feature_maps(
         KeyError: A weight is missing.
     """
     check_floats(images, "images", "B", *layout.image_size, 3)
-    taps = [x for _, x in sorted(mobilenet_v2(images, weights, seen).items())]
+    taps = [x for _, x in sorted(mobilenet_v2_features(images, weights, seen).items())]
     sizes = [x.shape[1:3] for x in taps]
     if layout.feature_maps[0] not in sizes:
         raise ValueError(

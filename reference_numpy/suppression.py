@@ -12,13 +12,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from reference_numpy._typing import Floats
 from reference_numpy.boxes import pairwise_iou
 from reference_numpy.checks import check_each, check_floats
 from reference_numpy.conventions import CANONICAL, Convention, Detection
 
 __all__ = ["nms", "soft_nms"]
-
-Floats = NDArray[np.floating[Any]]
 
 
 def nms(

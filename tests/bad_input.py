@@ -969,7 +969,7 @@ REFERENCE = (
             {**SILENT, **uncounted},
             rules=True,
         )
-        for name in ("multibox.multibox", "gradients.multibox_gradient")
+        for name in ("multibox.multibox_loss", "gradients.multibox_gradient")
         for box_over, uncounted in (({}, UNCOUNTED), ({"box_over": "all"}, {}))
     ),
     # gradients
@@ -1118,7 +1118,7 @@ REFERENCE = (
         ),
     ),
     Subject(
-        "mobilenet_v2.mobilenet_v2",
+        "mobilenet_v2.mobilenet_v2_features",
         {"images": IMAGES, "weights": network()},
         {"images": "floats B H W 3"},
         {"no H": REFUSED, "no W": REFUSED},
@@ -1244,8 +1244,8 @@ REFERENCE = (
 EXPLAINED = {
     "checks.*": "they are what refuses; test_checks.py",
     "conventions.presets.*": "take nothing",
-    "testing.conflicts.as_markdown": "takes nothing",
-    "testing.conflicts.*": "take a case of the table CONFLICTS, or answers that tests write",
+    "testing.conflict_page.as_markdown": "takes nothing",
+    "testing.conflict*": "take a case of the table CONFLICTS, or answers that tests write",
 }
 
 
@@ -1441,7 +1441,7 @@ KERAS = (
     ),
     *(
         Subject(
-            "multibox.multibox",
+            "multibox.multibox_loss",
             {
                 "deltas": batch(DELTAS),
                 "logits": batch(LOGITS),

@@ -88,7 +88,7 @@ def mnist_folder(require_data: Callable[[str], Path]) -> Path:
 def no_progress_of_slow_work(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where there is no terminal the program tells of progress after 15 s: never, in a test."""
     if "keras_impl.cli" in sys.modules:
-        monkeypatch.setattr("keras_impl.cli.BEAT", float("inf"))
+        monkeypatch.setattr("keras_impl.cli.console.BEAT", float("inf"))
 
 
 # --- options of tests/parity, here because pytest wants to know them at once --------------------

@@ -21,7 +21,8 @@ from unittest import mock
 
 import numpy as np
 
-from keras_impl.conformance.suite import DTYPES, Implementation, Offer, in_pictures
+from keras_impl.conformance.batching import per_image
+from keras_impl.conformance.suite import DTYPES, Implementation, Offer
 from reference_numpy import (
     boxes,
     coding,
@@ -111,7 +112,7 @@ def assign(box, labels, anchors, crowds=None, *, convention):
 
 
 def loss(deltas, logits, wanted, labels, box, convention):
-    found = multibox.multibox(deltas, logits, wanted, labels, convention, boxes=box)
+    found = multibox.multibox_loss(deltas, logits, wanted, labels, convention, boxes=box)
     return *found, multibox.class_losses(logits, labels, convention)
 
 
@@ -130,7 +131,7 @@ RIGHT: dict[str, Function] = {
     "pairwise_iou": each(boxes.pairwise_iou),
     "pairwise_coverage": each(lambda first, second, _: boxes.pairwise_coverage(first, second)),
     "make_anchors": lambda zero, convention: make_anchors(convention.layout, zero.dtype),
-    "match": in_pictures("match", match),
+    "match": per_image("match", match),
     "encode": coding.encode,
     "decode": coding.decode,
     "background_first": coding.background_first,
@@ -143,13 +144,13 @@ RIGHT: dict[str, Function] = {
     "sigmoid_cross_entropy": plainly(losses.sigmoid_cross_entropy),
     "focal": plainly(losses.focal),
     "class_losses": multibox.class_losses,
-    "mine_hard_negatives": in_pictures("mine_hard_negatives", mining.mine_hard_negatives),
-    "multibox": loss,
+    "mine_hard_negatives": per_image("mine_hard_negatives", mining.mine_hard_negatives),
+    "multibox_loss": loss,
     "multibox_gradient": gradient,
-    "nms": in_pictures("nms", suppression.nms),
-    "soft_nms": in_pictures("soft_nms", suppression.soft_nms),
-    "select": in_pictures("select", detection.select),
-    "detect": in_pictures("detect", detection.detect),
+    "nms": per_image("nms", suppression.nms),
+    "soft_nms": per_image("soft_nms", suppression.soft_nms),
+    "select": per_image("select", detection.select),
+    "detect": per_image("detect", detection.detect),
 }
 
 # Canonically no score is lowered, and nobody asks how.
@@ -304,7 +305,7 @@ def matched(change: Function) -> Function:
         iou = boxes.pairwise_iou(box, boxes.centers_to_corners(anchors), convention)
         return change(iou, convention) if len(box) else np.full(len(anchors), -1)
 
-    return in_pictures("match", call)
+    return per_image("match", call)
 
 
 def forced_on(found, anchor_of_object):
@@ -489,7 +490,7 @@ def mined(
         chosen[some[order(values[some])][:most]] = True
         return chosen
 
-    return in_pictures("mine_hard_negatives", call)
+    return per_image("mine_hard_negatives", call)
 
 
 def mined_in_the_batch(values, labels, convention):
@@ -567,7 +568,7 @@ def visited(order: Function, drops: Function) -> Function:
                     kept.append(one)
         return np.array(kept, int)
 
-    return in_pictures("nms", call)
+    return per_image("nms", call)
 
 
 def surest_first(score):
@@ -627,14 +628,14 @@ def softly(
             waiting = waiting[(overlap <= limit(convention, box)) & (current[waiting] > least)]
         return np.array(kept, int), current[kept]
 
-    return in_pictures("soft_nms", call)
+    return per_image("soft_nms", call)
 
 
 # Selection and detection: functions of one picture
 
 
 def selected(change: Function) -> Function:
-    return in_pictures("select", change)
+    return per_image("select", change)
 
 
 def reordered(found, order, convention):
@@ -693,7 +694,7 @@ def detected(scores: Function) -> Function:
         box = coding.decode(deltas, anchors, convention)
         return detection.select(box, scores(logits), convention)
 
-    return in_pictures("detect", call)
+    return per_image("detect", call)
 
 
 # What is written out above, with no part wrong: it has to pass, or its faults would prove nothing.
@@ -706,7 +707,7 @@ WRITTEN_OUT: list[tuple[str, Function]] = [
         crowds_by(lambda *pair, limit: (covered(*pair) >= limit).any(axis=1)),
     ),
     ("mine_hard_negatives", mined()),
-    ("multibox", losing()),
+    ("multibox_loss", losing()),
     ("multibox_gradient", spoiled()),
     ("nms", visited(surest_first, overlapped)),
     ("soft_nms", softly()),
@@ -1319,7 +1320,7 @@ FAULTS = [
         ("rounded up", "Gives the half of a negative.", by(rounding="up")),
     ),
     *of(
-        "multibox",
+        "multibox_loss",
         (
             "mining over the batch",
             "Takes the hardest negatives of all pictures together.",
@@ -1430,14 +1431,14 @@ FAULTS = [
         (
             "kept in the order of the list",
             "Sorts what it kept by index.",
-            in_pictures(
+            per_image(
                 "nms", lambda *picture, convention: np.sort(suppression.nms(*picture, convention))
             ),
         ),
         (
             "all pairs at once",
             "Lets a box that was dropped drop others.",
-            in_pictures("nms", all_pairs_at_once),
+            per_image("nms", all_pairs_at_once),
         ),
         (
             "the last kept alone",
@@ -1463,7 +1464,7 @@ FAULTS = [
         (
             "eta to the end",
             "Claims a threshold that falls while above one half, and lets it fall on.",
-            in_pictures("nms", falls_below_one_half),
+            per_image("nms", falls_below_one_half),
             {"eta": 0.9, "iou_threshold": 0.7},
         ),
     ),

@@ -96,7 +96,7 @@ ASKED = {
     Overlap: ["pairwise_iou"],
     Matching: ["match", "assign_targets_with_crowds"],
     Coding: ["encode", "decode", "background_first", "assign_targets"],
-    Loss: ["class_losses", "mine_hard_negatives", "multibox"],
+    Loss: ["class_losses", "mine_hard_negatives", "multibox_loss"],
     Detection: ["select", "nms", "soft_nms"],
     AnchorLayout: ["make_anchors"],
 }

@@ -55,7 +55,8 @@ TESTS: dict[str, dict[str, tuple[str, ...]]] = {
         "conventions.choices": ("conventions",),
         "conventions.layouts": ("layouts", "anchors"),
         "mobilenet_v2": ("ssd",),
-        "testing.conflicts": (
+        "testing.conflict_answers": ("conflicts",),
+        "testing.conflict_page": (
             "conflicts",
             "tests/test_pages.py::test_a_page_is_up_to_date[conflicts.md]",
         ),

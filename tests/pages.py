@@ -6,7 +6,7 @@ from pathlib import Path
 
 from keras_impl.conformance.operations import OPERATIONS
 from keras_impl.parity import drift
-from reference_numpy.testing import conflicts
+from reference_numpy.testing import conflict_page
 from tests import faults
 
 __all__ = ["DOCS", "PAGES"]
@@ -29,7 +29,7 @@ def conformance() -> str:
 
 
 PAGES = {
-    "conflicts.md": conflicts.as_markdown,
+    "conflicts.md": conflict_page.as_markdown,
     "conformance.md": conformance,
     "error-budgets.md": error_budgets,
     "faults.md": faults.as_markdown,

@@ -328,7 +328,7 @@ def batches_of_objects(
 
 
 class Heads(NamedTuple):
-    """The arguments of `multibox`, in its order: B pictures, A anchors, three columns."""
+    """The arguments of `multibox_loss`, in its order: B pictures, A anchors, three columns."""
 
     deltas: np.ndarray
     logits: np.ndarray

@@ -1,7 +1,7 @@
 """The one door to what depends on the backend of Keras, which KERAS_BACKEND names.
 
-Behind it stand `backend_tensorflow`, `backend_jax` and `backend_torch`, each the only place that
-imports its framework, and only when asked. What but one of them can do is not offered here.
+Behind it stand `_tensorflow`, `_jax` and `_torch`, each the only place that imports its framework,
+and only when asked. What but one of them can do is not offered here.
 """
 
 from __future__ import annotations
@@ -39,17 +39,17 @@ def _this() -> ModuleType:
     """The module of this process' backend."""
     name = backend()
     if name == "tensorflow":
-        from keras_impl.backends import _tensorflow as backend_tensorflow
+        from keras_impl.backends import _tensorflow
 
-        return backend_tensorflow
+        return _tensorflow
     if name == "jax":
-        from keras_impl.backends import _jax as backend_jax
+        from keras_impl.backends import _jax
 
-        return backend_jax
+        return _jax
     if name == "torch":
-        from keras_impl.backends import _torch as backend_torch
+        from keras_impl.backends import _torch
 
-        return backend_torch
+        return _torch
     raise ValueError(f"KERAS_BACKEND: expected 'tensorflow', 'jax' or 'torch'. Received: {name!r}")
 
 
@@ -66,12 +66,15 @@ def compiler() -> str | None:
     return _this().COMPILER
 
 
-def in_mode(function: Callable[..., Any], mode: str) -> Callable[..., Any]:
+def in_mode(
+    function: Callable[..., Any], mode: str, *, to_numpy: bool = True
+) -> Callable[..., Any]:
     """Run a function of tensors the way a user might: eagerly, as a graph, or compiled by XLA.
 
     Args:
         function: Takes tensors, returns a tensor or a nest of them.
         mode: One of `modes()`.
+        to_numpy: Whether what comes back is copied to NumPy, or stays on the device.
 
     Returns:
         A function of NumPy arrays that returns NumPy arrays, when they are all there. What is
@@ -91,7 +94,7 @@ def in_mode(function: Callable[..., Any], mode: str) -> Callable[..., Any]:
         raise ValueError(
             f"mode: expected one of {list(modes())} with Keras on {backend()}. Received: {mode!r}"
         )
-    return _this().in_mode(function, mode)
+    return _this().in_mode(function, mode, to_numpy)
 
 
 def fuses(mode: str) -> bool:

@@ -19,7 +19,7 @@ def make_deterministic() -> None:
     """Nothing to do: on a processor JAX repeats itself."""
 
 
-def in_mode(function: Callable[..., Any], mode: str) -> Callable[..., Any]:
+def in_mode(function: Callable[..., Any], mode: str, to_numpy: bool = True) -> Callable[..., Any]:
     """As `backends.in_mode`.
 
     JAX has no 64 bits unless told so, for the process or for a while. Here it has them while an
@@ -37,7 +37,8 @@ def in_mode(function: Callable[..., Any], mode: str) -> Callable[..., Any]:
         wide = any(np.dtype(one.dtype) == np.float64 for one in map(_as_array, arguments))
         with jax.enable_x64(wide), jax.disable_jit(mode == "eager"):
             tensors = [keras.ops.convert_to_tensor(one) for one in arguments]
-            return jax.tree.map(keras.ops.convert_to_numpy, run(*tensors))
+            found = run(*tensors)
+            return jax.tree.map(keras.ops.convert_to_numpy, found) if to_numpy else found
 
     return call
 

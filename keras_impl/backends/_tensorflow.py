@@ -48,7 +48,7 @@ def make_deterministic() -> None:
     tf.config.experimental.enable_op_determinism()
 
 
-def in_mode(function: Callable[..., Any], mode: str) -> Callable[..., Any]:
+def in_mode(function: Callable[..., Any], mode: str, to_numpy: bool = True) -> Callable[..., Any]:
     """As `backends.in_mode`."""
     import tensorflow as tf
 
@@ -58,7 +58,8 @@ def in_mode(function: Callable[..., Any], mode: str) -> Callable[..., Any]:
 
     def call(*arguments: Any) -> Any:
         tensors = [tf.convert_to_tensor(argument) for argument in arguments]
-        return tf.nest.map_structure(keras.ops.convert_to_numpy, run(*tensors))
+        found = run(*tensors)
+        return tf.nest.map_structure(keras.ops.convert_to_numpy, found) if to_numpy else found
 
     return call
 

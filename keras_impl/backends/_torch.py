@@ -21,7 +21,7 @@ def make_deterministic() -> None:
     torch.use_deterministic_algorithms(True)
 
 
-def in_mode(function: Callable[..., Any], mode: str) -> Callable[..., Any]:
+def in_mode(function: Callable[..., Any], mode: str, to_numpy: bool = True) -> Callable[..., Any]:
     """As `backends.in_mode`, without the record that PyTorch keeps for gradients."""
     import torch
 
@@ -32,7 +32,9 @@ def in_mode(function: Callable[..., Any], mode: str) -> Callable[..., Any]:
                 keras.ops.convert_to_tensor(one if torch.is_tensor(one) else np.array(one))
                 for one in arguments
             ]
-            return keras.tree.map_structure(keras.ops.convert_to_numpy, function(*tensors))
+            found = function(*tensors)
+            copy = keras.ops.convert_to_numpy
+            return keras.tree.map_structure(copy, found) if to_numpy else found
 
     return call
 

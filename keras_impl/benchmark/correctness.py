@@ -12,11 +12,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from keras_impl._common.arrays import Array
 from keras_impl.conformance.budgets import BUDGETS
-from keras_impl.conformance.judges import decode_scale
 from keras_impl.conformance.operations import OPERATIONS
+from keras_impl.conformance.scales import decode_scale
 from reference_numpy import detection
 from reference_numpy.boxes import clip, pairwise_iou
 from reference_numpy.coding import background_first, decode
@@ -27,7 +27,6 @@ from reference_numpy.testing.workloads import DecodingWorkload, MatchingWorkload
 
 __all__ = ["EPS", "Truth", "check_detections", "check_targets"]
 
-Array = NDArray[Any]
 
 EPS = float(np.finfo(np.float32).eps)
 

@@ -13,17 +13,15 @@ from pathlib import Path
 
 from keras_impl._common.files import write_file
 from keras_impl._common.html import STYLE, facts_list, table
-from keras_impl.benchmark.runner import (
+from keras_impl.benchmark.loads import (
     ANCHOR_LOADS,
     NEW_ARRAYS,
     OBJECT_LOADS,
     OPERATIONS,
     PICTURE_LOADS,
-    Benchmark,
-    Record,
-    Target,
     sizes,
 )
+from keras_impl.benchmark.records import Benchmark, Record, Target
 
 __all__ = ["check_file", "number", "render", "summary", "verdict", "write"]
 

@@ -93,7 +93,7 @@ BUDGETS = {
     "class_losses focal": Budget(
         26.5, "of the sum of the columns' losses: each at most 21.5 eps, n - 1 sums: 10u"
     ),
-    "multibox": Budget(
+    "multibox_loss": Budget(
         18.0 + _SUM,
         "of the sum of its terms' largest intermediates: each term at most 18 eps, 4 x 96 - 1 "
         "sums, quotient, product and sum 3u",

@@ -7,12 +7,22 @@ follow, and counts what is wrong. It never trusts a result that it cannot derive
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from keras_impl._common.arrays import Array, Arrays
 from keras_impl.conformance.budgets import BUDGETS, budget
+from keras_impl.conformance.scales import (
+    class_gradient_scale,
+    class_scale,
+    decode_scale,
+    encode_scale,
+    score_scale,
+    smooth_l1_gradient_scale,
+    smooth_l1_scale,
+)
+from keras_impl.conformance.verdicts import WIDER, Judge, Verdict, errors
 from reference_numpy import (
     boxes,
     coding,
@@ -26,16 +36,9 @@ from reference_numpy import (
     targets,
 )
 from reference_numpy.anchors import make_anchors
-from reference_numpy.conventions import CANONICAL, Convention
+from reference_numpy.conventions import Convention
 
 __all__ = [
-    "Judge",
-    "Verdict",
-    "class_gradient_scale",
-    "decode_scale",
-    "encode_scale",
-    "errors",
-    "focal_gradient_scale",
     "judge_anchors",
     "judge_detect",
     "judge_floats",
@@ -47,41 +50,7 @@ __all__ = [
     "judge_select",
     "judge_soft_nms",
     "judge_targets",
-    "smooth_l1_gradient_scale",
-    "softmax_scale",
 ]
-
-Array = NDArray[Any]
-Arrays = tuple[Array, ...]
-WIDER = {"float32": np.float64, "float64": np.longdouble}
-
-
-class Verdict(NamedTuple):
-    """What became of some cases."""
-
-    cases: int
-    mismatches: int = 0
-    excused: int = 0
-    error: float = 0.0
-
-
-# (inputs, outputs, dtype, excuses allowed, convention) → verdict
-Judge = Callable[[Arrays, Arrays, str, bool, Convention], Verdict]
-
-
-# Floats
-
-
-def errors(got: Array, wanted: Array, scale: Array, dtype: str) -> NDArray[np.float64]:
-    """Distance from the wider answer, rounded once, in eps × scale; infinite where one is NaN."""
-    limits = np.finfo(dtype)
-    with np.errstate(over="ignore", invalid="ignore"):
-        rounded = wanted.astype(dtype)
-        # Results below the normal range may be flushed to 0, so nothing is finer than that.
-        unit = float(limits.eps) * np.maximum(scale.astype(np.float64), limits.tiny / limits.eps)
-        distance = np.abs(got.astype(np.float64) - rounded.astype(np.float64)) / unit
-    same = (got == rounded) | (np.isnan(got) & np.isnan(rounded))
-    return np.where(same, 0.0, np.where(np.isfinite(distance), distance, np.inf))
 
 
 def judge_floats(
@@ -119,75 +88,10 @@ def judge_floats(
     return judge
 
 
-def encode_scale(box: Array, anchor: Array, convention: Convention = CANONICAL) -> Array:
-    """The largest intermediate of encoding."""
-    rules = convention.coding
-    center, variances = boxes.corners_to_centers(box), np.array(rules.variances)
-    if rules.form == "difference":
-        scale = np.abs(center) + np.abs(anchor)
-    else:
-        unit = anchor[:, 2:] + rules.size_epsilon
-        shift = (np.abs(center[:, :2]) + np.abs(anchor[:, :2])) / unit
-        ratio = (center[:, 2:] + rules.size_epsilon) / unit + rules.ratio_epsilon
-        scale = np.concatenate([shift, np.maximum(1, np.abs(np.log(ratio)))], axis=1)
-    return _in_code_order(scale / variances, convention)
-
-
-def decode_scale(deltas: Array, anchor: Array, convention: Convention = CANONICAL) -> Array:
-    """The largest intermediate of decoding, a sum of its parts."""
-    rules = convention.coding
-    scaled = _in_code_order(deltas, convention) * np.array(rules.variances)
-    size = np.abs(scaled[:, 2:])
-    if rules.form == "difference":
-        parts = np.abs(anchor[:, :2]) + np.abs(scaled[:, :2]) + (anchor[:, 2:] + size) / 2
-    else:
-        exponent = scaled[:, 2:]
-        if rules.largest_exponent is not None:
-            exponent = np.minimum(exponent, rules.largest_exponent)
-        half = np.exp(exponent) * anchor[:, 2:] / 2
-        parts = np.abs(anchor[:, :2]) + np.abs(scaled[:, :2]) * anchor[:, 2:] + half * (1 + size)
-    return np.tile(parts, 2)
-
-
-def _in_code_order(values: Array, convention: Convention) -> Array:
-    return values if convention.coding.code_order == "xywh" else values[:, [1, 0, 3, 2]]
-
-
-def softmax_scale(logits: Array) -> Array:
-    """The largest intermediate of softmax."""
-    return losses.softmax(logits) * (1 + logits.max(axis=-1, keepdims=True) - logits)
-
-
-def class_scale(logits: Array, labels: Array, convention: Convention = CANONICAL) -> Array:
-    """The largest intermediate of a class loss; 0 where a label counts nowhere."""
-    rules, columns = convention.loss, coding.background_first(logits, convention)
-    known = np.maximum(labels, 0)
-    if rules.class_loss == "softmax":
-        chosen = np.take_along_axis(columns, known[..., None], axis=-1)[..., 0]
-        largest = np.maximum(1, columns.max(axis=-1) - chosen)
-        scale = np.maximum(largest, losses.softmax_cross_entropy(columns, known))
-    elif rules.class_loss == "sigmoid":
-        scale = np.maximum(1, np.abs(columns)).sum(axis=-1)
-    else:
-        truth = losses.one_hot(known, columns.shape[-1], columns.dtype)
-        scale = losses.focal(columns, truth, rules.focal_alpha, rules.focal_gamma).sum(axis=-1)
-    return np.where(labels < 0, 0, scale)
-
-
-def _score_scale(logits: Array, convention: Convention) -> Array:
-    columns = coding.background_first(logits, convention)
-    if convention.loss.class_loss == "softmax":
-        return softmax_scale(columns)
-    return losses.sigmoid(columns)
-
-
 def _scores(logits: Array, convention: Convention) -> Array:
     columns = coding.background_first(logits, convention)
     softmax = convention.loss.class_loss == "softmax"
     return (losses.softmax if softmax else losses.sigmoid)(columns)
-
-
-# Anchors, matching, targets
 
 
 def judge_anchors(
@@ -292,9 +196,6 @@ def judge_targets(
         else:
             wrong += 1
     return Verdict(len(batch), wrong, excused, worst)
-
-
-# Suppression and detection
 
 
 def judge_mining(
@@ -493,7 +394,7 @@ def judge_detect(
         true_box = decoded if rules.clip == "none" else boxes.clip(decoded)
         true_score = _scores(logits[picture], convention)[:, 1:]
         scale = decode_scale(deltas[picture], anchors, convention)
-        score_scale = _score_scale(logits[picture], convention)[:, 1:]
+        unit = score_scale(logits[picture], convention)[:, 1:]
         wanted = detection.detect(inputs[0][picture], inputs[1][picture], inputs[2], convention)
         used = got[2] > 0
         if got[3] is None:  # not told, so they must be the reference's
@@ -506,11 +407,11 @@ def judge_detect(
             continue
         found = [
             errors(got[0][used], true_box[slots[0]], scale[slots[0]], dtype).max(initial=0),
-            errors(got[1][used], true_score[slots], score_scale[slots], dtype).max(initial=0),
+            errors(got[1][used], true_score[slots], unit[slots], dtype).max(initial=0),
         ]
         if box is not None and score is not None:
             found[0] = max(found[0], errors(box, decoded, scale, dtype).max())
-            found[1] = max(found[1], errors(score, true_score, score_scale, dtype).max())
+            found[1] = max(found[1], errors(score, true_score, unit, dtype).max())
         worst = max(worst, *found)
         within = found[0] <= box_budget and found[1] <= score_budget.eps
         within &= not (got[0][~used].any() or got[1][~used].any())
@@ -536,9 +437,6 @@ def _same_decisions(found: detection.Detections, got: Sequence[Array]) -> bool:
         and np.array_equal(got[3][:used], found.anchors)
         and (got[3][used:] == -1).all()
     )
-
-
-# MultiBox
 
 
 def _chosen_well(
@@ -571,7 +469,7 @@ def judge_multibox(
     *floats, labels, box = inputs
     deltas, logits, wanted = (value.astype(WIDER[dtype]) for value in floats)
     total, class_loss, box_loss, positives, counted, negatives, class_losses = outputs
-    reference = multibox.multibox(deltas, logits, wanted, labels, convention, boxes=box)
+    reference = multibox.multibox_loss(deltas, logits, wanted, labels, convention, boxes=box)
     told = counted is not None and negatives is not None and class_losses is not None
     if not told:
         counted, negatives = reference.counted, reference.negatives
@@ -601,7 +499,7 @@ def judge_multibox(
     if told:
         chosen = (counted, negatives)
         right &= _chosen_well(chosen, class_losses, labels, logits, box, convention)
-    if not (right and worst <= budget("multibox", convention).eps):
+    if not (right and worst <= budget("multibox_loss", convention).eps):
         return Verdict(1, 1, 0, worst)
     return Verdict(1, 0, int(not np.array_equal(negatives, reference.negatives)), worst)
 
@@ -609,11 +507,11 @@ def judge_multibox(
 def judge_multibox_gradient(
     inputs: Arrays, outputs: Arrays, dtype: str, excuses: bool, convention: Convention
 ) -> Verdict:
-    """The chosen anchors as in `multibox`; where they are the reference's, the gradients."""
+    """The chosen anchors as in `multibox_loss`; where they are the reference's, the gradients."""
     *floats, labels, box = inputs
     deltas, logits, wanted = (value.astype(WIDER[dtype]) for value in floats)
     by_deltas, by_logits, counted, negatives, class_losses = outputs
-    reference = multibox.multibox(deltas, logits, wanted, labels, convention, boxes=box)
+    reference = multibox.multibox_loss(deltas, logits, wanted, labels, convention, boxes=box)
     if counted is not None:
         chosen = (counted, negatives)
         if not _chosen_well(chosen, class_losses, labels, logits, box, convention):
@@ -634,38 +532,3 @@ def judge_multibox_gradient(
     wrong = class_error > budget("multibox_gradient", convention).eps
     wrong |= boxes_error > BUDGETS["multibox_gradient boxes"].eps
     return Verdict(1, int(wrong), 0, max(boxes_error, class_error))
-
-
-def smooth_l1_gradient_scale(predicted: Array, target: Array) -> Array:
-    """The largest intermediate of the gradient of smooth L1."""
-    return np.minimum(1, np.abs(predicted - target))
-
-
-def focal_gradient_scale(
-    logits: Array, targets: Array, alpha: float = 0.25, gamma: float = 2.0
-) -> Array:
-    """The largest intermediate of the gradient of the focal loss, a sum of its two parts."""
-    sign = 2 * targets - 1
-    right, wrong = losses.sigmoid(sign * logits), losses.sigmoid(-sign * logits)
-    weight = targets * alpha + (1 - targets) * (1 - alpha)
-    entropy = losses.sigmoid_cross_entropy(logits, targets)
-    return np.asarray(weight * wrong**gamma * (1 + gamma * right * entropy))
-
-
-def class_gradient_scale(logits: Array, labels: Array, convention: Convention = CANONICAL) -> Array:
-    """The largest intermediate of the gradient of a class loss, where the head has its columns."""
-    rules, columns = convention.loss, coding.background_first(logits, convention)
-    truth = losses.one_hot(np.maximum(labels, 0), columns.shape[-1], columns.dtype)
-    if rules.class_loss == "softmax":
-        scale = softmax_scale(columns) + truth
-    elif rules.class_loss == "sigmoid":
-        scale = np.ones_like(columns)
-    else:
-        scale = focal_gradient_scale(columns, truth, rules.focal_alpha, rules.focal_gamma)
-    return np.roll(scale, -1, axis=-1) if convention.coding.background == "last" else scale
-
-
-def smooth_l1_scale(predicted: Array, target: Array, **_: Any) -> Array:
-    """The largest intermediate of smooth L1."""
-    distance = np.abs(predicted - target)
-    return np.where(distance < 1, distance * distance / 2, distance)

@@ -16,14 +16,14 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from keras_impl._common.arrays import Arrays
 from keras_impl.conformance.budgets import budget
-from keras_impl.conformance.judges import Verdict
-from keras_impl.conformance.operations import OPERATIONS, Workloads
+from keras_impl.conformance.operations import OPERATIONS
+from keras_impl.conformance.verdicts import Verdict
+from keras_impl.conformance.workloads import Workloads
 from reference_numpy.checks import check_counts
 from reference_numpy.conventions import CANONICAL, Convention
-from reference_numpy.detection import Detections
 
 __all__ = [
     "DTYPES",
@@ -33,17 +33,12 @@ __all__ = [
     "Offer",
     "ask",
     "check",
-    "in_pictures",
     "judge",
-    "merged",
     "operation_of",
     "settled",
-    "summary",
-    "to_markdown",
 ]
 
 DTYPES = ("float32", "float64")
-Arrays = tuple[NDArray[Any], ...]
 
 
 class Offer(NamedTuple):
@@ -323,200 +318,3 @@ def settled(implementation: Implementation, label: str, changes: Mapping[str, An
     if operation_of(label) == "make_anchors":
         return claimed.but(layout=replace(claimed.layout, **free))
     return claimed.but(**free)
-
-
-# The report
-
-
-def summary(implementation: Implementation, outcomes: Sequence[Mapping[str, Any]]) -> Any:
-    """What became of each operation of one implementation, for the report.
-
-    Args:
-        implementation: Whose.
-        outcomes: For each test its `label`, `cases`, `outcome` ("passed", "failed" or "known
-            deviation"), and `excused` or `deviation` where there is one.
-    """
-    operations: dict[str, Any] = {
-        name: {"verdict": "not offered", "cases": 0, "excused": 0, "known_deviations": []}
-        for name in OPERATIONS
-    }
-    for outcome in outcomes:
-        row = operations[operation_of(outcome["label"])]
-        if outcome["outcome"] == "known deviation":
-            if outcome["deviation"] not in row["known_deviations"]:
-                row["known_deviations"].append(outcome["deviation"])
-            continue
-        row["cases"] += outcome["cases"]
-        row["excused"] += outcome.get("excused", 0)
-        failed = "failed" in (outcome["outcome"], row["verdict"])
-        row["verdict"] = "failed" if failed else "passed"
-    for row in operations.values():
-        if row["verdict"] == "not offered" and row["known_deviations"]:
-            row["verdict"] = "known deviation"
-    return {
-        "implementations": {
-            implementation.name: {
-                "version": implementation.version,
-                "claims": implementation.convention.name,
-                "modes": list(implementation.modes),
-                "dtypes": list(implementation.dtypes),
-                "operations": operations,
-            }
-        }
-    }
-
-
-def merged(old: Any, new: Any) -> Any:
-    """A report with the implementations of both; the new one's stay where both have one."""
-    return {"implementations": {**old.get("implementations", {}), **new["implementations"]}}
-
-
-def to_markdown(report: Any) -> str:
-    """The report as a table, operation by implementation: cases (known deviations).
-
-    Example:
-        >>> mine = Implementation("mine", {"area": lambda box, convention: box})
-        >>> lines = to_markdown(summary(mine, [{"label": "area", "cases": 7, "outcome": "passed"}]))
-        >>> [line for line in lines.splitlines() if "area" in line]
-        ['| `area` | 7 |']
-    """
-    found = report["implementations"]
-    lines = [
-        "| operation | "
-        + " | ".join(f"{name} {one['version']}".strip() for name, one in found.items()),
-        "|---|" + "---:|" * len(found),
-        "| claims | " + " | ".join(f"`{one['claims']}`" for one in found.values()) + " |",
-    ]
-    lines[0] += " |"
-    for op in OPERATIONS:
-        cells = [_cell(one["operations"].get(op)) for one in found.values()]
-        lines.append(f"| `{op}` | " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
-
-
-def _cell(row: Any) -> str:
-    if row is None or row["verdict"] == "not offered":
-        return "–"
-    cases = f"{row['cases']:,}" if row["verdict"] != "failed" else "**failed**"
-    known = len(row["known_deviations"])
-    return f"{cases} ({known})" if known else cases
-
-
-def in_pictures(operation: str, function: Callable[..., Any]) -> Callable[..., Any]:
-    """Make a function of one picture, without padding, one of a batch with padding.
-
-    Args:
-        operation: One of "match", "assign_targets", "mine_hard_negatives", "nms", "soft_nms",
-            "select", "detect".
-        function: (arrays of one picture, convention=) → as in `reference_numpy`: (A,) objects;
-            (labels, deltas, objects or None); (A,) mask; (K,) kept; (kept, scores); `Detections`.
-
-    Returns:
-        A function for `Implementation.operations`.
-
-    Example:
-        >>> from reference_numpy.suppression import nms
-        >>> call = in_pictures("nms", nms)
-        >>> call(np.zeros((1, 2, 4)), np.array([[0.5, -np.inf]]), convention=CANONICAL)
-        (array([[ 0, -1]]),)
-    """
-    adapt: dict[str, Callable[..., Any]] = {
-        "match": _match_pictures,
-        "assign_targets": _target_pictures,
-        "mine_hard_negatives": _mining_pictures,
-        "nms": _nms_pictures,
-        "soft_nms": _soft_nms_pictures,
-        "select": _select_pictures,
-        "detect": _detect_pictures,
-    }
-    if operation not in adapt:
-        raise ValueError(f"operation: expected one of {list(adapt)}. Received: {operation!r}")
-    return partial(adapt[operation], function)
-
-
-def _match_pictures(
-    function: Callable[..., Any], boxes: Any, labels: Any, anchors: Any, *, convention: Convention
-) -> Arrays:
-    found = []
-    for box, label in zip(boxes, labels, strict=True):
-        rows = np.flatnonzero(label > 0)
-        own = np.asarray(function(box[rows], anchors, convention=convention))
-        found.append(np.where(own < 0, own, np.append(rows, -1)[np.minimum(own, len(rows))]))
-    return (np.stack(found),)
-
-
-def _target_pictures(
-    function: Callable[..., Any], boxes: Any, labels: Any, anchors: Any, *, convention: Convention
-) -> tuple[Any, ...]:
-    parts: list[tuple[Any, ...]] = []
-    for box, label in zip(boxes, labels, strict=True):
-        rows = np.flatnonzero(label > 0)
-        classes, deltas, own = function(box[rows], label[rows], anchors, convention=convention)
-        if own is not None:
-            own = np.where(own < 0, own, np.append(rows, -1)[np.minimum(own, len(rows))])
-        parts.append((classes, deltas, own))
-    classes, deltas, objects = zip(*parts, strict=True)
-    told = objects[0] is not None
-    return np.stack(classes), np.stack(deltas), np.stack(objects) if told else None
-
-
-def _mining_pictures(
-    function: Callable[..., Any], losses: Any, labels: Any, *, convention: Convention
-) -> Arrays:
-    pictures = zip(losses, labels, strict=True)
-    return (np.stack([function(*picture, convention=convention) for picture in pictures]),)
-
-
-def _nms_pictures(
-    function: Callable[..., Any], boxes: Any, scores: Any, *, convention: Convention
-) -> Arrays:
-    kept = np.full(scores.shape, -1)
-    for picture, (box, score) in enumerate(zip(boxes, scores, strict=True)):
-        rows = np.flatnonzero(score > -np.inf)
-        found = np.asarray(function(box[rows], score[rows], convention=convention), np.int64)
-        kept[picture, : len(found)] = rows[found]
-    return (kept,)
-
-
-def _soft_nms_pictures(
-    function: Callable[..., Any], boxes: Any, scores: Any, *, convention: Convention
-) -> Arrays:
-    kept, lowered = np.full(scores.shape, -1), np.zeros_like(scores)
-    for picture, (box, score) in enumerate(zip(boxes, scores, strict=True)):
-        rows = np.flatnonzero(score > -np.inf)
-        found, after = function(box[rows], score[rows], convention=convention)
-        kept[picture, : len(found)] = rows[np.asarray(found, np.int64)]
-        lowered[picture, : len(found)] = after
-    return kept, lowered
-
-
-def _select_pictures(
-    function: Callable[..., Any], boxes: Any, scores: Any, *, convention: Convention
-) -> tuple[Any, ...]:
-    pictures = zip(boxes, scores, strict=True)
-    return _padded([function(*one, convention=convention) for one in pictures], convention)
-
-
-def _detect_pictures(
-    function: Callable[..., Any], deltas: Any, logits: Any, anchors: Any, *, convention: Convention
-) -> tuple[Any, ...]:
-    pictures = zip(deltas, logits, strict=True)
-    found = [function(*one, anchors, convention=convention) for one in pictures]
-    return *_padded(found, convention), None, None
-
-
-def _padded(found: Sequence[Any], convention: Convention) -> tuple[Any, ...]:
-    """Detections of each picture in `max_detections` slots."""
-    slots = convention.detection.max_detections
-    dtype = np.asarray(found[0][0]).dtype
-    boxes, scores = np.zeros((len(found), slots, 4), dtype), np.zeros((len(found), slots), dtype)
-    labels, anchors = np.full((2, len(found), slots), -1)
-    for picture, one in enumerate(found):
-        seen = Detections(*one)
-        used = len(seen.scores)
-        boxes[picture, :used], scores[picture, :used] = seen.boxes, seen.scores
-        labels[picture, :used] = seen.labels
-        if seen.anchors is not None:
-            anchors[picture, :used] = seen.anchors
-    told = all(one[3] is not None for one in found)
-    return boxes, scores, labels, anchors if told else None

@@ -1,18 +1,104 @@
-"""Targets assigned by the input pipeline, on the host, instead of in the model's graph."""
+"""Canvases as a `tf.data` stream, and targets assigned on the host instead of in the graph."""
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from keras_impl.data.canvases import (
+    CANVAS,
+    MOST_DIGITS,
+    CanvasBatch,
+    canvas,
+    check_digits,
+    check_mode,
+    collate,
+)
+from keras_impl.data.mnist import Digits
 from keras_impl.host.matching import TargetAssigner
+from keras_impl.images.pixels import SCALE
+from reference_numpy.checks import check_counts
 
 if TYPE_CHECKING:
     import tensorflow as tf
 
-__all__ = ["assign"]
+__all__ = ["assign_targets", "dataset"]
 
 
-def assign(dataset: tf.data.Dataset, assigner: TargetAssigner) -> tf.data.Dataset:
+def dataset(
+    digits: Digits,
+    mode: str,
+    pictures: int | None,
+    batch: int,
+    seed: int,
+    *,
+    first: int = 0,
+    objects: int = MOST_DIGITS,
+    drop_remainder: bool = False,
+) -> tf.data.Dataset:
+    """Stream canvases `first` to `first + pictures - 1`, in this order, composed as they go.
+
+    Canvases are independent draws, so there is nothing to shuffle. For new canvases in each
+    epoch take `pictures=None` and `steps_per_epoch`, and to resume after n pictures,
+    `first=n`; for the same ones in each epoch, a number, since each iteration starts again.
+
+    Args:
+        digits: Digits to draw from.
+        mode: One of `DIGIT_MODES`.
+        pictures: How many; None for no end.
+        batch: Pictures in a batch, B.
+        seed: Names the series, as in `canvas`.
+        first: Index of the first canvas.
+        objects: Room for objects, M.
+        drop_remainder: Leave out a last batch that is not full.
+
+    Returns:
+        Elements (images float32 (B, 224, 224, 3) in [-1, 1], {"boxes": float32 (B, M, 4),
+        "labels": int32 (B, M)}), padded with zeros and -1. B is static if no batch can be
+        smaller. Beside the batches being prepared, nothing is held.
+
+    Raises:
+        ValueError: Negative seed or first, a batch or number of pictures below 1, too little
+            room for the mode's objects, or as `compose`.
+    """
+    check_mode(mode)
+    check_digits(digits)
+    check_counts(seed=seed, first=first)
+    check_counts(1, batch=batch)
+    check_counts(1 if mode == "1" else MOST_DIGITS, objects=objects)
+    if pictures is not None:
+        check_counts(batch if drop_remainder else 1, pictures=pictures)
+        pictures -= pictures % batch if drop_remainder else 0
+    import tensorflow as tf
+
+    full = pictures is None or pictures % batch == 0
+
+    def batches() -> Iterator[CanvasBatch]:
+        for start in itertools.count(0, batch) if pictures is None else range(0, pictures, batch):
+            size = batch if pictures is None else min(batch, pictures - start)
+            indices = range(first + start, first + start + size)
+            yield collate([canvas(digits, mode, seed, index) for index in indices], objects)
+
+    def prepare(made: CanvasBatch) -> tuple[Any, dict[str, Any]]:
+        floats = tf.cast(made.images, tf.float32)[..., None] * SCALE - 1.0  # as `normalise`
+        return tf.repeat(floats, 3, axis=-1), {"boxes": made.boxes, "labels": made.labels}
+
+    size = batch if full else None
+    signature = CanvasBatch(
+        tf.TensorSpec((size, CANVAS, CANVAS), tf.uint8),
+        tf.TensorSpec((size, objects, 4), tf.float32),
+        tf.TensorSpec((size, objects), tf.int32),
+    )
+    # Whole batches leave Python: one crossing for each, not one for each picture.
+    stream = tf.data.Dataset.from_generator(batches, output_signature=signature)
+    stream = stream.map(prepare, num_parallel_calls=1, deterministic=True).prefetch(2)
+    if pictures is not None:
+        stream = stream.apply(tf.data.experimental.assert_cardinality(-(-pictures // batch)))
+    return stream
+
+
+def assign_targets(dataset: tf.data.Dataset, assigner: TargetAssigner) -> tf.data.Dataset:
     """Replace the objects of each batch by what each anchor has to learn of them.
 
     The fast matcher runs beside the training step, in Python, on the host. docs/performance.md
@@ -20,7 +106,7 @@ def assign(dataset: tf.data.Dataset, assigner: TargetAssigner) -> tf.data.Datase
 
     Args:
         dataset: Elements (images, {"boxes": (B, M, 4), "labels": (B, M)}), and "crowds": (B, M)
-            or not, as `keras_impl.data.mnist.dataset` makes them.
+            or not, as `dataset` makes them.
         assigner: Made of the model's anchors and convention.
 
     Returns:
@@ -31,11 +117,11 @@ def assign(dataset: tf.data.Dataset, assigner: TargetAssigner) -> tf.data.Datase
         ValueError: While it is iterated, a box or label that no object can have.
 
     Example:
-        >>> from keras_impl.data import digits
+        >>> from keras_impl.data.mnist import load_digits
         >>> from reference_numpy.anchors import make_anchors
         >>> from reference_numpy.conventions import DIGITS224
-        >>> batches = digits.dataset(digits.load_digits("test"), "1", 4, 2, seed=0)
-        >>> batches = assign(batches, TargetAssigner(make_anchors(DIGITS224)))
+        >>> batches = dataset(load_digits("test"), "1", 4, 2, seed=0)
+        >>> batches = assign_targets(batches, TargetAssigner(make_anchors(DIGITS224)))
         >>> batches.element_spec[1]["target_labels"].shape
         TensorShape([2, 2884])
     """

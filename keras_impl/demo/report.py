@@ -16,17 +16,9 @@ from PIL import Image, ImageDraw, ImageFont
 from keras_impl._common.files import write_file
 from keras_impl._common.html import STYLE, facts_list, state, table
 from keras_impl.demo.run import Demo, Picture, Timing
-from keras_impl.detector.detector import (
-    CANVAS,
-    SOURCE,
-    class_names,
-    colour,
-    draw,
-    enlarged,
-    mark_of,
-    outline,
-    png,
-)
+from keras_impl.images.detections import class_names
+from keras_impl.images.drawing import colour, draw, enlarged, outline
+from keras_impl.images.writing import CANVAS, SOURCE, mark_of, png
 from keras_impl.parity.table import Check
 
 __all__ = [

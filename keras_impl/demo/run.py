@@ -12,16 +12,19 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
+from keras_impl._common.arrays import Array
 from keras_impl.backends import in_mode
 from keras_impl.backends.machine import about_this_machine
 from keras_impl.conformance.budgets import budget
-from keras_impl.conformance.judges import decode_scale, encode_scale, errors, softmax_scale
 from keras_impl.conformance.operations import OPERATIONS
-from keras_impl.data.mnist import Canvas, Digits, batch_images, canvas, collate
-from keras_impl.detector.detector import Detection, head_outputs, to_pixels
+from keras_impl.conformance.scales import decode_scale, encode_scale, softmax_scale
+from keras_impl.conformance.verdicts import errors
+from keras_impl.data.canvases import Canvas, batch_images, canvas, collate
+from keras_impl.data.mnist import Digits
+from keras_impl.detector.detector import head_outputs
+from keras_impl.images.detections import Detection, to_pixels
 from keras_impl.ops import (
     coding as mirror_coding,
     detection as mirror_detection,
@@ -58,8 +61,6 @@ BATCH = 8
 REPEATS = 7
 PATIENCE = 1.5  # seconds after which fewer repeats will do
 SHOWN = 0.5  # a detection is shown above this score; all of them are compared
-
-Array = NDArray[Any]
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 
-from keras_impl.detector.detector import Detection
+from keras_impl.images.detections import Detection
 
 __all__ = [
     "PIXELS",

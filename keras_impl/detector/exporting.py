@@ -23,8 +23,10 @@ from numpy.typing import NDArray
 
 from keras_impl._common.files import write_file
 from keras_impl.detector.comparison import compare_detections
-from keras_impl.detector.detector import detector_of, to_pixels
-from keras_impl.detector.runtimes import GENERATOR, check_target, facts_file, load_exported, sums_of
+from keras_impl.detector.detector import detector_of
+from keras_impl.detector.export_files import GENERATOR, check_target, facts_file, sums_of
+from keras_impl.detector.runtimes import load_exported
+from keras_impl.images.detections import to_pixels
 from keras_impl.ops import detection
 from reference_numpy.checks import check_number
 from reference_numpy.detection import Detections

@@ -22,13 +22,12 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from keras_impl._common.arrays import Array
 from reference_numpy.conventions import CANONICAL, Convention
 
 __all__ = ["HostDetections", "detect"]
 
-Array = NDArray[Any]
 
 SAMPLE = 32  # of so many anchors one is looked at to guess a level
 ENOUGH = 4  # candidates for each slot, at the first guess

@@ -17,13 +17,12 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from keras_impl._common.arrays import Array
 from reference_numpy.conventions import CANONICAL, Convention
 
 __all__ = ["HostTargets", "TargetAssigner"]
 
-Array = NDArray[Any]
 
 PADDING = -1  # label of a row that is no object
 NOTHING = -1  # label of an anchor that is neither object nor background

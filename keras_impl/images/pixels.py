@@ -1,9 +1,16 @@
-"""Bytes of an image as the network's floats."""
+"""What the network sees of an image: its bytes as floats, stretched to one size."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
+
+from reference_numpy.checks import check_counts
+
+__all__ = ["SCALE", "normalise", "prepare"]
 
 # Graph compilers turn x / 127.5 into x * (1 / 127.5), another number in the last bit. Stored,
 # the reciprocal gives the same float32 everywhere, and 0 and 255 exactly -1 and 1.
@@ -21,3 +28,24 @@ def normalise(images: NDArray[np.uint8]) -> NDArray[np.float32]:
     if kind != np.uint8:
         raise ValueError(f"images: expected uint8. Received: {kind}")
     return images.astype(np.float32) * SCALE - np.float32(1)
+
+
+def prepare(image: Image.Image, size: Sequence[int]) -> NDArray[np.float32]:
+    """Make of a picture what the network sees.
+
+    Args:
+        image: Mode RGB.
+        size: (height, width) of the network's input; the picture is stretched to it.
+
+    Returns:
+        (H, W, 3) in [-1, 1].
+
+    Example:
+        >>> float(prepare(Image.new("RGB", (3, 5), (255, 255, 255)), (2, 4)).min())
+        1.0
+    """
+    height, width = size
+    check_counts(1, height=height, width=width)
+    # A copy: Pillow's own memory is read-only, and gone with the image.
+    stretched = image.resize((width, height), Image.Resampling.BILINEAR)
+    return normalise(np.array(stretched.convert("RGB")))

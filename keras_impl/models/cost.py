@@ -16,7 +16,8 @@ from typing import NamedTuple
 import keras
 from keras import layers
 
-from keras_impl.models.ssd import HEADS, SSD
+from keras_impl.models.heads import HEADS
+from keras_impl.models.ssd import SSD
 from reference_numpy.conventions import LAYOUTS
 
 __all__ = ["Part", "describe", "multiply_adds"]

@@ -27,7 +27,7 @@ __all__ = [
     "MobileNetV2",
     "conv_unit",
     "make_divisible",
-    "mobilenet_v2",
+    "mobilenet_v2_features",
 ]
 
 
@@ -145,7 +145,7 @@ def conv_unit(
     return layers.ReLU(6.0, dtype=dtype, name=relu_name)(x) if relu else x
 
 
-def mobilenet_v2(
+def mobilenet_v2_features(
     inputs: Any,
     alpha: float = 1.0,
     batch_norm_momentum: float | None = 0.999,
@@ -240,5 +240,5 @@ def MobileNetV2(  # noqa: N802, named like the function of keras.applications it
         (None, 3, 2, 1280)
     """
     inputs = keras.Input(input_shape, name="images")
-    maps = mobilenet_v2(inputs, alpha, batch_norm_momentum, dtype=dtype)
+    maps = mobilenet_v2_features(inputs, alpha, batch_norm_momentum, dtype=dtype)
     return keras.Model(inputs, maps[32], name=name)

@@ -9,9 +9,9 @@ graph, so that data sets know nothing of anchors.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache, partial
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
 
 import keras
 import numpy as np
@@ -19,7 +19,8 @@ from keras import layers, ops
 
 from keras_impl.backends import compiled
 from keras_impl.host import detection as host_detection
-from keras_impl.models.mobilenet_v2 import TAPS, conv_unit, make_divisible, mobilenet_v2
+from keras_impl.models.heads import HEADS, feature_maps, head_output, map_steps
+from keras_impl.models.mobilenet_v2 import conv_unit, mobilenet_v2_features
 from keras_impl.ops import anchors, coding, detection, multibox, targets
 from keras_impl.ops.boxes import check_boxes
 from keras_impl.ops.checks import as_flags, as_floats, as_whole, check_count, check_range
@@ -33,85 +34,11 @@ from reference_numpy.conventions import (
 )
 
 __all__ = [
-    "HEADS",
     "SSD",
-    "MapStep",
-    "map_steps",
     "ssd_mobilenet_v2_300",
 ]
 
 PADDING = -1  # label of a row that is no object
-
-HEADS = ("ssd", "ssd1x1", "ssdlite")
-
-# Channels of the extra maps before the width multiplier, those of TensorFlow's SSD on
-# MobileNet; further maps have the last one's.
-EXTRA_CHANNELS = (512, 256, 256, 128)
-
-
-class MapStep(NamedTuple):
-    """How a feature map comes about.
-
-    Attributes:
-        tap: The stride of the backbone's map that it is; None for an extra map.
-        stride: Stride of the 3x3 window that makes an extra map of the one before.
-        padding: Padding of that window.
-    """
-
-    tap: int | None
-    stride: int = 1
-    padding: str = "same"
-
-
-def map_steps(layout: AnchorLayout) -> list[MapStep]:
-    """Find, for each feature map of a layout, what yields a map of its size.
-
-    The finest map is the backbone's at stride 8, 16 or 32, and the next are the rest of these.
-    Then each extra map halves the one before (ceil(n / 2): 3x3 at stride 2) or, as SSD300 does
-    at its end, loses its border (n - 2: 3x3 without padding). Where both fit, it halves.
-
-    Args:
-        layout: The layout.
-
-    Returns:
-        One step a feature map.
-
-    Raises:
-        ValueError: If a map has a size that nothing yields.
-
-    Example:
-        >>> [step.tap for step in map_steps(LAYOUTS["ssdlite320"])]
-        [16, 32, None, None, None, None]
-    """
-    maps = [tuple(size) for size in layout.feature_maps]
-    sizes = {stride: _ceil_div(layout.image_size, stride) for stride in sorted(TAPS)}
-
-    def misfit(level: int, expected: str) -> ValueError:
-        return ValueError(
-            f"layout.feature_maps[{level}]: expected {expected}. "
-            f"Received: {maps[level]} in {layout.name!r}"
-        )
-
-    # Sides of 32 pixels or more have three different maps, so at most one stride fits.
-    finest = next((stride for stride, size in sizes.items() if size == maps[0]), None)
-    if finest is None:
-        choice = " or ".join(map(str, sizes.values()))
-        raise misfit(0, f"{choice} (stride 8, 16 or 32 of {tuple(layout.image_size)} pixels)")
-    taps = [stride for stride in sizes if stride >= finest][: len(maps)]
-    for level, stride in enumerate(taps):
-        if maps[level] != sizes[stride]:
-            raise misfit(level, f"{sizes[stride]} (the backbone's map of stride {stride})")
-    steps = [MapStep(stride) for stride in taps]
-    for level in range(len(steps), len(maps)):
-        half = _ceil_div(maps[level - 1], 2)
-        inner = tuple(side - 2 for side in maps[level - 1])
-        if maps[level] == half:
-            steps.append(MapStep(None, 2, "same"))
-        elif maps[level] == inner:
-            steps.append(MapStep(None, 1, "valid"))
-        else:
-            raise misfit(level, f"{half} (half the map before) or {inner} (the map without border)")
-    return steps
 
 
 @keras.saving.register_keras_serializable(package="mobilenetv2_ssd")
@@ -187,14 +114,16 @@ class SSD(keras.Model):
         images = keras.Input((*layout.image_size, 3), name="images")
         unit = partial(conv_unit, momentum=batch_norm_momentum, dtype=policy)
         separable = head == "ssdlite"
-        taps = mobilenet_v2(images, alpha, batch_norm_momentum, dtype=policy)
-        maps = _feature_maps(taps, map_steps(layout), alpha, separable, unit)
+        taps = mobilenet_v2_features(images, alpha, batch_norm_momentum, dtype=policy)
+        maps = feature_maps(taps, map_steps(layout), alpha, separable, unit)
         shapes_per_cell = [len(anchors.level_shapes(layout, level)) for level in range(len(maps))]
         by_shape = layout.order == "shape"
         outputs = {}
         for output, width in (("deltas", 4), ("logits", classes + 1)):
             flat = [
-                _head(x, f"head_{level}_{output}", shapes, width, head, unit, policy, by_shape)
+                head_output(
+                    x, f"head_{level}_{output}", shapes, width, head, unit, policy, by_shape
+                )
                 for level, (x, shapes) in enumerate(zip(maps, shapes_per_cell, strict=True))
             ]
             # float32 under any policy: what follows is box mathematics and softmax.
@@ -215,6 +144,8 @@ class SSD(keras.Model):
                 f"layout: expected one anchor a head output, {outputs['deltas'].shape[1]}. "
                 f"Received: {len(self.anchors)} anchors in {layout.name!r}"
             )
+        # Compiled by itself: the network around it is not, on a CPU.
+        self._assign = compiled(self._assign_targets)
         # Keras finds the two by attribute: shows them in `fit`, resets them each epoch.
         self.class_loss = keras.metrics.Mean(name="class_loss")
         self.box_loss = keras.metrics.Mean(name="box_loss")
@@ -299,13 +230,18 @@ class SSD(keras.Model):
         predicted = None
         if self.convention.loss.mining_nms is not None:
             predicted = coding.decode(ops.stop_gradient(deltas), self.anchors, self.convention)
-        parts = multibox.multibox(
+        parts = multibox.multibox_loss(
             deltas, logits, wanted_deltas, wanted_labels, self.convention, boxes=predicted
         )
         pictures = ops.shape(deltas)[0]
         self.class_loss.update_state(parts.class_loss, sample_weight=pictures)
         self.box_loss.update_state(parts.box_loss, sample_weight=pictures)
         return sum((ops.cast(ops.sum(extra), "float32") for extra in self.losses), parts.total)
+
+    def _assign_targets(
+        self, boxes: Any, labels: Any, anchors: Any, crowds: Any = None
+    ) -> targets.Targets:
+        return targets.assign_targets(boxes, labels, anchors, self.convention, crowds=crowds)
 
     def _targets(self, y: Any) -> tuple[Any, Any]:
         """Deltas (B, A, 4) and labels (B, A) to be learned."""
@@ -333,7 +269,7 @@ class SSD(keras.Model):
         if crowds is not None:
             crowds = as_flags(crowds, "crowds", "B", "M", whole=True)
             arguments.append(ops.cast(crowds, "bool"))
-        assigned = _assigner(self.convention)(*arguments)
+        assigned = self._assign(*arguments)
         return assigned.deltas, assigned.labels
 
     # Detection
@@ -448,65 +384,6 @@ def ssd_mobilenet_v2_300(
     )
 
 
-def _feature_maps(
-    taps: Mapping[int, Any],
-    steps: Sequence[MapStep],
-    alpha: float,
-    separable: bool,
-    unit: Callable[..., Any],
-) -> list[Any]:
-    """The map of every level, the finest first."""
-    maps: list[Any] = []
-    extras = 0
-    for step in steps:
-        if step.tap is not None:
-            maps.append(taps[step.tap])
-            continue
-        wanted = EXTRA_CHANNELS[min(extras, len(EXTRA_CHANNELS) - 1)] * alpha
-        channels = make_divisible(wanted, min_value=16)
-        extras += 1
-        name = f"extra_{extras}"
-        x = unit(maps[-1], f"{name}_squeeze", make_divisible(wanted / 2, min_value=8))
-        window = {"kernel": 3, "stride": step.stride, "padding": step.padding}
-        if separable:
-            x = unit(x, f"{name}_depthwise", **window)
-            x = unit(x, f"{name}_pointwise", channels)
-        else:
-            x = unit(x, f"{name}_conv", channels, **window)
-        maps.append(x)
-    return maps
-
-
-def _head(
-    x: Any,
-    name: str,
-    shapes: int,
-    width: int,
-    head: str,
-    unit: Callable[..., Any],
-    policy: Any,
-    by_shape: bool,
-) -> Any:
-    """`width` numbers for each of `shapes` anchors of each cell: (B, cells * shapes, width)."""
-    rows, columns = x.shape[1:3]
-    if head == "ssdlite":
-        x = unit(x, f"{name}_depthwise", kernel=3)
-    x = layers.Conv2D(
-        shapes * width,
-        3 if head == "ssd" else 1,
-        padding="same",
-        data_format="channels_last",
-        dtype=policy,
-        name=name,
-    )(x)
-    target = (rows * columns * shapes, width)
-    if by_shape:  # all cells of the first shape, then all of the next
-        x = layers.Reshape((rows * columns, shapes, width), dtype=policy, name=f"{name}_cells")(x)
-        x = layers.Permute((2, 1, 3), dtype=policy, name=f"{name}_by_shape")(x)
-    # Otherwise channels are shape by shape, so this is the anchors' order.
-    return layers.Reshape(target, dtype=policy, name=f"{name}_flat")(x)
-
-
 def _checked_layout(layout: AnchorLayout | str) -> AnchorLayout:
     """The layout, looked up if it is a name."""
     if isinstance(layout, str) and layout in LAYOUTS:
@@ -516,16 +393,6 @@ def _checked_layout(layout: AnchorLayout | str) -> AnchorLayout:
             f"layout: expected an AnchorLayout or one of {sorted(LAYOUTS)}. Received: {layout!r}"
         )
     return layout
-
-
-@lru_cache(maxsize=32)
-def _assigner(convention: Convention) -> Callable[..., targets.Targets]:
-    """Target assignment by a convention, compiled: the network around it is not, on a CPU."""
-
-    def assign(boxes: Any, labels: Any, anchors: Any, crowds: Any = None) -> targets.Targets:
-        return targets.assign_targets(boxes, labels, anchors, convention, crowds=crowds)
-
-    return compiled(assign)
 
 
 def _checked_targets(y: Any) -> tuple[Any, Any, Any]:
@@ -543,11 +410,6 @@ def _checked_targets(y: Any) -> tuple[Any, Any, Any]:
             f"Received: {shapes[0]} and {shapes[1]}"
         )
     return boxes, labels, y.get("crowds")
-
-
-def _ceil_div(sides: Sequence[int], divisor: int) -> tuple[int, ...]:
-    """Each side divided, rounded up."""
-    return tuple(-(-side // divisor) for side in sides)
 
 
 def _xla_pays() -> bool:

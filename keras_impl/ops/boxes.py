@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from keras import ops
 
+from keras_impl._common.arrays import Tensor
 from keras_impl.ops.checks import as_floats, as_whole, check_same, values_of
 from keras_impl.ops.extremes import maximum, minimum
 from reference_numpy.conventions import CANONICAL, Convention
@@ -35,8 +36,6 @@ __all__ = [
     "plus",
     "solid",
 ]
-
-Tensor = Any
 
 
 class Columns(NamedTuple):

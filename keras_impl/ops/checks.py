@@ -17,6 +17,8 @@ from typing import Any
 import numpy as np
 from keras import ops
 
+from keras_impl._common.arrays import Tensor
+
 __all__ = [
     "as_flags",
     "as_floats",
@@ -28,7 +30,6 @@ __all__ = [
     "values_of",
 ]
 
-Tensor = Any
 Axis = int | str | EllipsisType | None
 
 

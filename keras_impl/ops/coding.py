@@ -6,14 +6,13 @@ from typing import Any
 
 from keras import ops
 
+from keras_impl._common.arrays import Tensor
 from keras_impl.ops.boxes import centers_to_corners, plus
 from keras_impl.ops.checks import as_floats, as_tensor
 from keras_impl.ops.extremes import minimum
 from reference_numpy.conventions import CANONICAL, Convention
 
 __all__ = ["background_first", "decode", "encode"]
-
-Tensor = Any
 
 
 def encode(

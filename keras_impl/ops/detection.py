@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from keras import ops
 
+from keras_impl._common.arrays import Tensor
 from keras_impl.ops.boxes import area, clip
 from keras_impl.ops.checks import as_floats
 from keras_impl.ops.coding import background_first, decode
@@ -15,8 +16,6 @@ from keras_impl.ops.ties import first_argmax, top_mask
 from reference_numpy.conventions import CANONICAL, Convention
 
 __all__ = ["Detections", "detect", "select"]
-
-Tensor = Any
 
 
 class Detections(NamedTuple):

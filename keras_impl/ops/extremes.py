@@ -6,13 +6,11 @@ float64 is a float32. Where that is so, a comparison chooses.
 
 from __future__ import annotations
 
-from typing import Any
-
 from keras import backend, ops
 
-__all__ = ["maximum", "minimum"]
+from keras_impl._common.arrays import Tensor
 
-Tensor = Any
+__all__ = ["maximum", "minimum"]
 
 
 def maximum(first: Tensor, second: Tensor) -> Tensor:

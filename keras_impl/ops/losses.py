@@ -9,10 +9,10 @@ Labels are, where there are values to look at (not while tracing).
 from __future__ import annotations
 
 from numbers import Real
-from typing import Any
 
 from keras import ops
 
+from keras_impl._common.arrays import Tensor
 from keras_impl.ops.checks import as_floats, as_whole, check_count, check_range, check_same
 from keras_impl.ops.extremes import minimum
 
@@ -25,8 +25,6 @@ __all__ = [
     "softmax",
     "softmax_cross_entropy",
 ]
-
-Tensor = Any
 
 
 def smooth_l1(predicted: Tensor, target: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ import numpy as np
 from keras import ops
 from keras.backend import standardize_dtype
 
+from keras_impl._common.arrays import Tensor
 from keras_impl.ops.boxes import Columns, centers_to_corners, columns, iou_of_columns
 from keras_impl.ops.checks import as_flags, as_floats, as_whole
 from keras_impl.ops.ties import first_argmax
@@ -19,7 +20,6 @@ from reference_numpy.conventions import CANONICAL, Convention
 
 __all__ = ["IGNORED", "UNMATCHED", "bipartite", "match"]
 
-Tensor = Any
 UNMATCHED = -1
 IGNORED = -2
 TOGETHER = 4  # objects whose rows a compiler may turn into one pass over the best so far

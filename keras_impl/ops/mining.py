@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
 from keras import ops
 
+from keras_impl._common.arrays import Tensor
 from keras_impl.ops.checks import as_floats, as_whole
 from keras_impl.ops.suppression import nms
 from keras_impl.ops.ties import top_mask
@@ -15,7 +15,6 @@ from reference_numpy.conventions import CANONICAL, Convention
 
 __all__ = ["Chosen", "choose_anchors", "mine_hard_negatives"]
 
-Tensor = Any
 NOTHING = -1  # label of an anchor that is neither object nor background
 
 
@@ -144,7 +143,7 @@ def _wanted(positives: Tensor, anchors: int | None, ratio: float, rounding: str)
     no largest count; TensorFlow alone makes such graphs, and it has float64.
     """
     if anchors is not None:
-        return ops.take(ops.convert_to_tensor(_table(anchors, ratio, rounding)), positives)
+        return ops.take(ops.convert_to_tensor(_products(anchors, ratio, rounding)), positives)
     product = ops.cast(positives, "float64") * ratio
     rounded = ops.ceil(product) if rounding == "up" else ops.floor(product)
     return ops.cast(ops.minimum(rounded, 2.0**30), "int32")
@@ -154,6 +153,3 @@ def _products(anchors: int, ratio: float, rounding: str) -> np.ndarray[Any, Any]
     """Ratio × 0 to anchors, rounded; more than all anchors is no more than all."""
     product = np.minimum(np.arange(anchors + 1) * float(ratio), anchors)
     return (np.ceil(product) if rounding == "up" else np.floor(product)).astype(np.int32)
-
-
-_table = lru_cache(maxsize=64)(_products)

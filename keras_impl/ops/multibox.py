@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from keras import ops
 
+from keras_impl._common.arrays import Tensor
 from keras_impl.ops.checks import as_floats, as_whole, check_range
 from keras_impl.ops.coding import background_first
 from keras_impl.ops.losses import (
@@ -21,9 +22,8 @@ from keras_impl.ops.losses import (
 from keras_impl.ops.mining import choose_anchors
 from reference_numpy.conventions import CANONICAL, Convention
 
-__all__ = ["MultiBox", "class_losses", "multibox", "normalisers"]
+__all__ = ["MultiBox", "class_losses", "multibox_loss", "normalisers"]
 
-Tensor = Any
 NOTHING = -1  # label of an anchor that is neither object nor background
 
 
@@ -121,7 +121,7 @@ class MultiBox(NamedTuple):
     negatives: Tensor
 
 
-def multibox(
+def multibox_loss(
     deltas: Tensor,
     logits: Tensor,
     target_deltas: Tensor,
@@ -156,7 +156,7 @@ def multibox(
 
     Example:
         >>> deltas, logits = ops.array([[[2.0, 0, 0, 0], [0, 0, 0, 0]]]), ops.zeros((1, 2, 2))
-        >>> loss = multibox(deltas, logits, ops.zeros((1, 2, 4)), ops.array([[1, 0]]))
+        >>> loss = multibox_loss(deltas, logits, ops.zeros((1, 2, 4)), ops.array([[1, 0]]))
         >>> float(loss.box_loss), int(loss.positives)
         (1.5, 1)
     """

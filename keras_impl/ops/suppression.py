@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from keras import ops
 
+from keras_impl._common.arrays import Tensor
 from keras_impl.ops.boxes import iou
 from keras_impl.ops.checks import as_flags, as_floats, as_whole, check_count
 from keras_impl.ops.extremes import maximum
@@ -19,7 +20,6 @@ from reference_numpy.conventions import CANONICAL, Convention, Detection
 
 __all__ = ["nms", "passes", "soft_nms"]
 
-Tensor = Any
 
 # The score of what is no candidate, or no more. `where` is given it as the constant that it is:
 # tf2onnx makes products of a choice between two computed arrays, and 0 x inf is NaN.

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from keras import ops
 
+from keras_impl._common.arrays import Tensor
 from keras_impl.ops.boxes import centers_to_corners, check_boxes, coverage, iou, solid
 from keras_impl.ops.checks import as_flags, as_floats, as_whole
 from keras_impl.ops.coding import encode
@@ -14,7 +15,6 @@ from reference_numpy.conventions import CANONICAL, Convention
 
 __all__ = ["NOTHING", "Targets", "assign_targets"]
 
-Tensor = Any
 NOTHING = -1  # label of an anchor that is neither object nor background
 FEW = 8
 

@@ -7,15 +7,12 @@ a sorted copy); which index attains them is decided by comparison.
 
 from __future__ import annotations
 
-from typing import Any
-
 from keras import ops
 
+from keras_impl._common.arrays import Tensor
 from keras_impl.ops.checks import as_floats, as_whole
 
 __all__ = ["first_argmax", "top_mask"]
-
-Tensor = Any
 
 
 def first_argmax(values: Tensor) -> tuple[Tensor, Tensor]:

@@ -72,7 +72,7 @@ def _make_anchors(zero: Any, *, convention: Convention) -> tuple[Any, ...]:
 def _multibox(
     deltas: Any, logits: Any, wanted: Any, labels: Any, box: Any, *, convention: Convention
 ) -> tuple[Any, ...]:
-    loss = multibox.multibox(deltas, logits, wanted, labels, convention, boxes=box)
+    loss = multibox.multibox_loss(deltas, logits, wanted, labels, convention, boxes=box)
     return *loss, multibox.class_losses(logits, labels, convention)
 
 
@@ -80,9 +80,9 @@ def _multibox_gradient(
     deltas: Any, logits: Any, wanted: Any, labels: Any, box: Any, *, convention: Convention
 ) -> tuple[Any, ...]:
     def total(deltas: Any, logits: Any) -> Any:
-        return multibox.multibox(deltas, logits, wanted, labels, convention, boxes=box).total
+        return multibox.multibox_loss(deltas, logits, wanted, labels, convention, boxes=box).total
 
-    loss = multibox.multibox(deltas, logits, wanted, labels, convention, boxes=box)
+    loss = multibox.multibox_loss(deltas, logits, wanted, labels, convention, boxes=box)
     class_losses = multibox.class_losses(logits, labels, convention)
     return *gradients(total)(deltas, logits), loss.counted, loss.negatives, class_losses
 
@@ -129,7 +129,7 @@ KERAS = Implementation(
         "focal": _plainly(losses.focal),
         "class_losses": _by_convention(multibox.class_losses),
         "mine_hard_negatives": _by_convention(mining.mine_hard_negatives),
-        "multibox": _multibox,
+        "multibox_loss": _multibox,
         "multibox_gradient": _multibox_gradient,
         "nms": _by_convention(suppression.nms),
         "soft_nms": Offer(_soft_nms, changes={"soft_sigma": 0.5, "eta": 1.0}),

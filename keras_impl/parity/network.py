@@ -33,12 +33,14 @@ import numpy as np
 from keras import layers, ops
 from numpy.typing import NDArray
 
+from keras_impl._common.arrays import Array
 from keras_impl.backends import backend, compiler, in_mode, modes
 from keras_impl.conformance import suite as conformance
 from keras_impl.conformance.budgets import BUDGETS, budget
-from keras_impl.conformance.judges import Verdict, judge_multibox, judge_targets
+from keras_impl.conformance.judges import judge_multibox, judge_targets
 from keras_impl.conformance.operations import OPERATIONS
 from keras_impl.conformance.suite import Check
+from keras_impl.conformance.verdicts import Verdict
 from keras_impl.models.ssd import SSD
 from keras_impl.parity.implementations import KERAS
 from reference_numpy.conventions import CANONICAL, AnchorLayout
@@ -61,11 +63,10 @@ __all__ = [
     "ways",
 ]
 
-Array = NDArray[Any]
 
 NAME = "network"
 LAYERS = ("convolution", "depthwise_convolution", "batch_norm", "relu6", "add", "heads")
-HEADS = ("assign_targets", "multibox", "detect")  # what is made of what the heads say
+HEADS = ("assign_targets", "multibox_loss", "detect")  # what is made of what the heads say
 OPERATION_OF: dict[type, str] = {
     layers.Conv2D: "convolution",
     layers.DepthwiseConv2D: "depthwise_convolution",
@@ -332,7 +333,7 @@ def _judge_heads(
         "assign_targets": judge_targets(
             (*objects, anchors), assigned, "float32", excuses, CANONICAL
         ),
-        "multibox": judge_multibox(given, summed, "float32", excuses, CANONICAL),
+        "multibox_loss": judge_multibox(given, summed, "float32", excuses, CANONICAL),
         "detect": OPERATIONS["detect"].judge(
             (*heads, anchors), found, "float32", excuses, CANONICAL.but(**few)
         ),
@@ -340,7 +341,7 @@ def _judge_heads(
     boxes, scores, _, _, decoded, probabilities = found
     floats = {
         "assign_targets": (wanted,),
-        "multibox": (*heads, total),
+        "multibox_loss": (*heads, total),
         "detect": (*heads, boxes, scores, decoded, probabilities),
     }
     for name, outputs in floats.items():

@@ -26,9 +26,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from keras_impl._common.arrays import Array
 from keras_impl.detector.comparison import compare_detections
-from keras_impl.detector.detector import Detector, open_picture, prepare, to_pixels
-from keras_impl.weights.npz import litert_name
+from keras_impl.detector.detector import Detector
+from keras_impl.images.detections import to_pixels
+from keras_impl.images.pixels import prepare
+from keras_impl.images.reading import open_image
+from keras_impl.weights.litert import litert_name
 from reference_numpy.anchors import level_shapes
 from reference_numpy.conventions import AnchorLayout
 from reference_numpy.layers import convolution, depthwise_convolution, relu6
@@ -36,7 +40,7 @@ from reference_numpy.mobilenet_v2 import NORMS, fold
 from reference_numpy.ssd import forward
 
 if TYPE_CHECKING:
-    from keras_impl.detector.runtimes import LiteRT
+    from keras_impl.detector.litert import LiteRT
     from keras_impl.models.ssd import SSD
 
 __all__ = [
@@ -48,7 +52,6 @@ __all__ = [
     "trace",
 ]
 
-Array = NDArray[Any]
 RAW = 2e-4  # absolute, of codes that reach 80 and logits that reach 20
 SHOWN = 0.1  # detections above this score are compared
 LINEAR = ("_project", "_deltas", "_logits")  # how the names of layers without ReLU6 end
@@ -111,7 +114,7 @@ def compare_photographs(
     """
     for path in photographs:
         watch(path.name)
-        picture = open_picture(path)
+        picture = open_image(path)
         raw, seen = {}, {}
         for name, detector in detectors.items():
             images = prepare(picture, detector.size)[None]

@@ -6,14 +6,12 @@ it goes on from its last finished epoch and ends with the weights it would have 
 
 from __future__ import annotations
 
-import argparse
-import csv
 import json
 import math
 import os
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -23,94 +21,25 @@ from keras import ops
 from numpy.typing import NDArray
 
 from keras_impl._common.files import write_file
-from keras_impl.data.mnist import MODES, Digits, batch_images, canvas, dataset, load_digits
+from keras_impl.data.canvases import batch_images, canvas
+from keras_impl.data.mnist import Digits, load_digits
+from keras_impl.data.pipeline import dataset
 from keras_impl.models.ssd import SSD
+from keras_impl.training.curves import COLUMNS, draw_curves, read_log
 from keras_impl.training.evaluation import evaluate_digits
-from keras_impl.weights.npz import read_weights, save_weights, unfold, weights_file
-from reference_numpy.checks import check_counts, check_types
+from keras_impl.training.recipe import Recipe
+from keras_impl.weights.npz import read_weights, save_weights, unfold
+from keras_impl.weights.published import weights_file
 from reference_numpy.conventions import CANONICAL, DIGITS224
 
 __all__ = [
-    "COLUMNS",
-    "INITS",
-    "Recipe",
     "Watcher",
     "digit_model",
-    "draw_runs",
-    "read_log",
     "train_digits",
     "warm_start",
 ]
 
-INITS = ("random", "oidv4")
 CALIBRATION = 8, 8  # batches of canvases, on which the batch statistics of a warm start are taken
-
-COLUMNS = (
-    "epoch",
-    "pictures",
-    "loss",
-    "class_loss",
-    "box_loss",
-    "learning_rate",
-    "val_map",
-    "val_ap50",
-    "val_ap75",
-    "seconds",
-)
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """Everything that decides what a run becomes.
-
-    Attributes:
-        digits: Digits on a canvas: "1", "1-10", or "both" (a fair coin for each canvas).
-        alpha: Width multiplier of the network.
-        epochs: Epochs; an epoch is only the beat of validation and checkpoints.
-        pictures: Canvases an epoch, composed anew for each; a multiple of `batch`.
-        batch: Canvases a step.
-        learning_rate: Of Adam at its height, after the first tenth of an epoch; it falls
-            along half a cosine to 0 at the end.
-        box_weight: Weight of the box loss beside the class loss.
-        validation: Canvases of held-out training digits that are looked at after each epoch.
-        seed: Of weights and canvases.
-        init: What the weights are to begin with: "random"; or "oidv4", backbone and extra maps of
-            the Open Images detector, whose width is 1, and random heads.
-    """
-
-    digits: str = "both"
-    alpha: float = 0.35
-    epochs: int = 10
-    pictures: int = 4000
-    batch: int = 16
-    learning_rate: float = 2e-3
-    box_weight: float = 4.0
-    validation: int = 200
-    seed: int = 0
-    init: str = "random"
-
-    def __post_init__(self) -> None:
-        """Refuse what cannot be trained."""
-        check_types(self)
-        if self.digits not in MODES:
-            raise ValueError(f"digits: expected one of {list(MODES)}. Received: {self.digits!r}")
-        if self.init not in INITS:
-            raise ValueError(f"init: expected one of {list(INITS)}. Received: {self.init!r}")
-        if self.init == "oidv4" and self.alpha != 1:
-            raise ValueError(
-                f"alpha: expected 1 with init 'oidv4', whose width it is. Received: {self.alpha}"
-            )
-        for name in ("epochs", "pictures", "batch", "validation"):
-            check_counts(1, **{name: getattr(self, name)})
-        for name in ("alpha", "learning_rate", "box_weight"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise ValueError(f"{name}: expected above 0. Received: {getattr(self, name)}")
-        if self.pictures % self.batch:
-            raise ValueError(
-                f"pictures: expected a multiple of batch, {self.batch}. Received: {self.pictures}"
-            )
-        if not 0 <= self.seed < 2**32:  # as Keras wants it
-            raise ValueError(f"seed: expected 0 to {2**32 - 1}. Received: {self.seed}")
 
 
 class Watcher(Protocol):
@@ -286,18 +215,6 @@ def _calibration(digits: Digits, recipe: Recipe) -> list[NDArray[np.float32]]:
     return np.split(images, batches)
 
 
-def read_log(out: str | os.PathLike[str]) -> list[dict[str, float]]:
-    """The rows of a run's log.csv, one a finished epoch."""
-    path = Path(out) / "log.csv"
-    if not path.exists():
-        return []
-    try:
-        with path.open(newline="") as file:
-            return [{name: float(row[name]) for name in COLUMNS} for row in csv.DictReader(file)]
-    except (ValueError, KeyError, TypeError, csv.Error) as error:
-        raise ValueError(f"log: expected the rows of a run. Received: {path} ({error})") from None
-
-
 class _Tell(keras.callbacks.Callback):
     """Passes the progress of `fit` on."""
 
@@ -373,25 +290,6 @@ def _close_epoch(out: Path, model: SSD, epoch: int, row: Mapping[str, float]) ->
     _checkpoint(out, epoch - 1).unlink(missing_ok=True)
 
 
-def draw_curves(rows: list[Mapping[str, float]] | list[dict[str, float]], path: Path) -> None:
-    """Draw the losses and the validation's average precision of a run, pictures seen below."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(9, 3.6), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    seen = [row["pictures"] / 1000 for row in rows]
-    for name in ("loss", "class_loss", "box_loss"):
-        left.plot(seen, [row[name] for row in rows], marker=".", label=name.replace("_", " "))
-    for name, label in (("val_map", "mAP .50:.95"), ("val_ap50", "AP .50"), ("val_ap75", "AP .75")):
-        right.plot(seen, [row[name] for row in rows], marker=".", label=label)
-    left.set(title="training loss", xlabel="thousand pictures", yscale="log")
-    right.set(title="validation", xlabel="thousand pictures", ylim=(0, 1.02))
-    for axes in (left, right):
-        axes.grid(alpha=0.3)
-        axes.legend(frameon=False)
-    figure.savefig(path, dpi=110)
-
-
 def _checkpoint(out: Path, epoch: int) -> Path:
     return out / f"checkpoint-{epoch:04d}.weights.h5"
 
@@ -400,53 +298,3 @@ def _write_log(out: Path, rows: list[Any]) -> None:
     lines = [",".join(COLUMNS)]
     lines += [",".join(f"{row[name]:.8g}" for name in COLUMNS) for row in rows]
     write_file(out / "log.csv", "\n".join(lines) + "\n")
-
-
-def draw_runs(runs: Sequence[str | os.PathLike[str]], path: str | os.PathLike[str]) -> None:
-    """Draw loss and validation of several runs beside each other.
-
-    Args:
-        runs: Their folders.
-        path: Picture to write, PNG.
-
-    Raises:
-        ValueError: A folder without a finished epoch.
-    """
-    from matplotlib.figure import Figure
-
-    if not runs:
-        raise ValueError(f"runs: expected the folder of a run. Received: {runs!r}")
-    figure = Figure(figsize=(9, 3.6), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    for run in runs:
-        rows = read_log(run)
-        if not rows:
-            raise ValueError(f"runs: expected a run with a finished epoch. Received: {run}")
-        seen = [row["pictures"] / 1000 for row in rows]
-        for axes, name in ((left, "loss"), (right, "val_map")):
-            axes.plot(seen, [row[name] for row in rows], marker=".", label=Path(run).name)
-    left.set(title="training loss", xlabel="thousand pictures", yscale="log")
-    right.set(title="validation mAP .50:.95", xlabel="thousand pictures", ylim=(-0.02, 1.02))
-    for axes in (left, right):
-        axes.grid(alpha=0.3)
-        axes.legend(frameon=False)
-    figure.savefig(path, dpi=110)
-
-
-def _main(arguments: Sequence[str] | None = None) -> None:
-    """Draw runs beside each other."""
-    parser = argparse.ArgumentParser(
-        prog="python -m keras_impl.training.digits",
-        description="Draw loss and validation of several runs beside each other.",
-    )
-    parser.add_argument("runs", metavar="RUN", nargs="+", help="folder of a run")
-    parser.add_argument("--out", metavar="FILE", required=True, help="picture to write, .png")
-    options = parser.parse_args(arguments)
-    try:
-        draw_runs(options.runs, options.out)
-    except (OSError, ValueError) as error:
-        parser.error(str(error))
-
-
-if __name__ == "__main__":
-    _main()

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from keras_impl.data.mnist import Digits, batch_images, canvas
+from keras_impl.data.canvases import batch_images, canvas
+from keras_impl.data.mnist import Digits
 from reference_numpy.checks import check_counts
 from reference_numpy.evaluation import Evaluation, evaluate
 
@@ -36,7 +37,7 @@ def evaluate_digits(
     Args:
         model: A digit detector, 10 classes.
         digits: Where the canvases' digits come from.
-        mode: One of `keras_impl.data.mnist.MODES`.
+        mode: One of "1", "1-10" or "both".
         pictures: How many canvases.
         seed: Names the series of canvases.
         advance: Called with the number of pictures done since the last call.

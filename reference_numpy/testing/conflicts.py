@@ -12,35 +12,16 @@ are those of intervals, and exact in binary. Scores and losses are told apart by
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping
-from dataclasses import replace
-from itertools import groupby
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import NDArray
 
-from reference_numpy.anchors import make_anchors
-from reference_numpy.boxes import centers_to_corners, pairwise_iou
-from reference_numpy.coding import background_first, decode, encode
-from reference_numpy.conventions import PRESETS, Convention
-from reference_numpy.detection import Detections, detect, select
-from reference_numpy.matching import match
-from reference_numpy.mining import mine_hard_negatives
-from reference_numpy.multibox import class_losses, multibox
-from reference_numpy.suppression import nms, soft_nms
-from reference_numpy.targets import assign_targets
+from reference_numpy.conventions import PRESETS
 
 __all__ = [
     "CONFLICTS",
     "Conflict",
-    "agree",
-    "answer",
-    "arrays",
-    "as_markdown",
-    "plain",
-    "settled",
 ]
 
 Arrays = tuple[NDArray[Any], ...]
@@ -111,14 +92,10 @@ _PADDING = (0.0, 0.0, 0.0, 0.0)
 _EVEN = (0.0, 0.0)  # logits of somebody undecided
 _QUARTERS = (_strip(0, 8), _strip(8, 16), _strip(16, 24), _strip(24, 32))
 _FEW = {"score_threshold": 0.5, "iou_threshold": 0.5, "max_detections": 10}
-
 # A picture of one pixel: all units of a layout are the same. One cell of step 1.
 _PIXEL = {"image_size": (1, 1), "feature_maps": ((1, 1),), "steps": (1.0,)}
 # Two cells, and lowest_shapes in place of the rules for shapes; scales and ratios unused.
 _SHAPES = {"image_size": (1, 1), "scales": (1.0, 1.0), "aspect_ratios": ((1.0,),)}
-
-
-# Default boxes
 
 _ANCHORS = (
     # s = 1, s' = sqrt(1 × 4) = 2; ratio 4 is 2 × 1/2, its reciprocal 1/2 × 2. Canonically ratios
@@ -326,9 +303,6 @@ _ANCHORS = (
     ),
 )
 
-
-# Overlap
-
 _TINY = 2.0**-10
 _OVERLAPS = (
     # Side 2^-10: area 2^-20 = 9.537e-7, with itself 1; plus 1e-7 in the union 9.537 / 10.537.
@@ -374,9 +348,6 @@ _OVERLAPS = (
         ),
     ),
 )
-
-
-# Matching. a: anchors, o: objects; IoU in the words: rows objects, columns anchors.
 
 _MATCHES = (
     # o0 [7, 13] in a0 [0, 16]: 6/16, with a1 [8, 24] 5/17. o1 [0, 10]: 10/16 and 2/24.
@@ -541,9 +512,6 @@ _MATCHES = (
     ),
 )
 
-
-# Targets
-
 _TARGETS = (
     # o0 [0, 16] is a1, half of it a2 [0, 8]. a2's code: (.25 - .125) / .25 / .1 = 5 and
     # log(2) / .2 = 3.4657; its overlap is the threshold. Row 1 is padding.
@@ -611,9 +579,6 @@ _TARGETS = (
         (({"crowd_by": "iou"}, (((1, 0, 0, -1), (_NO_CODE,)),)),),
     ),
 )
-
-
-# Coding
 
 _CODES = (
     # Anchor (.5, .5), 1/4 × 1/2; box of centre .5625 and width 1/2. tx = .0625 / .25 / .1 = 2.5,
@@ -693,9 +658,6 @@ _CODES = (
     ),
 )
 
-
-# Losses
-
 _LOSSES = (
     # Background first: softmax log(1 + e²) = 2.1269; sigmoids log(1 + e²) + log 2 = 2.8201.
     # Background last: log(1 + e⁻²) = .1269. Focal, p = σ(2) = .8808 for the background:
@@ -720,7 +682,6 @@ _LOSSES = (
         ),
     ),
 )
-
 _MINING = (
     # Three for one, of five equal ones the first three. The notebook takes all.
     Conflict(
@@ -804,7 +765,6 @@ _MINING = (
         "What was to be left alone is trained as the hardest background of all.",
     ),
 )
-
 # Answers of multibox: total, class loss, box loss, positives that count, negatives that count.
 # log 2 = .6931; log(1 + e^z): 1.3133 for 1, 3.0486 for 3, 4.0181 for 4, less z for -z.
 # Sigmoids of an undecided anchor: 2 log 2 = 1.3863.
@@ -815,7 +775,7 @@ _MULTIBOX = (
     # background is the last: all, (4 × .6931 + 4 × .0181) / 8.
     Conflict(
         "the hardest negatives are in the other picture",
-        "multibox",
+        "multibox_loss",
         "a picture with one positive and three negatives; one with four negatives, all harder",
         (
             ((_NO_CODE,) * 4,) * 2,
@@ -840,7 +800,7 @@ _MULTIBOX = (
     # TensorFlow: 3 × 1.3863 / max(1, 0). The notebook: 4 × .6931 / 4.
     Conflict(
         "no objects at all",
-        "multibox",
+        "multibox_loss",
         "a picture of four negatives, undecided",
         (
             ((_NO_CODE,) * 4,),
@@ -862,7 +822,7 @@ _MULTIBOX = (
     # The notebook: 4 × .6931 / 6, 1.5 / 6, total .4621 + .25 / 4. "mean": N is 4 / 2.
     Conflict(
         "pictures with three objects and with one",
-        "multibox",
+        "multibox_loss",
         "three undecided positives; one more, 2 off in one number of its code, and two ignored",
         (
             ((_NO_CODE,) * 3, ((2.0, 0, 0, 0), _NO_CODE, _NO_CODE)),
@@ -899,7 +859,7 @@ _MULTIBOX = (
     # it in the notebook.
     Conflict(
         "a background anchor with a code",
-        "multibox",
+        "multibox_loss",
         "a positive whose code is right and a negative with the code (2, 0, 0, 0), undecided",
         (
             (((1.0, 0, 0, 0), (2.0, 0, 0, 0)),),
@@ -924,7 +884,7 @@ _MULTIBOX = (
     # the last: (1.3133 + .0486) / 2, box 1.5 / 2, total .6809 + .1875.
     Conflict(
         "two anchors predict the same box",
-        "multibox",
+        "multibox_loss",
         "a positive, 2 off in one number, and a harder negative whose predicted boxes are equal",
         (
             (((2.0, 0, 0, 0), _NO_CODE),),
@@ -945,9 +905,6 @@ _MULTIBOX = (
         "network, the less it is told.",
     ),
 )
-
-
-# Suppression
 
 _SUPPRESSION = (
     # The left half is 1/2 of the whole.
@@ -1053,9 +1010,6 @@ _SUPPRESSION = (
         (({"soft_sigma": 0.25}, (((0, 0.9), (1, 0.4852)),)),),
     ),
 )
-
-
-# Selection. A detection is written (label, anchor, score, box).
 
 _SELECTION = (
     Conflict(
@@ -1252,7 +1206,6 @@ _SELECTION = (
         _FEW,
     ),
 )
-
 _MIDDLE: Box = (0.25, 0.25, 0.75, 0.75)
 _DETECTION = (
     # Softmax e / (1 + 2 e) = .4223 twice, background last .1554 and .4223: nothing above .5.
@@ -1289,7 +1242,6 @@ _DETECTION = (
         _FEW,
     ),
 )
-
 CONFLICTS = (
     *_ANCHORS,
     *_OVERLAPS,
@@ -1303,344 +1255,3 @@ CONFLICTS = (
     *_SELECTION,
     *_DETECTION,
 )
-
-
-# Asking the reference
-
-_LABELS = {  # which input of an operation is whole numbers
-    "match": 1,
-    "assign_targets": 1,
-    "assign_targets_with_crowds": 1,
-    "class_losses": 1,
-    "mine_hard_negatives": 1,
-    "multibox": 3,
-}
-
-
-def arrays(case: Conflict, dtype: DTypeLike = np.float64) -> Arrays:
-    """The inputs of a case as arrays: floats in `dtype`, labels int32, crowds bool.
-
-    Example:
-        >>> (case,) = (one for one in CONFLICTS if one.name == "equal losses")
-        >>> [(one.shape, one.dtype.name) for one in arrays(case, "float32")]
-        [((1, 6), 'float32'), ((1, 6), 'int32')]
-    """
-    kinds: dict[int | None, DTypeLike] = {_LABELS.get(case.operation): np.int32}
-    if case.operation == "assign_targets_with_crowds":
-        kinds[3] = np.bool_
-    return tuple(np.array(part, kinds.get(index, dtype)) for index, part in enumerate(case.inputs))
-
-
-def settled(case: Conflict, convention: Convention, **changes: Any) -> Convention:
-    """A convention with the numbers of a case, and with changes on top.
-
-    For `make_anchors` both are fields of its layout.
-
-    Raises:
-        ValueError: A combination that cannot be.
-
-    Example:
-        >>> (case,) = (one for one in CONFLICTS if one.name == "half a negative")
-        >>> settled(case, PRESETS["canonical"]).loss.negative_ratio
-        1.5
-    """
-    changes = {**case.changes, **changes}
-    if case.operation == "make_anchors":
-        return convention.but(layout=replace(convention.layout, **changes))
-    return convention.but(**changes)
-
-
-def answer(case: Conflict, convention: Convention, **changes: Any) -> Any:
-    """What the reference answers in float64.
-
-    Args:
-        case: The case, whose numbers take the place of the convention's.
-        convention: The rules.
-        changes: Fields of it (of its layout, for `make_anchors`) to answer otherwise.
-
-    Returns:
-        The plain form, or "error: ARGUMENT" where that argument is refused.
-
-    Example:
-        >>> (case,) = (one for one in CONFLICTS if one.name == "two equal objects")
-        >>> answer(case, PRESETS["canonical"]), answer(case, PRESETS["paz"])
-        (((0, 1, -1),), ((1, 0, -1),))
-    """
-    convention = settled(case, convention, **changes)
-    try:
-        outputs = _REFERENCE[case.operation](*arrays(case), convention=convention)
-    except ValueError as error:
-        argument = re.split(r"\W", str(error))[0]  # its first word
-        return f"error: {argument}"
-    return plain(case, outputs)
-
-
-def _by_picture(function: Callable[..., Any], *batched: NDArray[Any], **rest: Any) -> list[Any]:
-    return [function(*picture, **rest) for picture in zip(*batched, strict=True)]
-
-
-def _padded(lists: list[NDArray[Any]], fill: float) -> NDArray[Any]:
-    most = max(map(len, lists))
-    return np.stack(
-        [np.concatenate([one, np.full((most - len(one), *one.shape[1:]), fill)]) for one in lists]
-    )
-
-
-def _match(
-    boxes: NDArray[Any], labels: NDArray[Any], anchors: NDArray[Any], convention: Convention
-) -> Arrays:
-    corners = centers_to_corners(anchors)
-    found = []
-    for box, label in zip(boxes, labels, strict=True):
-        rows = np.flatnonzero(label > 0)
-        own = match(pairwise_iou(box[rows], corners, convention), convention)
-        found.append(np.where(own < 0, own, np.append(rows, -1)[own]))
-    return (np.stack(found),)
-
-
-def _targets(
-    boxes: NDArray[Any],
-    labels: NDArray[Any],
-    anchors: NDArray[Any],
-    crowds: NDArray[Any] | None = None,
-    *,
-    convention: Convention,
-) -> Arrays:
-    crowds = np.zeros(labels.shape, np.bool_) if crowds is None else crowds
-    found = [
-        assign_targets(box, label, anchors, convention, crowds=crowd)
-        for box, label, crowd in zip(boxes, labels, crowds, strict=True)
-    ]
-    return tuple(np.stack(part) for part in zip(*found, strict=True))
-
-
-def _multibox(*inputs: NDArray[Any], convention: Convention) -> tuple[Any, ...]:
-    *heads, boxes = inputs
-    deltas, logits, target_deltas, labels = heads
-    return multibox(deltas, logits, target_deltas, labels, convention, boxes=boxes)
-
-
-def _soft_nms(boxes: NDArray[Any], scores: NDArray[Any], convention: Convention) -> Arrays:
-    found = _by_picture(soft_nms, boxes, scores, convention=convention)
-    return _padded([one[0] for one in found], -1), _padded([one[1] for one in found], 0)
-
-
-def _found(pictures: list[Detections]) -> Arrays:
-    parts = [list(part) for part in zip(*pictures, strict=True)]
-    return tuple(_padded(part, fill) for part, fill in zip(parts, (0, 0, -1, -1), strict=True))
-
-
-_REFERENCE: dict[str, Callable[..., tuple[Any, ...]]] = {
-    "make_anchors": lambda zero, convention: (make_anchors(convention.layout, zero.dtype),),
-    "pairwise_iou": lambda *pairs, convention: (
-        np.stack(_by_picture(pairwise_iou, *pairs, convention=convention)),
-    ),
-    "match": _match,
-    "assign_targets": _targets,
-    "assign_targets_with_crowds": _targets,
-    "encode": lambda boxes, anchors, convention: (encode(boxes, anchors, convention),),
-    "decode": lambda deltas, anchors, convention: (decode(deltas, anchors, convention),),
-    "background_first": lambda logits, convention: (background_first(logits, convention),),
-    "class_losses": lambda logits, labels, convention: (class_losses(logits, labels, convention),),
-    "mine_hard_negatives": lambda *inputs, convention: (
-        np.stack(_by_picture(mine_hard_negatives, *inputs, convention=convention)),
-    ),
-    "multibox": _multibox,
-    "nms": lambda *inputs, convention: (
-        _padded(_by_picture(nms, *inputs, convention=convention), -1),
-    ),
-    "soft_nms": _soft_nms,
-    "select": lambda *inputs, convention: _found(
-        _by_picture(select, *inputs, convention=convention)
-    ),
-    "detect": lambda deltas, logits, anchors, convention: _found(
-        _by_picture(lambda delta, logit: detect(delta, logit, anchors, convention), deltas, logits)
-    ),
-}
-
-
-# Plain answers
-
-
-def plain(case: Conflict, outputs: tuple[Any, ...]) -> Any:
-    """The outputs of an operation as nested tuples that can be read and compared.
-
-    Floats are rounded to 4 decimals. Per picture: `match` is the object of each anchor; targets are
-    the labels, then the codes of anchors that have an object; `mine_hard_negatives` and `nms` are
-    indices; `soft_nms` is (index, score) pairs; `select` and `detect` are detections, (label,
-    anchor, score, box). `multibox` is total, class loss, box loss, positives that count, negatives
-    that count. All others are the array itself.
-
-    Args:
-        case: The case.
-        outputs: As the conformance suite has it: arrays of a batch; None where an implementation
-            does not tell, which becomes None.
-
-    Returns:
-        The plain form.
-
-    Example:
-        >>> (case,) = (one for one in CONFLICTS if one.name == "equal losses")
-        >>> plain(case, (np.array([[False, True, True, True, False, False]]),))
-        ((1, 2, 3),)
-    """
-    parts: list[Any] = [None if one is None else np.asarray(one) for one in outputs]
-    found: Any
-    match case.operation, parts:
-        case "assign_targets" | "assign_targets_with_crowds", [labels, deltas, *_]:
-            found = [
-                (label, [code for code, one in zip(codes, label, strict=True) if one > 0])
-                for codes, label in zip(deltas, labels, strict=True)
-            ]
-        case "mine_hard_negatives", [mask]:
-            found = _chosen(mask)
-        case "multibox", [total, class_loss, box_loss, _, counted, negatives, *_]:
-            found = (total, class_loss, box_loss, _chosen(counted), _chosen(negatives))
-        case "nms", [kept]:
-            found = [picture[picture >= 0] for picture in kept]
-        case "soft_nms", [kept, lowered]:
-            found = [
-                [pair for pair in zip(*picture, strict=True) if pair[0] >= 0]
-                for picture in zip(kept, lowered, strict=True)
-            ]
-        case "select" | "detect", [boxes, scores, labels, anchors, *_]:
-            unknown = np.full(labels.shape, None)
-            told = unknown if anchors is None else anchors
-            found = [
-                [row for row in zip(*picture, strict=True) if row[0] > 0]
-                for picture in zip(labels, told, scores, boxes, strict=True)
-            ]
-        case _:
-            found = parts[0]
-    return _tuples(found)
-
-
-def _chosen(mask: NDArray[Any] | None) -> Any:
-    return None if mask is None else [np.flatnonzero(picture) for picture in mask]
-
-
-def _tuples(value: Any) -> Any:
-    """Nested tuples of Python's numbers, floats rounded."""
-    if value is None:
-        return None
-    if isinstance(value, list | tuple) or np.ndim(value) > 0:
-        return tuple(_tuples(one) for one in value)
-    if np.issubdtype(np.asarray(value).dtype, np.floating):
-        return round(float(value), 4) + 0.0  # no -0.0
-    return int(value)
-
-
-def agree(found: Any, wanted: Any) -> bool:
-    """Whether two plain answers are the same: whole numbers equal, floats within 1e-4.
-
-    Args:
-        found: An answer; None in it is what an implementation does not tell.
-        wanted: The answer expected.
-
-    Returns:
-        Whether they agree; floats above 1 may differ by 1e-4 of themselves.
-
-    Example:
-        >>> agree(((1, None, 0.50004),), ((1, 7, 0.5),)), agree((1, 2), (1, 3))
-        (True, False)
-    """
-    if found is None:
-        return True
-    if isinstance(found, tuple) and isinstance(wanted, tuple):
-        return len(found) == len(wanted) and all(map(agree, found, wanted))
-    numbers = isinstance(found, int | float) and isinstance(wanted, int | float)
-    if numbers and isinstance(found + wanted, float):
-        return bool(abs(found - wanted) <= 1.0001e-4 * max(1.0, abs(wanted)))
-    return bool(type(found) is type(wanted) and found == wanted)
-
-
-# The page
-
-_READ_AS = {
-    "make_anchors": "(cx, cy, w, h) of each anchor.",
-    "pairwise_iou": "A row for each first box.",
-    "match": "The object of each anchor; −1 is background, −2 ignored.",
-    "assign_targets": "The label of each anchor, 0 background and −1 neither; then the codes of "
-    "those with an object.",
-    "assign_targets_with_crowds": "As before.",
-    "encode": "The code, as the head would have it.",
-    "decode": "Corners.",
-    "background_first": "The logits, background first.",
-    "class_losses": "The loss of each anchor.",
-    "mine_hard_negatives": "The negatives that count.",
-    "multibox": "Total, class loss, box loss, positives that count, negatives that count; the last "
-    "two for each picture.",
-    "nms": "The boxes kept, in the order visited.",
-    "soft_nms": "(box, score), surest first.",
-    "select": "(label, anchor, score, box) of each detection.",
-    "detect": "(label, anchor, score, box) of each detection.",
-}
-
-_HEAD = """# Where the known SSDs disagree
-
-Each row is a small input on which programs that are all called SSD give different answers, what
-each preset of `reference_numpy.conventions` answers, and what goes wrong for somebody who assumes
-another answer. The answers were worked by hand; the working and the inputs are in
-`reference_numpy/testing/conflicts.py`. Every preset is tested on every row, and so is every
-implementation that claims one ([conformance.md](conformance.md)). Listed faults of a program are
-left out: a row is about choices.
-
-A number that is written with a row holds for all presets there, so that only the rule decides.
-Where all presets agree, the row also says which field would have it otherwise.
-
-This page is written by `python -m tests.pages`.
-"""
-
-
-def as_markdown() -> str:
-    """The page docs/conflicts.md.
-
-    Example:
-        >>> as_markdown().splitlines()[0]
-        '# Where the known SSDs disagree'
-    """
-    lines = [_HEAD]
-    for operation, cases in groupby(CONFLICTS, key=lambda case: case.operation):
-        lines += [
-            f"## `{operation}`",
-            "",
-            _READ_AS[operation],
-            "",
-            "| case | answers | who assumes another answer |",
-            "|---|---|---|",
-        ]
-        for case in cases:
-            given = f"**{case.name}**<br>{case.given}"
-            if case.changes:
-                given += f"<br>{_fields(case.changes)}"
-            rows = [(value, _named(names)) for value, names in case.answers]
-            rows += [(value, f"with {_fields(changes)}") for changes, value in case.others]
-            answers = "<br>".join(f"`{_shown(value)}` {who}" for value, who in rows)
-            lines.append(f"| {given} | {answers} | {case.warning} |")
-        lines.append("")
-    return "\n".join(lines)
-
-
-def _fields(changes: Mapping[str, Any]) -> str:
-    return ", ".join(f"`{name}={_shown(value, 0)}`" for name, value in changes.items())
-
-
-def _named(names: tuple[str, ...]) -> str:
-    if len(names) == len(PRESETS):
-        return "all"
-    if len(names) > len(PRESETS) / 2:
-        others = ", ".join(name for name in PRESETS if name not in names)
-        return f"all but {others}"
-    return ", ".join(names)
-
-
-def _shown(value: Any, depth: int = 1) -> str:
-    """A plain answer in few characters; a batch of one loses its outermost brackets."""
-    if not isinstance(value, tuple):
-        return value if isinstance(value, str) else f"{value:g}"
-    if depth and len(value) == 1 and isinstance(value[0], tuple):
-        return _shown(value[0], 0)
-    whole = all(isinstance(one, int) for one in value)
-    if whole and len(value) > 9 and value == tuple(range(value[0], value[-1] + 1)):
-        return f"({value[0]}, ..., {value[-1]})"
-    return f"({', '.join(_shown(one, 0) for one in value)}{',' * (len(value) == 1)})"

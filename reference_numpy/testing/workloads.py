@@ -6,11 +6,12 @@ seed, and the same for every implementation that is timed.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from reference_numpy._typing import Floats
 from reference_numpy.anchors import make_anchors
 from reference_numpy.boxes import centers_to_corners, pairwise_iou
 from reference_numpy.checks import check_counts
@@ -27,7 +28,6 @@ __all__ = [
     "matching_workload",
 ]
 
-Floats = NDArray[np.floating[Any]]
 
 LOADS = ("realistic", "hard")
 

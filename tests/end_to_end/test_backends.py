@@ -16,12 +16,16 @@ import pytest
 
 from keras_impl import backends
 from keras_impl.conformance.budgets import budget
-from keras_impl.conformance.judges import errors, softmax_scale
-from keras_impl.data.mnist import batch_images, canvas, collate, load_digits
+from keras_impl.conformance.scales import softmax_scale
+from keras_impl.conformance.verdicts import errors
+from keras_impl.data.canvases import batch_images, canvas, collate
+from keras_impl.data.mnist import load_digits
 from keras_impl.host.matching import TargetAssigner
 from keras_impl.models.ssd import SSD
-from keras_impl.training.digits import Recipe, digit_model
-from keras_impl.weights.npz import DIGITS, load_model, read_weights
+from keras_impl.training.digits import digit_model
+from keras_impl.training.recipe import Recipe
+from keras_impl.weights.npz import load_model, read_weights
+from keras_impl.weights.published import DIGITS
 from reference_numpy import coding, detection, losses, multibox, ssd
 
 # On TensorFlow others say so at more length: test_ssd.py, test_training.py, test_cli.py.
@@ -78,7 +82,7 @@ def test_it_trains_on_arrays_and_on_a_stream_of_targets():
     }
     found = TargetAssigner(model.anchors, model.convention).assign(**objects)
     targets = found.deltas.astype(float), found.labels
-    wanted = multibox.multibox(said["deltas"], said["logits"], *targets, model.convention)
+    wanted = multibox.multibox_loss(said["deltas"], said["logits"], *targets, model.convention)
     assert wanted.positives > 10
     model.set_weights(start)
 

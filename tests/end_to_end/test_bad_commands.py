@@ -17,13 +17,13 @@ import pytest
 from PIL import Image
 
 from keras_impl import backends, cli
-from keras_impl.benchmark import runner
-from keras_impl.cli import main
+from keras_impl.benchmark import runner, worker
+from keras_impl.cli import main, options, startup
 from keras_impl.data import mnist as digits
 from keras_impl.demo import run as demo
 from keras_impl.models import cost as architecture
 from keras_impl.parity import table as parity
-from keras_impl.training import digits as training
+from keras_impl.training import curves, digits as training, recipe as recipe_
 from keras_impl.weights import npz as weights
 
 SOURCE = digits.load_digits("train").source
@@ -43,10 +43,10 @@ COMMANDS = {
 
 # Values that the type of an option refuses.
 BAD_VALUES = {
-    cli._count: ("0", "-1", "1.5", "nan", "inf", "many", "", "1e3", "9" * 5000),
-    cli._seed: ("-1", "1.5", "nan", "inf", "many", "", "1e3"),
-    cli._number: ("0", "-1", "nan", "inf", "-inf", "1e400", "many", "", "1j"),
-    cli._share: ("-0.1", "1.1", "nan", "inf", "many", "", "1j"),
+    options.positive_count: ("0", "-1", "1.5", "nan", "inf", "many", "", "1e3", "9" * 5000),
+    options.seed_number: ("-1", "1.5", "nan", "inf", "many", "", "1e3"),
+    options.positive_number: ("0", "-1", "nan", "inf", "-inf", "1e400", "many", "", "1j"),
+    options.fraction: ("-0.1", "1.1", "nan", "inf", "many", "", "1j"),
 }
 
 # Options that name a file or folder to read, and those that name one to write.
@@ -130,7 +130,7 @@ def refused(here, capsys):
 @pytest.fixture
 def no_keras(monkeypatch):
     """What is seen at once must not wait for TensorFlow."""
-    monkeypatch.setattr(cli, "_start_keras", lambda: pytest.fail("TensorFlow was started"))
+    monkeypatch.setattr(startup, "start_keras", lambda: pytest.fail("TensorFlow was started"))
 
 
 # --- what the parser sees -------------------------------------------------------------------------
@@ -404,7 +404,7 @@ def test_a_damaged_file(here, capsys, command, damage):
 def test_a_run_that_is_damaged(here, capsys, name, damage):
     run = here / "run"
     run.mkdir()
-    recipe = training.Recipe()
+    recipe = recipe_.Recipe()
     (run / "recipe.json").write_text(json.dumps({**dataclasses.asdict(recipe), "source": SOURCE}))
     (run / name).write_bytes(damaged(damage))
     status = main(["train", "digits", "--out", str(run)])
@@ -437,21 +437,18 @@ def test_a_run_that_is_damaged(here, capsys, name, damage):
                 "--nonsense",
             )
         ],
-        *[
-            (training, words)
-            for words in ("", "missing", "missing --out x.png", "empty --out x.png")
-        ],
+        *[(curves, words) for words in ("", "missing", "missing --out x.png", "empty --out x.png")],
         *[
             (digits, words)
             for words in ("", "--make-sample missing", "--make-sample empty --out notes.txt")
         ],
         *[
             (module, words)
-            for module in (parity, runner)
+            for module in (parity, worker)
             for words in ("", "nonsense", "[]", "{}", '{"kind":"nonsense"}', "null", '{"kind":[]}')
         ],
         (parity, '{"convention":"x","ops":[],"dtypes":[],"cases":1,"seed":0}'),
-        (runner, '{"kind":"time"}'),
+        (worker, '{"kind":"time"}'),
     ],
 )
 def test_a_module_that_is_run(here, capsys, monkeypatch, module, words):

@@ -12,8 +12,16 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from keras_impl.benchmark import page as benchmark_page, peers, runner
-from keras_impl.benchmark.runner import (
+from keras_impl.benchmark import (
+    cases,
+    memory,
+    page as benchmark_page,
+    peers,
+    plan as plan_,
+    runner,
+    worker,
+)
+from keras_impl.benchmark.loads import (
     ANCHOR_LOADS,
     DECODING_LOADS,
     NEW_ARRAYS,
@@ -21,14 +29,10 @@ from keras_impl.benchmark.runner import (
     OPERATIONS,
     PICTURE_LOADS,
     TRAINING_LOAD,
-    Benchmark,
-    Job,
-    Plan,
-    Record,
     sizes,
-    targets,
-    with_ratios,
 )
+from keras_impl.benchmark.plan import Job, Plan
+from keras_impl.benchmark.records import Benchmark, Record, targets, with_ratios
 from keras_impl.cli import main
 from tests.end_to_end.pages import Page
 
@@ -60,7 +64,7 @@ def a_request(*jobs: Job, kind="time", **rest) -> dict:
 def heard(request) -> list[dict]:
     """What a process would say, begun jobs left out."""
     said: list[dict] = []
-    runner.work(request, said.append)
+    worker.work(request, said.append)
     return [one for one in said if "doing" not in one]
 
 
@@ -99,7 +103,7 @@ def two_peers(monkeypatch):
 
 @pytest.mark.parametrize("quick", [False, True])
 def test_the_plan_measures_what_is_promised(two_peers, quick):
-    plan = runner.plan(quick)
+    plan = plan_.plan(quick)
     timed = {(job.operation, job.implementation, job.mode, job.load) for job in plan.timings}
     assert len(timed) == len(plan.timings), "nothing twice"
     assert {job.operation for job in plan.timings} == set(OPERATIONS)
@@ -121,13 +125,13 @@ def test_the_plan_measures_what_is_promised(two_peers, quick):
 
 @pytest.mark.parametrize(("quick", "minutes"), [(False, 20), (True, 3)])
 def test_the_plan_is_within_its_limit(two_peers, quick, minutes):
-    plan = runner.plan(quick)
+    plan = plan_.plan(quick)
     assert plan.limit + 10 <= 60 * minutes, "the page is written after it"
     assert len(plan.timings) * plan.seconds < plan.limit / 2, "the rest is for starting and checks"
 
 
 def test_without_peers_only_ours_is_measured(no_peers):
-    who = {job.implementation for job in runner.plan(True).timings}
+    who = {job.implementation for job in plan_.plan(True).timings}
     assert who == {"keras", f"keras{NEW_ARRAYS}", "reference"}
 
 
@@ -156,9 +160,7 @@ def test_detections_on_the_host_are_checked_and_timed(tmp_path, monkeypatch):
     work = decoding_workload(SSD_MOBILENET300, 2, 3, 5)
     # Also as photographs are read: sigmoids, (ty, tx, th, tw).
     for convention in (CANONICAL, replace(tf_od_ssd_mobilenet_v2(), detection=CANONICAL.detection)):
-        monkeypatch.setattr(
-            runner, "_decoding_work", lambda *names, rules=convention: (work, rules)
-        )
+        monkeypatch.setattr(cases, "_decoding_work", lambda *names, rules=convention: (work, rules))
         (said,) = heard(a_request(Job("decoding", "keras", "host", "realistic")))
         assert said["record"]["exact"], said
 
@@ -181,8 +183,8 @@ def test_a_wrong_answer_is_not_timed(monkeypatch):
 
 def test_an_answer_that_changes_while_it_is_timed_is_found_out(monkeypatch):
     calls = itertools.count()
-    case = runner.Case(lambda: np.array([next(calls)]), lambda found: 0)
-    monkeypatch.setattr(runner, "_case", lambda *arguments: case)
+    case = cases.Case(lambda: np.array([next(calls)]), lambda found: 0)
+    monkeypatch.setattr(worker, "case_of", lambda *arguments: case)
     (said,) = heard(a_request(Job("matching", "keras", "host", TINY)))
     assert said["failed"] == "the last timed call gave another result than the first"
 
@@ -193,9 +195,9 @@ def test_one_load_that_fails_does_not_stop_the_next(monkeypatch):
             raise RuntimeError("no such\nlayer")
         if job.load == "1x3x1917":
             raise NotImplementedError("it has no sigmoids")
-        return runner.Case(lambda: np.zeros(1), None)
+        return cases.Case(lambda: np.zeros(1), None)
 
-    monkeypatch.setattr(runner, "_case", case)
+    monkeypatch.setattr(worker, "case_of", case)
     loads = ("1x1x1917", "1x3x1917", TINY)
     failed, left_out, timed = heard(
         a_request(*(Job("matching", "theirs", "host", load) for load in loads))
@@ -212,15 +214,15 @@ def test_what_is_not_begun_in_time_is_left_out():
 
 def test_rounds_that_something_disturbed_are_done_again(monkeypatch):
     passes = iter([([0.001, 0.009, 0.009, 0.001], 0), ([0.002] * 4, 0), ([0.001] * 4, 0)])
-    monkeypatch.setattr(runner, "_case", lambda *_: runner.Case(lambda: 0, None))
-    monkeypatch.setattr(runner, "_rounds", lambda *_: next(passes))
+    monkeypatch.setattr(worker, "case_of", lambda *_: cases.Case(lambda: 0, None))
+    monkeypatch.setattr(worker, "_rounds", lambda *_: next(passes))
     (said,) = heard(a_request(Job("matching", "theirs", "host", TINY)))
     assert (said["record"]["median_ms"], said["record"]["iqr_ms"]) == (2.0, 0.0)
 
 
 def test_at_least_five_rounds_are_timed():
     calls = []
-    rounds, last = runner._rounds(lambda: calls.append(1) or len(calls), 0.0)
+    rounds, last = worker._rounds(lambda: calls.append(1) or len(calls), 0.0)
     assert (len(rounds), len(calls), last) == (5, 6, 6)
 
 
@@ -236,9 +238,10 @@ def test_memory_beyond_the_outputs_is_seen_and_that_of_the_outputs_is_not(monkey
         scratch = np.ones(3_000_000)
         return (scratch[:500_000] + 1,)
 
-    case = runner.Case(call, None)
-    monkeypatch.setattr(runner, "_matching", lambda job, work: case)
-    peak = runner._traced_peak(Job("matching", "reference", "host", TINY), a_request())
+    case = cases.Case(call, None)
+    monkeypatch.setattr(memory, "case_of", lambda *arguments: case)
+    monkeypatch.setattr(memory, "matching_case", lambda job, work: case)
+    peak = memory._traced_peak(Job("matching", "reference", "host", TINY), a_request())
     assert 24e6 <= peak < 24.1e6
 
 
@@ -248,7 +251,7 @@ def test_memory_of_others_is_how_far_the_resident_memory_rises():
         scratch = np.ones(16_000_000)  # so large that the system gives and takes it at once
         return scratch[:8_000_000] + 1
 
-    peak = runner._resident_peak(call)
+    peak = memory._resident_peak(call)
     if peak is None:
         pytest.skip("the high-water mark cannot be reset here")
     assert abs(peak - 128e6) < 8e6
@@ -388,7 +391,7 @@ def tiny(monkeypatch, no_peers):
         Job("decoding", "keras", "host", "photographs"),
     )
     chosen = Plan(jobs, (Job("matching", "keras", "host", TINY),), 0.01, 60.0, True)
-    monkeypatch.setattr(runner, "plan", lambda quick: chosen)
+    monkeypatch.setattr(plan_, "plan", lambda quick: chosen)
     return chosen
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import re
@@ -16,14 +15,14 @@ import pytest
 from PIL import Image
 
 import keras_impl
-from keras_impl import cli
-from keras_impl.cli import main
-from keras_impl.data.mnist import canvas, load_digits
+from keras_impl.cli import console, detect, main, startup, train
+from keras_impl.data.canvases import canvas
+from keras_impl.data.mnist import load_digits
 from keras_impl.demo import run as demo
 from keras_impl.detector import detector as prediction
-from keras_impl.detector.detector import mark_of
+from keras_impl.images.writing import mark_of
 from keras_impl.parity import network as network_parity, table as parity
-from keras_impl.training.digits import Recipe
+from keras_impl.training.recipe import Recipe
 from keras_impl.weights import npz as weights
 from reference_numpy.conventions import PRESETS
 
@@ -111,10 +110,6 @@ def test_help_needs_nothing_but_the_standard_library():
     assert result.stdout.splitlines()[-1] == "set()", result.stderr
 
 
-def test_the_defaults_in_the_help_are_the_recipes():
-    assert dataclasses.asdict(Recipe()) == cli.RECIPE
-
-
 def test_the_version_names_what_numbers_depend_on(capsys):
     assert main(["--version"]) == 0
     out = capsys.readouterr().out
@@ -151,7 +146,7 @@ def test_the_version_names_what_numbers_depend_on(capsys):
 def test_a_mistake_is_one_line_before_anything_starts(
     tmp_path, monkeypatch, capsys, arguments, words
 ):
-    monkeypatch.setattr(cli, "_start_keras", lambda: pytest.fail("TensorFlow was started"))
+    monkeypatch.setattr(startup, "start_keras", lambda: pytest.fail("TensorFlow was started"))
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").mkdir()
     (tmp_path / "notes.txt").write_text("mine")
@@ -167,7 +162,7 @@ def test_a_mistake_is_one_line_before_anything_starts(
 
 @pytest.mark.parametrize(("option", "place"), [("--out", "out"), ("--json", "answer.json")])
 def test_what_cannot_be_written_to_is_named(tmp_path, monkeypatch, capsys, option, place):
-    monkeypatch.setattr(cli, "_start_keras", lambda: pytest.fail("TensorFlow was started"))
+    monkeypatch.setattr(startup, "start_keras", lambda: pytest.fail("TensorFlow was started"))
     monkeypatch.setattr(os, "access", lambda *arguments: False)
     Image.new("RGB", (4, 4)).save(tmp_path / "b.png")
     words = ["detect", tmp_path / "b.png", "--out", tmp_path / "out"]
@@ -203,8 +198,8 @@ def test_without_the_extra_a_command_says_how_to_get_it(arguments):
 
 def test_a_broken_installation_is_not_hidden():
     result = run_python(
-        "import sys, types; from keras_impl import cli; "
-        "cli.importlib.util.find_spec = lambda name: True; sys.modules['keras'] = None; "
+        "import importlib.util, sys; from keras_impl import cli; "
+        "importlib.util.find_spec = lambda name: True; sys.modules['keras'] = None; "
         "cli.main(['evaluate', 'digits'])"
     )
     assert "import of keras halted" in result.stderr
@@ -324,10 +319,10 @@ def test_a_name_that_is_no_text_is_no_problem(ssd, tmp_path):
 
 
 def test_many_pixels_are_looked_at_a_few_at_a_time(monkeypatch, tmp_path):
-    monkeypatch.setattr(cli, "CHUNK", (3, 100))
+    monkeypatch.setattr(detect, "CHUNK", (3, 100))
     sizes = [5, 5, 5, 20, 5, 1, 1, 1, 1]
     pictures = {Path(str(index)): Image.new("L", (size, size)) for index, size in enumerate(sizes)}
-    chunks = list(cli._chunks(pictures, pictures.__getitem__, lambda path, error: None))
+    chunks = list(detect.chunks(pictures, pictures.__getitem__, lambda path, error: None))
     assert [[one.width for _, one in chunk] for chunk in chunks] == [
         [5, 5, 5],
         [20],
@@ -533,20 +528,20 @@ def in_place_of(monkeypatch, name, error):
     def stop(arguments):
         raise error
 
-    monkeypatch.setattr(cli, name, stop)
+    monkeypatch.setattr(f"keras_impl.cli.{name}._run", stop)
 
 
 def test_ctrl_c_is_130(monkeypatch, capsys):
-    in_place_of(monkeypatch, "_parity", KeyboardInterrupt())
+    in_place_of(monkeypatch, "parity", KeyboardInterrupt())
     assert main(["parity"]) == 130
     assert capsys.readouterr().err == "\nssd: interrupted\n"
-    in_place_of(monkeypatch, "_train", KeyboardInterrupt())
+    in_place_of(monkeypatch, "train", KeyboardInterrupt())
     assert main(["train", "digits", "--out", "x"]) == 130
     assert "; the same command goes on after the last finished epoch" in capsys.readouterr().err
 
 
 def test_an_error_is_one_line_or_with_ssd_debug_all_of_it(monkeypatch, capsys):
-    in_place_of(monkeypatch, "_parity", ValueError("first\n  second"))
+    in_place_of(monkeypatch, "parity", ValueError("first\n  second"))
     assert main(["parity"]) == 2
     assert capsys.readouterr().err == "ssd: error: first second\n"
     monkeypatch.setenv("SSD_DEBUG", "1")
@@ -555,7 +550,7 @@ def test_an_error_is_one_line_or_with_ssd_debug_all_of_it(monkeypatch, capsys):
 
 
 def test_a_bug_is_not_dressed_as_a_mistake(monkeypatch):
-    in_place_of(monkeypatch, "_parity", KeyError("x"))
+    in_place_of(monkeypatch, "parity", KeyError("x"))
     with pytest.raises(KeyError):
         main(["parity"])
 
@@ -584,7 +579,7 @@ def test_the_filter_lets_through_what_matters():
         b"no newline",
     ]
     result = subprocess.run(
-        [sys.executable, "-I", "-S", "-c", cli.FILTER],
+        [sys.executable, "-I", "-S", "-c", startup.FILTER],
         input=b"".join(lines),
         capture_output=True,
         check=True,
@@ -594,7 +589,7 @@ def test_the_filter_lets_through_what_matters():
 
 def test_greetings_are_filtered_and_stderr_is_put_back():
     result = run_python(
-        "import os, sys; from keras_impl.cli import _without_greetings\n"
+        "import os, sys; from keras_impl.cli.startup import _without_greetings\n"
         "with _without_greetings():\n"
         "    os.write(2, b'I0000 hello\\nthe last word\\n')\n"
         "os.write(2, b'I0000 afterwards\\n')"
@@ -604,7 +599,7 @@ def test_greetings_are_filtered_and_stderr_is_put_back():
 
 def test_a_process_killed_while_loading_is_heard():
     result = run_python(
-        "import os; from keras_impl.cli import _without_greetings\n"
+        "import os; from keras_impl.cli.startup import _without_greetings\n"
         "with _without_greetings():\n"
         "    os.write(2, b'The library was compiled for another processor\\n'); os.abort()"
     )
@@ -613,11 +608,11 @@ def test_a_process_killed_while_loading_is_heard():
 
 
 def test_progress_is_lines_where_there_is_no_terminal(monkeypatch, capsys):
-    with cli._Progress("counting", 3) as progress:
+    with console.Progress("counting", 3) as progress:
         progress.advance(1)
     assert capsys.readouterr() == ("", ""), "nothing for short work"
-    monkeypatch.setattr(cli, "BEAT", 0.0)
-    with cli._Progress("counting", 3) as progress:
+    monkeypatch.setattr(console, "BEAT", 0.0)
+    with console.Progress("counting", 3) as progress:
         progress.advance(2)
         progress.say("adding")
         progress.print("one is odd")
@@ -629,7 +624,7 @@ def test_progress_is_lines_where_there_is_no_terminal(monkeypatch, capsys):
 def test_progress_is_a_bar_on_a_terminal(monkeypatch, capsys):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     monkeypatch.setenv("TERM", "xterm")
-    with cli._Progress("counting [red]", 3) as progress:
+    with console.Progress("counting [red]", 3) as progress:
         progress.advance(2)
         progress.print("one is [odd]")
     out, err = capsys.readouterr()
@@ -640,11 +635,11 @@ def test_progress_is_a_bar_on_a_terminal(monkeypatch, capsys):
 
 
 def test_training_is_shown_as_it_goes(capsys, monkeypatch):
-    monkeypatch.setattr(cli, "BEAT", 0.0)
+    monkeypatch.setattr(console, "BEAT", 0.0)
     recipe = Recipe(epochs=3, pictures=32, batch=16)
     row = {name: 0.5 for name in ("loss", "class_loss", "box_loss", "val_map", "val_ap50")}
     row |= {"epoch": 3, "pictures": 96, "val_ap75": 0.25, "seconds": 12.0, "learning_rate": 0.0}
-    with cli._Training("runs/x") as watcher:
+    with train.Training("runs/x") as watcher:
         watcher.begin(recipe, 2, "a sample")
         watcher.step(3, 1, {"loss": 0.75})
         watcher.epoch(row)
@@ -658,4 +653,4 @@ def test_training_is_shown_as_it_goes(capsys, monkeypatch):
 
 def test_json_knows_no_nan():
     with pytest.raises(ValueError, match="JSON"):
-        cli._write_json("-", {"map": np.nan})
+        console.write_json("-", {"map": np.nan})

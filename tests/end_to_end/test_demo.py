@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from keras import ops
 
-from keras_impl.data.mnist import canvas, load_digits
+from keras_impl.data.canvases import canvas
+from keras_impl.data.mnist import load_digits
 from keras_impl.demo import run as demo
 from keras_impl.parity import table as parity
 from keras_impl.weights.npz import load_model

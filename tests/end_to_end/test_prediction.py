@@ -14,22 +14,15 @@ import pytest
 from PIL import Image
 
 from keras_impl._common.files import write_file
-from keras_impl.data.mnist import batch_images, canvas, load_digits
-from keras_impl.detector import detector as prediction
-from keras_impl.detector.detector import (
-    Detection,
-    class_names,
-    detector_of,
-    draw,
-    entry,
-    free_name,
-    mark_of,
-    open_picture,
-    pictures_in,
-    prepare,
-    read_heads,
-    save_drawn,
-)
+from keras_impl.data.canvases import batch_images, canvas
+from keras_impl.data.mnist import load_digits
+from keras_impl.detector.detector import detector_of, read_heads
+from keras_impl.images import drawing, reading
+from keras_impl.images.detections import Detection, class_names, entry
+from keras_impl.images.drawing import draw
+from keras_impl.images.pixels import prepare
+from keras_impl.images.reading import images_in, open_image
+from keras_impl.images.writing import free_name, mark_of, save_drawn
 from keras_impl.weights.npz import load_model
 from reference_numpy import detection
 from reference_numpy.conventions import CANONICAL, PRESETS
@@ -79,12 +72,12 @@ def corners(image: Image.Image) -> list[tuple[int, ...]]:
     ],
 )
 def test_each_format_is_read_whatever_the_file_is_called(tmp_path, kind, suffix, options):
-    assert suffix in prediction.FORMATS[kind]
+    assert suffix in reading.FORMATS[kind]
     image = halves("RGB", (200, 30, 60), (10, 250, 90))
     for name in ("a" + suffix, "b.jpg", "c"):
         path = tmp_path / name
         image.save(path, kind, **options)
-        read = open_picture(path)
+        read = open_image(path)
         assert (read.mode, read.size) == ("RGB", (16, 16))
         np.testing.assert_allclose(corners(read), [(200, 30, 60), (10, 250, 90)], atol=4)
 
@@ -104,7 +97,7 @@ def test_each_format_is_read_whatever_the_file_is_called(tmp_path, kind, suffix,
 def test_each_mode_becomes_rgb(tmp_path, image, left, right):
     if image.mode == "P":
         image.putpalette([value for grey in range(256) for value in (grey, grey, grey)])
-    read = open_picture(saved(image, tmp_path / "a.png"))
+    read = open_image(saved(image, tmp_path / "a.png"))
     assert read.mode == "RGB"
     assert corners(read) == [left, right]
 
@@ -113,18 +106,18 @@ def test_a_transparent_colour_of_a_palette_becomes_black(tmp_path):
     image = halves("P", 1, 2)
     image.putpalette([0, 0, 0, 10, 20, 30, 200, 100, 50])
     path = saved(image, tmp_path / "a.png", transparency=2)
-    assert corners(open_picture(path)) == [(10, 20, 30), (0, 0, 0)]
+    assert corners(open_image(path)) == [(10, 20, 30), (0, 0, 0)]
 
 
 def test_cmyk_is_read(tmp_path):
     path = saved(halves("CMYK", (0, 0, 0, 0), (0, 0, 0, 255)), tmp_path / "a.jpg", quality=95)
-    np.testing.assert_allclose(corners(open_picture(path)), [(255,) * 3, (0,) * 3], atol=4)
+    np.testing.assert_allclose(corners(open_image(path)), [(255,) * 3, (0,) * 3], atol=4)
 
 
 @pytest.mark.parametrize("suffix", [".png", ".tif", ".pgm"])
 def test_of_16_bits_the_upper_8_count(tmp_path, suffix):
     values = np.tile(np.array([0, 0x0100, 0x80FF, 0xFFFF], np.uint16), (4, 1))
-    read = open_picture(saved(Image.fromarray(values), tmp_path / ("a" + suffix)))
+    read = open_image(saved(Image.fromarray(values), tmp_path / ("a" + suffix)))
     assert np.asarray(read)[0].tolist() == [[0] * 3, [1] * 3, [128] * 3, [255] * 3]
 
 
@@ -133,14 +126,14 @@ def test_numbers_that_are_no_shades_of_grey_are_refused(tmp_path, values):
     array = values if values.dtype == np.float32 else values.astype(np.int32)
     path = saved(Image.fromarray(array), tmp_path / "a.tif")
     with pytest.raises(ValueError, match=r"expected 8 or 16 bits a channel\. Received: mode [IF]"):
-        open_picture(path)
+        open_image(path)
 
 
 def test_a_picture_is_turned_as_its_exif_says(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6  # the camera was turned: the left column is the top row
     image = halves("RGB", (250, 0, 0), (0, 0, 250), 32).resize((32, 16))
-    read = open_picture(saved(image, tmp_path / "a.jpg", exif=exif, quality=95))
+    read = open_image(saved(image, tmp_path / "a.jpg", exif=exif, quality=95))
     assert read.size == (16, 32)
     np.testing.assert_allclose(read.getpixel((8, 4)), (250, 0, 0), atol=6)
     np.testing.assert_allclose(read.getpixel((8, 28)), (0, 0, 250), atol=6)
@@ -149,20 +142,20 @@ def test_a_picture_is_turned_as_its_exif_says(tmp_path):
 def test_the_first_of_several_frames_is_taken(tmp_path):
     frames = [halves("L", 10 * n, 10 * n) for n in (3, 7)]
     frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
-    assert corners(open_picture(tmp_path / "a.gif"))[0] == (30, 30, 30)
+    assert corners(open_image(tmp_path / "a.gif"))[0] == (30, 30, 30)
 
 
 def test_what_is_no_picture_is_named(tmp_path):
     (tmp_path / "letter.jpg").write_text("Dear reader,")
     with pytest.raises(ValueError, match=r"expected one of PNG, JPEG, .* Received: .*letter\.jpg"):
-        open_picture(tmp_path / "letter.jpg")
+        open_image(tmp_path / "letter.jpg")
     (tmp_path / "empty.png").touch()
     with pytest.raises(ValueError, match=r"expected one of PNG.*empty\.png"):
-        open_picture(tmp_path / "empty.png")
+        open_image(tmp_path / "empty.png")
     with pytest.raises(FileNotFoundError, match="expected a file"):
-        open_picture(tmp_path / "nothing.png")
+        open_image(tmp_path / "nothing.png")
     with pytest.raises(FileNotFoundError, match="expected a file"):
-        open_picture(tmp_path)
+        open_image(tmp_path)
 
 
 def test_a_format_that_runs_other_programs_is_not_opened(tmp_path):
@@ -170,17 +163,17 @@ def test_a_format_that_runs_other_programs_is_not_opened(tmp_path):
         "%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n"
     )
     with pytest.raises(ValueError, match="expected one of PNG"):
-        open_picture(tmp_path / "a.eps")
+        open_image(tmp_path / "a.eps")
 
 
 def test_a_truncated_file_is_named(tmp_path):
     whole = saved(Image.effect_noise((64, 64), 90).convert("RGB"), tmp_path / "a.png").read_bytes()
     (tmp_path / "half.png").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(ValueError, match=r"half\.png cannot be read: .*truncated"):
-        open_picture(tmp_path / "half.png")
+        open_image(tmp_path / "half.png")
 
 
-@pytest.mark.parametrize("kind", prediction.FORMATS)
+@pytest.mark.parametrize("kind", reading.FORMATS)
 def test_a_damaged_file_is_a_picture_or_a_value_error(tmp_path, kind):
     buffer = io.BytesIO()
     exif = Image.Exif()
@@ -195,7 +188,7 @@ def test_a_damaged_file_is_a_picture_or_a_value_error(tmp_path, kind):
             damaged[place] = generator.integers(256)
         (tmp_path / "a").write_bytes(damaged)
         try:
-            read = open_picture(tmp_path / "a")
+            read = open_image(tmp_path / "a")
         except ValueError:
             refused += 1
         else:
@@ -220,7 +213,7 @@ def test_a_bomb_is_refused_before_it_is_decoded(tmp_path, monkeypatch, size):
     (tmp_path / "bomb.png").write_bytes(png_header(*size))
     monkeypatch.setattr(Image.Image, "load", lambda image: pytest.fail("decoded"))
     with pytest.raises(ValueError, match=r"bomb\.png cannot be read: .*(pixels|bomb)"):
-        open_picture(tmp_path / "bomb.png")
+        open_image(tmp_path / "bomb.png")
 
 
 def test_a_folder_gives_its_pictures_by_name(tmp_path):
@@ -228,7 +221,7 @@ def test_a_folder_gives_its_pictures_by_name(tmp_path):
         (tmp_path / name).touch()
     (tmp_path / "d.png").mkdir()
     save_drawn(tmp_path / "drawn.png", Image.new("RGB", (4, 4)), tmp_path / "b.PNG")
-    assert [path.name for path in pictures_in(tmp_path)] == ["a.jpg", "b.PNG", "c.webp"]
+    assert [path.name for path in images_in(tmp_path)] == ["a.jpg", "b.PNG", "c.webp"]
 
 
 # --- What the network sees ----------------------------------------------------------------
@@ -237,7 +230,7 @@ def test_a_folder_gives_its_pictures_by_name(tmp_path):
 def test_a_canvas_in_a_file_is_what_training_sees(tmp_path):
     image = canvas(load_digits("test"), "1-10", seed=3, index=0).image
     path = saved(Image.fromarray(image), tmp_path / "canvas.png")
-    seen = prepare(open_picture(path), (224, 224))
+    seen = prepare(open_image(path), (224, 224))
     assert (seen.shape, seen.dtype) == ((224, 224, 3), np.float32)
     np.testing.assert_array_equal(seen, batch_images(image[None])[0])
 
@@ -325,14 +318,14 @@ def test_a_box_is_drawn_where_it_is_in_the_colour_of_its_class(ground):
     # The label stands above, so the lower part of what is coloured is the box.
     drawn = draw(image, [Detection(3, 0.75, (100.0, 200.0, 300.0, 400.0), 0)], DIGITS)
     assert (drawn.size, image.tobytes()) == ((700, 640), before)
-    lower = ink_box(drawn.crop((0, 250, 700, 640)), prediction.colour(2))
+    lower = ink_box(drawn.crop((0, 250, 700, 640)), drawing.colour(2))
     assert lower == (100, 0, 300, 150)
 
 
 def test_the_label_says_class_and_confidence(monkeypatch):
     said = []
     monkeypatch.setattr(
-        prediction.ImageDraw.ImageDraw, "text", lambda pen, place, text, **rest: said.append(text)
+        drawing.ImageDraw.ImageDraw, "text", lambda pen, place, text, **rest: said.append(text)
     )
     draw(Image.new("RGB", (99, 99)), [Detection(8, 0.987, (1, 1, 9, 9), 0)], DIGITS)
     assert said == ["7  0.99"]
@@ -340,13 +333,13 @@ def test_the_label_says_class_and_confidence(monkeypatch):
 
 def test_labels_lie_inside_and_on_no_other_where_there_is_room(monkeypatch):
     placed = []
-    whole = prediction._tag
+    whole = drawing._tag
 
     def spy(*arguments):
         placed.append(whole(*arguments))
         return placed[-1]
 
-    monkeypatch.setattr(prediction, "_tag", spy)
+    monkeypatch.setattr(drawing, "_tag", spy)
     boxes = [(0, 0, 40, 40), (2, 1, 41, 42), (190, 0, 224, 30), (180, 200, 224, 224)]
     drawn = draw(Image.new("RGB", (224, 224)), [Detection(1, 0.5, box, 0) for box in boxes], DIGITS)
     assert len(placed) == 4

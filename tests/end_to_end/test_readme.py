@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keras_impl.data.mnist import canvas, load_digits
+from keras_impl.data.canvases import canvas
+from keras_impl.data.mnist import load_digits
 from keras_impl.data.photographs import sample_photographs
 from keras_impl.models.ssd import SSD
-from keras_impl.weights.npz import OIDV4, install
+from keras_impl.weights.installing import install
+from keras_impl.weights.published import OIDV4
 
 README = Path(__file__).parents[2] / "README.md"
 BLOCKS = re.findall(r"^```python\n(.*?)^```", README.read_text(encoding="utf-8"), re.S | re.M)

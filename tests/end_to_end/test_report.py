@@ -11,7 +11,9 @@ from PIL import Image
 
 from keras_impl.demo import report
 from keras_impl.demo.run import Comparison, Demo, Picture, Responsibility, Timing
-from keras_impl.detector.detector import Detection, colour, mark_of
+from keras_impl.images.detections import Detection
+from keras_impl.images.drawing import colour
+from keras_impl.images.writing import mark_of
 from keras_impl.parity.table import Check, Report
 from tests.end_to_end.pages import Page
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_impl.data.mnist import dataset, load_digits
-from keras_impl.data.pipeline import assign
+from keras_impl.data.mnist import load_digits
+from keras_impl.data.pipeline import assign_targets, dataset
 from keras_impl.host.matching import TargetAssigner
 from keras_impl.models.ssd import SSD
 from reference_numpy import targets
@@ -33,7 +33,7 @@ def batches():
 
 
 def test_they_are_the_references(model, batches):
-    assigned = assign(batches, TargetAssigner(model.anchors, model.convention))
+    assigned = assign_targets(batches, TargetAssigner(model.anchors, model.convention))
     for (images, objects), (same, wanted) in zip(batches, assigned, strict=True):
         np.testing.assert_array_equal(images, same)
         boxes, labels = objects["boxes"].numpy(), objects["labels"].numpy()
@@ -46,7 +46,7 @@ def test_they_are_the_references(model, batches):
 
 
 def test_the_loss_is_the_same(model, batches):
-    assigned = assign(batches, TargetAssigner(model.anchors, model.convention))
+    assigned = assign_targets(batches, TargetAssigner(model.anchors, model.convention))
     (images, objects), (_, wanted) = next(iter(batches)), next(iter(assigned))
     heads = model(images)
     by_model = float(model.compute_loss(y=objects, y_pred=heads))
@@ -55,7 +55,7 @@ def test_the_loss_is_the_same(model, batches):
 
 
 def test_fit_takes_them(model, batches):
-    assigned = assign(batches, TargetAssigner(model.anchors, model.convention))
+    assigned = assign_targets(batches, TargetAssigner(model.anchors, model.convention))
     model.run_eagerly = True  # it is the data that is tried, not the graph
     history = model.fit(assigned, epochs=1, shuffle=False, verbose=0).history
     assert np.isfinite(history["loss"]).all()
@@ -69,7 +69,7 @@ def test_crowds_are_heard(model):
         "crowds": np.array([[False, True]]),
     }
     data = tf.data.Dataset.from_tensors((np.zeros((1, 1), np.float32), objects))
-    (_, wanted) = next(iter(assign(data, TargetAssigner(anchors, convention))))
+    (_, wanted) = next(iter(assign_targets(data, TargetAssigner(anchors, convention))))
     right = targets.assign_targets(
         objects["boxes"][0], objects["labels"][0], anchors, convention, crowds=objects["crowds"][0]
     )
@@ -84,7 +84,7 @@ def test_bad_boxes_stop_the_pipeline(model):
     }
     data = tf.data.Dataset.from_tensors((np.zeros((1, 1), np.float32), objects))
     with pytest.raises(tf.errors.InvalidArgumentError, match=r"boxes\[0, 0\]: expected finite"):
-        next(iter(assign(data, TargetAssigner(model.anchors))))
+        next(iter(assign_targets(data, TargetAssigner(model.anchors))))
 
 
 @pytest.mark.parametrize("shape", [(1, 7, 4), (1, 2884, 5)])

@@ -18,7 +18,8 @@ import keras_impl
 from keras_impl import backends, cli
 from keras_impl.data.mnist import load_digits
 from keras_impl.training import digits as training
-from keras_impl.training.digits import COLUMNS, Recipe, read_log
+from keras_impl.training.curves import COLUMNS, read_log
+from keras_impl.training.recipe import Recipe
 from keras_impl.weights.npz import load_model
 
 EPOCHS, ALPHA = 2, 0.1

@@ -38,7 +38,7 @@ from reference_numpy import layers, mobilenet_v2, ssd
 from reference_numpy.anchors import make_anchors
 from reference_numpy.boxes import centers_to_corners, pairwise_iou
 from reference_numpy.gradients import multibox_gradient
-from reference_numpy.multibox import class_losses, multibox
+from reference_numpy.multibox import class_losses, multibox_loss
 from reference_numpy.targets import assign_targets
 from tests.golden.replay import evaluate, network, train_by_hand
 from tests.golden.tiny_ssd import (
@@ -242,7 +242,7 @@ def reference_total(
     weights: dict[str, np.ndarray], images: np.ndarray, *targets: np.ndarray
 ) -> float:
     """The loss of the reference's forward pass."""
-    return float(multibox(*ssd.forward(images, weights, LAYOUT), *targets, CONVENTION).total)
+    return float(multibox_loss(*ssd.forward(images, weights, LAYOUT), *targets, CONVENTION).total)
 
 
 def worst_slope(
@@ -283,7 +283,7 @@ def margins_of(
     """Those that can be told without training."""
     said = ssd.forward(state["images"].astype(np.float64), reference_weights(weights), LAYOUT)
     labels = state["target_labels"]
-    wanted = multibox(*said, state["target_deltas"].astype(np.float64), labels, CONVENTION)
+    wanted = multibox_loss(*said, state["target_deltas"].astype(np.float64), labels, CONVENTION)
     return {
         "overlap": overlap_margin(state["boxes"], state["labels"]),
         "class loss": loss_margin(said[1], labels, wanted.negatives),
@@ -340,7 +340,7 @@ def made(seed: int, model: Any = None) -> Made | None:
     reference = ssd.forward(images, hers, LAYOUT)
     away["deltas"] = far(found.deltas, reference[0])
     away["logits"] = far(found.logits, reference[1])
-    wanted = multibox(*reference, deltas, labels, CONVENTION)
+    wanted = multibox_loss(*reference, deltas, labels, CONVENTION)
     for name in ("total", "class_loss", "box_loss"):
         away[name] = far(getattr(loss, name), getattr(wanted, name))
     for name in ("positives", "counted", "negatives"):
@@ -363,7 +363,7 @@ def made(seed: int, model: Any = None) -> Made | None:
     for now in history[:-1]:
         with mock.patch.object(mobilenet_v2, "batch_norm", OfTheBatch()) as norm:
             said = ssd.forward(images, {**hers, **now}, LAYOUT)
-        wanted = multibox(*said, deltas, labels, CONVENTION)
+        wanted = multibox_loss(*said, deltas, labels, CONVENTION)
         reference_losses.append(float(wanted.total))
         nearest.append(loss_margin(said[1], labels, wanted.negatives))
         for name in running:

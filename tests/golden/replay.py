@@ -105,7 +105,7 @@ def _evaluation(model: SSD, training: bool, mode: str) -> Callable[..., Any]:
             mapping = list(zip((*weights, *statistics), (*values, *by_hand), strict=True))
             with keras.StatelessScope(state_mapping=mapping) as scope:
                 found = call(images, training)
-                loss = multibox.multibox(*found, deltas, labels, CONVENTION)
+                loss = multibox.multibox_loss(*found, deltas, labels, CONVENTION)
                 after = [scope.get_current_value(one) for one in statistics]
             return (*found, loss, after)
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from keras_impl.conformance.suite import Deviation, Implementation, Offer, in_pictures
+from keras_impl.conformance.batching import per_image
+from keras_impl.conformance.suite import Deviation, Implementation, Offer
 from reference_numpy.conventions import CANONICAL
 from reference_numpy.detection import Detections
 from reference_numpy.testing import cases
@@ -164,17 +165,17 @@ DEVIATIONS = (
 IMPLEMENTATION = Implementation(
     "opencv",
     {
-        "nms [NMSBoxes]": Offer(in_pictures("nms", nms), workloads=nms_workloads),
+        "nms [NMSBoxes]": Offer(per_image("nms", nms), workloads=nms_workloads),
         # It has a limit of candidates, but of all classes together.
         "select [NMSBoxesBatched]": Offer(
-            in_pictures("select", select),
+            per_image("select", select),
             changes={"candidates_per_class": None, "clip": "none"},
             fixed=("candidates_per_class",),
             workloads=select_workloads,
         ),
         # Its gaussian method looks at no threshold of overlap.
         "soft_nms [softNMSBoxes]": Offer(
-            in_pictures("soft_nms", soft_nms),
+            per_image("soft_nms", soft_nms),
             changes={"soft_sigma": 0.5, "iou_threshold": 1.0, "score_at": ">="},
             fixed=("iou_threshold",),
             dtypes=("float32",),

@@ -14,8 +14,9 @@ from paz.backend import boxes as paz_boxes
 from paz.models.detection import utils as paz_models
 from paz.optimization.losses import MultiBoxLoss
 
+from keras_impl.conformance.batching import per_image
 from keras_impl.conformance.operations import OPERATIONS
-from keras_impl.conformance.suite import Deviation, Implementation, Offer, in_pictures
+from keras_impl.conformance.suite import Deviation, Implementation, Offer
 from reference_numpy.anchors import make_anchors
 from reference_numpy.conventions import AnchorLayout, paz
 from reference_numpy.detection import Detections
@@ -136,7 +137,7 @@ def losses(deltas, logits, wanted, labels, convention):
     return tuple(tf.reduce_mean(part(truth, said)) for part in (loss.compute_loss, *parts))
 
 
-def multibox(deltas, logits, wanted, labels, boxes, convention):
+def multibox_loss(deltas, logits, wanted, labels, boxes, convention):
     total, positive, negative, box = losses(deltas, logits, wanted, labels, convention)
     box = box / convention.loss.box_weight
     return (total.numpy(), (positive + negative).numpy(), box.numpy(), None, None, None, None)
@@ -236,7 +237,7 @@ def few(labels):
 
 def loss_workloads(generator, dtype, count):
     """As many batches, with enough anchors and with logits whose probabilities are above 1e-15."""
-    for deltas, _, wanted, labels, boxes in OPERATIONS["multibox"].workloads(
+    for deltas, _, wanted, labels, boxes in OPERATIONS["multibox_loss"].workloads(
         generator, dtype, 4 * count
     ):
         labels = few(labels)
@@ -307,7 +308,7 @@ DEVIATIONS = (
     ),
     Deviation(
         "three of four anchors are positive",
-        "multibox",
+        "multibox_loss",
         TOO_MANY,
         some_loss([1, 1, 1, 0], [[0, 0]] * 4),
     ),
@@ -324,7 +325,7 @@ DEVIATIONS = (
         (np.array([[0.1, 0.2, 0.3, 0.4]], np.float32), np.array([[1, 1, 1, 0]], np.int32)),
     ),
     *(
-        Deviation(name, "multibox", TOO_MANY, conflict=name)
+        Deviation(name, "multibox_loss", TOO_MANY, conflict=name)
         for name in (
             "pictures with three objects and with one",
             "a background anchor with a code",
@@ -333,7 +334,7 @@ DEVIATIONS = (
     ),
     Deviation(
         "sure of the wrong class",
-        "multibox",
+        "multibox_loss",
         "a probability counts as 1e-15 at least: the loss is 34.5 for 50",
         some_loss([1, 0, 0], [[50, 0], [0, 0], [0, 0]]),
     ),
@@ -345,7 +346,7 @@ DEVIATIONS = (
     ),
     Deviation(
         "an anchor that counts nowhere",
-        "multibox",
+        "multibox_loss",
         NOWHERE,
         some_loss([1, -1, 0, 0, 0, 0, 0], [[0, 1]] * 7),
     ),
@@ -371,25 +372,25 @@ IMPLEMENTATION = Implementation(
         # The finest map has no shapes of its own.
         "make_anchors": Offer(anchors_of, fixed=("lowest_shapes",), dtypes=("float32",)),
         "pairwise_iou": Offer(iou, workloads=iou_workloads),
-        "match": Offer(in_pictures("match", match), workloads=target_workloads),
+        "match": Offer(per_image("match", match), workloads=target_workloads),
         "encode": encode,
         "decode": decode,
         "assign_targets": Offer(
-            in_pictures("assign_targets", assign_targets), workloads=target_workloads
+            per_image("assign_targets", assign_targets), workloads=target_workloads
         ),
         # The ratio is a whole number.
         "mine_hard_negatives": Offer(
-            in_pictures("mine_hard_negatives", mine),
+            per_image("mine_hard_negatives", mine),
             fixed=("negative_ratio",),
             dtypes=("float32",),
             workloads=mining_workloads,
         ),
-        "multibox": Offer(multibox, dtypes=("float32",), workloads=loss_workloads),
+        "multibox_loss": Offer(multibox_loss, dtypes=("float32",), workloads=loss_workloads),
         "multibox_gradient": Offer(
             multibox_gradient, dtypes=("float32",), workloads=loss_workloads
         ),
-        "nms": Offer(in_pictures("nms", nms), workloads=nms_workloads),
-        "select": Offer(in_pictures("select", select), workloads=select_workloads),
+        "nms": Offer(per_image("nms", nms), workloads=nms_workloads),
+        "select": Offer(per_image("select", select), workloads=select_workloads),
     },
     convention=paz(),
     deviations=DEVIATIONS,

@@ -24,7 +24,7 @@ def rows_first(boxes):
     return tf.gather(boxes, [1, 0, 3, 2], axis=-1)
 
 
-def in_pictures(suppress):
+def per_image(suppress):
     """Of a function of one picture without padding, one of a batch with padding, for graphs too."""
 
     def call(boxes, scores, *, convention):
@@ -204,14 +204,14 @@ BY_CLASS = {"candidates_per_class": None, "ties": "lowest label"}
 IMPLEMENTATION = Implementation(
     "tf_image",
     {
-        "nms [non_max_suppression]": in_pictures(nms),
+        "nms [non_max_suppression]": per_image(nms),
         "nms [non_max_suppression_padded]": Offer(
-            in_pictures(nms_padded),
+            per_image(nms_padded),
             changes={"suppress_at": ">="},
             workloads=padded_workloads,
         ),
         "soft_nms [non_max_suppression_with_scores]": Offer(
-            in_pictures(soft_nms), changes={"soft_sigma": 0.5, "iou_threshold": 1.0}
+            per_image(soft_nms), changes={"soft_sigma": 0.5, "iou_threshold": 1.0}
         ),
         "select [combined_non_max_suppression]": Offer(
             select,

@@ -17,8 +17,9 @@ from torchvision.models.detection._utils import BoxCoder, SSDMatcher
 from torchvision.models.detection.anchor_utils import DefaultBoxGenerator
 from torchvision.models.detection.ssd import SSD
 
+from keras_impl.conformance.batching import per_image
 from keras_impl.conformance.operations import OPERATIONS
-from keras_impl.conformance.suite import Deviation, Implementation, Offer, in_pictures
+from keras_impl.conformance.suite import Deviation, Implementation, Offer
 from reference_numpy.anchors import make_anchors
 from reference_numpy.boxes import pairwise_iou
 from reference_numpy.conventions import AnchorLayout, torchvision_ssd300
@@ -146,7 +147,7 @@ def losses(deltas, logits, wanted, labels, convention):
     return found["classification"], found["bbox_regression"]
 
 
-def multibox(deltas, logits, wanted, labels, boxes, convention):
+def multibox_loss(deltas, logits, wanted, labels, boxes, convention):
     heads = (torch.from_numpy(one) for one in (deltas, logits, wanted))
     classes, box = losses(*heads, labels, convention)
     return (classes + box).numpy(), classes.numpy(), box.numpy(), None, None, None, None
@@ -209,7 +210,7 @@ def target_workloads(generator, dtype, count):
 
 def loss_workloads(generator, dtype, count):
     """As many batches, with enough negatives, and without anchors that count nowhere."""
-    for *heads, labels, boxes in OPERATIONS["multibox"].workloads(generator, dtype, 4 * count):
+    for *heads, labels, boxes in OPERATIONS["multibox_loss"].workloads(generator, dtype, 4 * count):
         labels = np.maximum(labels, 0)
         labels[np.cumsum(labels > 0, axis=1) > labels.shape[1] // 4] = 0
         yield *heads, labels, boxes
@@ -295,24 +296,24 @@ NO_LABEL = "it has no label for an anchor that counts nowhere: cross_entropy rai
 ANY_LOSS = "torch.sort is not stable: of more than 16 equal losses any are mined"
 
 DEVIATIONS = (
-    Deviation("a positive is no negative", "multibox", TWICE, some_loss([1, 2, 0, 0])),
+    Deviation("a positive is no negative", "multibox_loss", TWICE, some_loss([1, 2, 0, 0])),
     Deviation(
         "a positive is no negative, gradient", "multibox_gradient", TWICE, some_loss([1, 2, 0, 0])
     ),
     *(
-        Deviation(name, "multibox", TWICE, conflict=name)
+        Deviation(name, "multibox_loss", TWICE, conflict=name)
         for name in ("a background anchor with a code", "two anchors predict the same box")
     ),
     Deviation(
         "an anchor that counts nowhere",
-        "multibox",
+        "multibox_loss",
         NO_LABEL,
         some_loss([1, -1, 0, 0, 0]),
     ),
     *(
         Deviation(name, offer, NO_LABEL, conflict=name)
         for offer, name in (
-            ("multibox", "pictures with three objects and with one"),
+            ("multibox_loss", "pictures with three objects and with one"),
             ("mine_hard_negatives", "the hardest anchor is ignored"),
         )
     ),
@@ -401,23 +402,23 @@ IMPLEMENTATION = Implementation(
         "clip": clip,
         "pairwise_iou": iou,
         "make_anchors": Offer(anchors_of, dtypes=("float32",)),
-        "match": in_pictures("match", match),
+        "match": per_image("match", match),
         "encode": Offer(encode, workloads=coding_workloads("encode")),
         "decode": Offer(decode, fixed=("largest_exponent",), workloads=coding_workloads("decode")),
         "assign_targets": Offer(
-            in_pictures("assign_targets", assign_targets), workloads=target_workloads
+            per_image("assign_targets", assign_targets), workloads=target_workloads
         ),
         "mine_hard_negatives": Offer(
-            in_pictures("mine_hard_negatives", mine), workloads=mining_workloads
+            per_image("mine_hard_negatives", mine), workloads=mining_workloads
         ),
         # The two losses are added by whoever trains.
-        "multibox": Offer(multibox, fixed=("box_weight",), workloads=loss_workloads),
+        "multibox_loss": Offer(multibox_loss, fixed=("box_weight",), workloads=loss_workloads),
         "multibox_gradient": Offer(
             multibox_gradient, fixed=("box_weight",), workloads=gradient_workloads
         ),
-        "nms": in_pictures("nms", nms),
+        "nms": per_image("nms", nms),
         "detect": Offer(
-            in_pictures("detect", detect),
+            per_image("detect", detect),
             fixed=("largest_exponent",),
             workloads=detect_workloads,
         ),

@@ -17,7 +17,8 @@ import pytest
 
 import keras_impl
 from keras_impl.benchmark.correctness import check_targets
-from keras_impl.benchmark.peers import PEERS, Found, Matched, decoder, installed, matcher
+from keras_impl.benchmark.peers import PEERS, decoder, installed, matcher
+from keras_impl.benchmark.peers.kinds import Found, Matched
 from reference_numpy.anchors import make_anchors
 from reference_numpy.conventions import CANONICAL, SSD_MOBILENET300, AnchorLayout
 from reference_numpy.detection import detect

@@ -21,7 +21,7 @@ from reference_numpy.anchors import make_anchors
 from reference_numpy.conventions import AnchorLayout, paz
 from reference_numpy.detection import detect
 from reference_numpy.losses import softmax
-from reference_numpy.multibox import multibox
+from reference_numpy.multibox import multibox_loss
 from reference_numpy.targets import assign_targets
 from reference_numpy.testing.cases import random_objects
 
@@ -151,7 +151,7 @@ def test_loss_of_enough_anchors_for_its_limit():
 
         each = MultiBoxLoss(alpha=2.0).compute_loss(truth, said)
 
-        reference = multibox(
+        reference = multibox_loss(
             *(one.astype(np.float64) for one in (deltas, logits, wanted)),
             labels,
             PAZ,

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from keras_impl.conformance.operations import OPERATIONS
-from keras_impl.conformance.suite import to_markdown
+from keras_impl.conformance.report import to_markdown
 
 README = Path(__file__).parents[2] / "README.md"
 # Keras is one adapter on three backends.

@@ -22,7 +22,7 @@ from reference_numpy.anchors import make_anchors
 from reference_numpy.boxes import centers_to_corners, corners_to_centers
 from reference_numpy.conventions import torchvision_ssd300, torchvision_ssdlite320
 from reference_numpy.detection import detect
-from reference_numpy.multibox import multibox
+from reference_numpy.multibox import multibox_loss
 from reference_numpy.suppression import nms
 from reference_numpy.targets import assign_targets
 from reference_numpy.testing.cases import random_objects
@@ -177,7 +177,7 @@ def test_losses_of_random_heads(small, anchors):
             assign_targets(box, label, anchors, SMALL)
             for box, label in zip(boxes, labels, strict=True)
         ]
-        wanted = multibox(
+        wanted = multibox_loss(
             deltas,
             logits,
             np.stack([one.deltas for one in targets]),
@@ -261,7 +261,7 @@ def test_positives_count_once(small, anchors):
         [corners],
         [torch.where(torch.from_numpy(labels[0]) == 1, torch.arange(len(anchors)), -1)],
     )
-    wanted = multibox(deltas, logits, np.zeros_like(deltas), labels, SMALL)
+    wanted = multibox_loss(deltas, logits, np.zeros_like(deltas), labels, SMALL)
     np.testing.assert_allclose(found["classification"], wanted.class_loss, rtol=1e-12)
 
 

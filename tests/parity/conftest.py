@@ -15,7 +15,8 @@ from typing import Any
 
 import pytest
 
-from keras_impl.conformance.suite import Implementation, merged, summary, to_markdown
+from keras_impl.conformance.report import merged, summary, to_markdown
+from keras_impl.conformance.suite import Implementation
 
 SHIPPED = Path(__file__).parents[1] / "implementations"
 IMPLEMENTATION = pytest.StashKey[Implementation]()

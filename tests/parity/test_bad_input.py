@@ -7,7 +7,6 @@ here: they take objects of their own, and files.
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,15 +20,14 @@ from PIL import Image
 
 import keras_impl
 from keras_impl.backends import backend, in_mode, modes
-from keras_impl.benchmark import runner
+from keras_impl.benchmark import plan
 from keras_impl.conformance.suite import Deviation, Implementation
-from keras_impl.data import mnist as digits
+from keras_impl.data import canvases, mnist as digits
 from keras_impl.detector import detector as prediction
 from keras_impl.host.matching import TargetAssigner
 from keras_impl.models import ssd
 from keras_impl.ops import multibox
 from keras_impl.ops.checks import as_flags, as_floats, check_range, check_same, values_of
-from keras_impl.ops.targets import assign_targets
 from reference_numpy.boxes import area
 from reference_numpy.conventions import CANONICAL
 from tests.bad_input import (
@@ -172,7 +170,7 @@ OTHERS = (
     ),
     *(
         Subject(
-            f"data.digits.{name}",
+            f"data.{name}",
             {**TWO, **given},
             wrong=(
                 *_each("mode", "2", None, NAN),
@@ -189,39 +187,39 @@ OTHERS = (
             ),
         )
         for name, given, wrong in (
-            ("compose", {"generator": np.random.default_rng(0)}, ()),
-            ("canvas", {"seed": 0, "index": 0}, (*counts("seed"), *counts("index"))),
+            ("canvases.compose", {"generator": np.random.default_rng(0)}, ()),
+            ("canvases.canvas", {"seed": 0, "index": 0}, (*counts("seed"), *counts("index"))),
             (
-                "dataset",
+                "pipeline.dataset",
                 {"pictures": 4, "batch": 2, "seed": 0},
                 (
                     *counts("batch", least=1),
                     *counts("seed", "first"),
                     *counts("objects", least=1),
-                    *_each("pictures", 0, -1, 1.5, "3", NAN),
+                    *_each("pictures", 0, 1.5, "3", NAN),
                 ),
             ),
         )
     ),
     Subject(
-        "data.mnist.compose",
+        "data.canvases.compose",
         {**TWO, "generator": np.random.default_rng(0)},
         wrong=_each("digits", _other_digits(labels=np.array([10, -1]))),
     ),
     Subject(
-        "data.mnist.collate",
-        {"canvases": [digits.canvas(DIGITS, "1", 0, 0)]},
+        "data.canvases.collate",
+        {"canvases": [canvases.canvas(DIGITS, "1", 0, 0)]},
         wrong=(*_each("canvases", []), *counts("objects"), *_each("objects", 0)),
     ),
     *(
         Subject(
-            f"data.digits.{name}",
+            name,
             {"images": DIGITS.images},
             wrong=_each("images", DIGITS.images.astype(float), [[[1]]], None, *more),
         )
         for name, more in (
-            ("normalise", ()),
-            ("batch_images", (DIGITS.images[0], DIGITS.images[None])),
+            ("images.pixels.normalise", ()),
+            ("data.canvases.batch_images", (DIGITS.images[0], DIGITS.images[None])),
         )
     ),
     Subject(
@@ -236,7 +234,7 @@ OTHERS = (
         wrong=(*_each("value", -1, NAN, INF, "8", None), *counts("divisor", least=1)),
     ),
     Subject(
-        "models.mobilenet_v2.mobilenet_v2",
+        "models.mobilenet_v2.mobilenet_v2_features",
         {"inputs": keras.KerasTensor((None, 64, 64, 3))},
         wrong=(
             *_each("inputs", *(keras.KerasTensor(shape) for shape in BAD_PICTURES), None, [1.0]),
@@ -252,14 +250,14 @@ OTHERS = (
         ),
     ),
     Subject(
-        "models.ssd.map_steps",
+        "models.heads.map_steps",
         {"layout": LAYOUT},
         wrong=(({"layout": replace(LAYOUT, feature_maps=((4, 4), (3, 3), (1, 1)))}, "layout"),),
         also=("layout.feature_maps",),
     ),
     *(
         Subject(
-            f"ssd.{name}",
+            f"models.ssd.{name}",
             given,
             wrong=(
                 *counts("classes", least=1),
@@ -283,7 +281,7 @@ OTHERS = (
     ),
     # weights, exports and pictures
     Subject(
-        "weights.npz.weights_file",
+        "weights.published.weights_file",
         {"name": "digits"},
         wrong=_each("name", "coco", None, 3),
         also=("model",),
@@ -296,16 +294,19 @@ OTHERS = (
             also=("weights", "file"),
         )
         for name, given in (
-            ("read_weights", {}),
-            ("load_model", {}),
-            ("load_weights", {"model": None}),
-            ("read_published", {}),
-            ("import_litert", {}),
+            ("npz.read_weights", {}),
+            ("npz.load_model", {}),
+            ("npz.load_weights", {"model": None}),
+            ("published.read_published", {}),
+            ("installing.import_litert", {}),
         )
     ),
-    Subject("weights.npz.install", {"file": MISSING}, wrong=_each("file", *PATHS)),
+    Subject("weights.installing.install", {"file": MISSING}, wrong=_each("file", *PATHS)),
     Subject(
-        "weights.npz.read_litert", {"data": b""}, wrong=_each("data", b"", b"TFL3"), also=("file",)
+        "weights.litert.read_litert",
+        {"data": b""},
+        wrong=_each("data", b"", b"TFL3"),
+        also=("file",),
     ),
     Subject(
         "detector.detector.load_detector",
@@ -319,18 +320,18 @@ OTHERS = (
         wrong=_each("backend", "torch", None, "litert"),
     ),
     Subject(
-        "detector.detector.open_picture",
+        "images.reading.open_image",
         {"path": MISSING},
         wrong=_each("path", MISSING, FOLDER, TEXT),
         also=("picture",),
     ),
     Subject(
-        "detector.detector.class_names",
+        "images.detections.class_names",
         {"classes": 2},
         wrong=(*counts("classes", least=1), *_each("names", "ab", (), ("a",), ("a", "b", "c"))),
     ),
     Subject(
-        "detector.detector.prepare",
+        "images.pixels.prepare",
         {"image": Image.new("RGB", (4, 4)), "size": (2, 2)},
         wrong=(
             ({"size": (0, 2)}, "height"),
@@ -350,7 +351,7 @@ OTHERS = (
         also=("out",),
     ),
     Subject(
-        "detector.runtimes.check_target",
+        "detector.export_files.check_target",
         {"path": MISSING.with_suffix(".onnx"), "form": "onnx"},
         wrong=(
             *_each("form", "pb", None),
@@ -363,7 +364,7 @@ OTHERS = (
         wrong=(*_each("form", "pb", None), *_each("path", MISSING, TEXT)),
     ),
     Subject(
-        "detector.runtimes.LiteRT", {"model": b"TFL3"}, wrong=_each("model", b"TFL3", MISSING, TEXT)
+        "detector.litert.LiteRT", {"model": b"TFL3"}, wrong=_each("model", b"TFL3", MISSING, TEXT)
     ),
     Subject(
         "detector.exporting.export",
@@ -381,7 +382,7 @@ OTHERS = (
     ),
     # what composes them
     Subject(
-        "training.digits.Recipe",
+        "training.recipe.Recipe",
         {},
         wrong=(
             *_each("digits", "3", None),
@@ -396,7 +397,7 @@ OTHERS = (
         ),
     ),
     Subject(
-        "training.digits.draw_runs",
+        "training.curves.draw_runs",
         {"runs": [FOLDER], "path": MISSING},
         wrong=(({"runs": [FOLDER]}, "runs"), ({"runs": []}, "runs")),
     ),
@@ -444,17 +445,17 @@ OTHERS = (
         ),
     ),
     Subject(
-        "conformance.suite.in_pictures",
+        "conformance.batching.per_image",
         {"operation": "nms", "function": None},
         wrong=_each("operation", "area", None),
     ),
     Subject("backends.in_mode", {"function": abs}, wrong=_each("mode", "fast", None)),
     Subject(
-        "benchmark.runner.sizes", {"load": "8x9"}, wrong=_each("load", "large", "8xx9", "", None)
+        "benchmark.loads.sizes", {"load": "8x9"}, wrong=_each("load", "large", "8xx9", "", None)
     ),
     Subject(
         "benchmark.runner.run",
-        {"chosen": runner.plan(True)},
+        {"chosen": plan.plan(True)},
         wrong=_each("device", "tpu", None),
     ),
     Subject("benchmark.page.check_file", {"path": FOLDER}, wrong=(({"path": FOLDER}, "html"),)),
@@ -483,11 +484,11 @@ def test_a_spoilt_call_on_the_host(subject):
 
 # What some need that is not beside every backend.
 NEEDS = {
-    "detector.runtimes.check_target": ("tensorflow", "onnx", "tf2onnx", "onnxruntime"),
+    "detector.export_files.check_target": ("tensorflow", "onnx", "tf2onnx", "onnxruntime"),
     "detector.runtimes.load_exported": ("onnxruntime",),
-    "detector.runtimes.LiteRT": ("ai_edge_litert",),
+    "detector.litert.LiteRT": ("ai_edge_litert",),
     "detector.exporting.export": ("tensorflow", "onnx", "tf2onnx", "onnxruntime"),
-    "weights.npz.read_litert": ("ai_edge_litert",),
+    "weights.litert.read_litert": ("ai_edge_litert",),
 }
 POSSIBLE = tuple(subject for subject in OTHERS if all(map(find_spec, NEEDS.get(subject.name, ()))))
 
@@ -575,7 +576,7 @@ def test_a_detector_refuses_what_are_no_objects(model):
 def test_what_cannot_be_raised_in_a_graph_counts_as_padding(model, monkeypatch):
     """One trace: nothing can be raised in it, so that what is bad must change nothing."""
     # Not compiled by itself within the graph, which would take most of the time.
-    monkeypatch.setattr(ssd, "_assigner", lambda rules: partial(assign_targets, convention=rules))
+    monkeypatch.setattr(model, "_assign", model._assign_targets)
     boxes, labels = batch(BOXES), batch(LABELS).astype(np.int32)
     bad_boxes, bad_labels, padded = boxes.copy(), labels.copy(), labels.copy()
     bad_boxes[0, 0, 2], bad_boxes[0, 1], bad_boxes[1, 0, :2] = NAN, np.inf, 0.75  # inside out
@@ -593,7 +594,7 @@ def test_what_cannot_be_raised_in_a_graph_counts_as_padding(model, monkeypatch):
     def everything(box, label, code, logit, target):
         return (
             *model._targets({"boxes": box, "labels": label}),
-            *multibox.multibox(code, logit, code + 1, target),
+            *multibox.multibox_loss(code, logit, code + 1, target),
         )
 
     expected = as_arrays(everything(boxes, padded, deltas, logits, wanted))
@@ -608,46 +609,56 @@ def test_what_cannot_be_raised_in_a_graph_counts_as_padding(model, monkeypatch):
 
 # Public functions that are not in a table: why, and who looks at them instead.
 EXPLAINED = {
-    "parity.implementations.*": "take a convention, whose fields refuse",
-    "benchmark.correctness.*": "compare answers, and say where these are wrong: test_bench.py",
+    "_common.*": "take paths and texts of their callers; what cannot be had is an OSError",
     "backends.*": "take nothing, or a function",
-    "benchmark.runner.Benchmark": "holds what was measured",
-    "benchmark.runner.Plan": "holds what is to be measured",
-    "benchmark.runner.Record": "holds what was measured",
-    "benchmark.runner.plan": "takes True or False",
-    "benchmark.runner.targets": "takes records of a run",
-    "benchmark.runner.with_ratios": "takes records of a run",
-    "benchmark.runner.work": "takes what `run` asks in another process; test_bad_commands.py",
+    "benchmark.cases.*": "take jobs of a plan",
+    "benchmark.correctness.*": "compare answers, and say where these are wrong: test_bench.py",
+    "benchmark.loads.*": "take loads of a plan",
+    "benchmark.memory.*": "take jobs of a plan",
     "benchmark.page.*": "show a run",
+    "benchmark.peers.*": "called by `matcher` and `decoder`, which refuse",
+    "benchmark.plan.*": "hold what is to be measured",
+    "benchmark.records.*": "hold what was measured",
+    "benchmark.worker.work": "takes what `run` asks in another process; test_bad_commands.py",
+    "cli.*": "take options: test_bad_commands.py",
+    "conformance.batching.*": "take an Implementation, which refuses, and labels of it",
+    "conformance.judges.*": "judge answers; test_comparisons.py",
+    "conformance.report.*": "show what was judged",
+    "conformance.scales.*": "take inputs of an operation, which the workloads made",
+    "conformance.suite.*": "take an Implementation, which refuses, and labels of it",
+    "conformance.verdicts.*": "judge answers; test_comparisons.py",
+    "conformance.workloads.*": "take a generator and a count of `check`, which refuses",
+    "data.canvases.check_*": "they are what refuses",
+    "data.pipeline.assign_targets": "takes a tf.data.Dataset; a TargetAssigner refuses",
+    "data.photographs.*": "takes nothing",
+    "demo.*": "hold, compare and show what `run` made",
+    "detector.comparison.*": "compare detections of detectors, which refuse",
+    "detector.detector.*": "take models; a Detector refuses",
+    "detector.export_files.facts_file": "a name beside a name",
+    "detector.export_files.sums_of": "a path that check_target found to be good",
+    "images.detections.*": "take what a Detector found",
+    "images.drawing.*": "draw what a Detector found in images that open_image read",
+    "images.reading.images_in": "takes a folder; test_bad_commands.py",
+    "images.writing.*": "write what was drawn",
+    "models.cost.*": "take models; test_architecture.py",
+    "models.heads.*": "make layers of Keras, which refuse",
+    "models.mobilenet_v2.conv_unit": "makes layers of Keras, which refuse",
     "ops.boxes.iou_of_columns": "takes what `columns` made",
     "ops.boxes.plus": "takes what functions of the module made",
     "ops.checks.*": "they are what refuses; below",
-    "cli.main": "test_bad_commands.py",
-    "conformance.suite.*": "take an Implementation, which refuses, and labels of it",
-    "data.pipeline.assign": "takes a tf.data.Dataset; TargetAssigner refuses: test_targets.py",
-    "models.cost.*": "take models; test_architecture.py",
-    "demo.run.*": "hold or compare what `run` made",
-    "parity.drift.*": "test_drift.py",
     "ops.extremes.*": "take tensors of their callers",
-    "_common.files.*": "take paths and bytes; what cannot be had is an OSError: test_import.py",
-    "conformance.judges.*": "judge answers; test_comparisons.py",
-    "backends.machine.*": "takes nothing",
-    "models.mobilenet_v2.conv_unit": "makes layers of Keras, which refuse",
+    "parity.drift.*": "test_drift.py",
+    "parity.implementations.*": "take a convention, whose fields refuse",
     "parity.network.*": "compare layers of a network of their own",
+    "parity.pixels.*": "compare detectors, which refuse, on images that open_image read",
     "parity.table.Report": "holds what was compared",
-    "parity.pixels.*": "compare detectors, which refuse, on pictures that open_picture read",
-    "detector.detector.*": "draw and write what a Detector saw in pictures that open_picture read",
-    "demo.report.*": "show a demo",
-    "detector.runtimes.facts_file": "a name beside a name",
-    "detector.runtimes.sums_of": "a path that check_target found to be good",
-    "training.digits.Watcher": "a protocol",
-    "training.digits.digit_model": "takes a Recipe, which refuses",
-    "training.digits.read_log": "a folder without a log has no rows; test_training.py",
-    "training.digits.train_digits": "takes a Recipe, and folders: test_training.py",
-    "training.digits.warm_start": "takes what read_weights read; test_transfer.py",
-    "weights.npz.litert_name": "None of a name that it does not know",
+    "training.curves.*": "a folder without a log has no rows; test_training.py",
+    "training.digits.*": "take a Recipe, which refuses, and folders: test_training.py",
+    "weights.litert.litert_name": "None of a name that it does not know",
+    "weights.npz.assign_weights": "takes what read_weights read",
     "weights.npz.save_weights": "takes a model; test_weights.py",
     "weights.npz.unfold": "takes what read_weights read",
+    "weights.npz.write_arrays": "takes what read_litert read",
 }
 MODULES = modules_of(keras_impl)
 TABLES = {f"ops.{subject.name}" for subject in KERAS} | {one.name for one in (*HOST, *OTHERS)}

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from keras_impl.conformance.budgets import budget
-from keras_impl.conformance.judges import Verdict
 from keras_impl.conformance.operations import OPERATIONS
 from keras_impl.conformance.suite import ask, settled
+from keras_impl.conformance.verdicts import Verdict
 from keras_impl.parity import table as parity
 from keras_impl.parity.implementations import KERAS, UNFUSED
 from reference_numpy import boxes, matching

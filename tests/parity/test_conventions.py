@@ -11,7 +11,7 @@ from keras_impl.backends import compiler, modes
 from keras_impl.conformance.suite import ask, check, settled
 from keras_impl.parity.implementations import keras_as
 from reference_numpy.conventions import CANONICAL, PRESETS, Detection
-from reference_numpy.testing import conflicts
+from reference_numpy.testing import conflict_answers, conflicts
 from tests.made_up import CONVENTIONS, MADE_UP
 
 CASES = 8
@@ -23,12 +23,12 @@ WHOLE = [
     "decode",
     "background_first",
     "assign_targets_with_crowds",
-    "multibox",
+    "multibox_loss",
     "multibox_gradient",
     "detect",
 ]
 # Those of them in which the others are at work: compiled of the made-up ones in a first verdict.
-OUTERMOST = ["assign_targets_with_crowds", "multibox", "detect"]
+OUTERMOST = ["assign_targets_with_crowds", "multibox_loss", "detect"]
 # Those that are at work inside these, and what a convention has for others to use.
 PARTS = [
     "match",
@@ -113,7 +113,9 @@ def asked_by(case):
     """One preset for each answer, but for the canonical one, which test_conformance.py asks for."""
     seen = {}
     for convention in PRESETS.values():
-        answer = conflicts.answer(case, settled(keras_as(convention), case.operation, case.changes))
+        answer = conflict_answers.answer(
+            case, settled(keras_as(convention), case.operation, case.changes)
+        )
         seen.setdefault(repr(answer), convention)
     return [one for one in seen.values() if one.name != CANONICAL.name]
 
@@ -143,16 +145,18 @@ def answer_as_the_table(case, presets, mode):
         if mode not in implementation.modes_of(case.operation):
             continue
         rules = settled(implementation, case.operation, case.changes)
-        wanted = conflicts.answer(case, rules)
-        inputs = conflicts.arrays(case, "float32")
+        wanted = conflict_answers.answer(case, rules)
+        inputs = conflict_answers.arrays(case, "float32")
         if isinstance(wanted, str) and wanted.startswith("error"):
             if mode == "eager":  # compiled, nothing can be raised
                 with pytest.raises((ValueError, TypeError)):
                     ask(implementation, case.operation, inputs, mode, case.changes)
             continue
         outputs = ask(implementation, case.operation, inputs, mode, case.changes)
-        got = conflicts.plain(case, outputs)
-        assert conflicts.agree(got, wanted), f"{convention.name}: {got} found, {wanted} expected"
+        got = conflict_answers.plain(case, outputs)
+        assert conflict_answers.agree(got, wanted), (
+            f"{convention.name}: {got} found, {wanted} expected"
+        )
 
 
 @pytest.mark.parametrize(
@@ -167,13 +171,15 @@ def test_conflict_case_otherwise(case, changes, wanted):
     """Rules that no preset has, eagerly; `test_every_operation` has them compiled."""
     implementation = keras_as(CANONICAL)
     numbers = {**case.changes, **changes}
-    inputs = conflicts.arrays(case, "float64")
+    inputs = conflict_answers.arrays(case, "float64")
     if isinstance(wanted, str) and wanted.startswith("error"):
         with pytest.raises((ValueError, TypeError)):
             ask(implementation, case.operation, inputs, "eager", numbers)
         return
-    got = conflicts.plain(case, ask(implementation, case.operation, inputs, "eager", numbers))
-    assert conflicts.agree(got, wanted), f"{got} found, {wanted} expected"
+    got = conflict_answers.plain(
+        case, ask(implementation, case.operation, inputs, "eager", numbers)
+    )
+    assert conflict_answers.agree(got, wanted), f"{got} found, {wanted} expected"
 
 
 def test_a_soft_convention_is_no_plain_nms():

@@ -26,7 +26,7 @@ from keras import ops
 
 from keras_impl.backends import backend, modes
 from keras_impl.conformance.budgets import BUDGETS
-from keras_impl.conformance.judges import encode_scale
+from keras_impl.conformance.scales import encode_scale
 from reference_numpy.anchors import make_anchors
 from reference_numpy.gradients import multibox_gradient
 from tests.golden import replay
@@ -118,7 +118,7 @@ def loss_budget() -> float:
         heads_budget() * np.abs(head).max() * np.abs(by).sum()
         for head, by in zip(heads, by_heads, strict=False)
     )
-    return float(moved / golden()["total"]) + BUDGETS["multibox"].eps
+    return float(moved / golden()["total"]) + BUDGETS["multibox_loss"].eps
 
 
 # --- the replay ----------------------------------------------------------------------------------

@@ -21,14 +21,13 @@ from keras import ops
 
 from keras_impl.backends import compiler, gradients, in_mode, modes
 from keras_impl.conformance.budgets import BUDGETS
-from keras_impl.conformance.judges import (
-    WIDER,
-    errors,
+from keras_impl.conformance.judges import judge_multibox_gradient
+from keras_impl.conformance.scales import (
     focal_gradient_scale,
-    judge_multibox_gradient,
     smooth_l1_gradient_scale,
     softmax_scale,
 )
+from keras_impl.conformance.verdicts import WIDER, errors
 from keras_impl.ops import losses, multibox
 from keras_impl.ops.mining import choose_anchors
 from reference_numpy import gradients as reference
@@ -246,7 +245,7 @@ def of_multibox(mode: str, dtype: str) -> Callable[..., Any]:
         for variant in VARIANTS.values():
 
             def total(deltas, logits, variant=variant):
-                return multibox.multibox(deltas, logits, wanted, labels, variant).total
+                return multibox.multibox_loss(deltas, logits, wanted, labels, variant).total
 
             class_losses = multibox.class_losses(logits, labels, variant)
             chosen = choose_anchors(class_losses, labels, variant)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from keras_impl.conformance.operations import SMALL
+from keras_impl.conformance.workloads import SMALL
 from keras_impl.host import detection as host_detection
 from reference_numpy import detection
 from reference_numpy.anchors import make_anchors

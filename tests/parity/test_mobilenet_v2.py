@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_impl.models.mobilenet_v2 import TAPS, MobileNetV2, make_divisible, mobilenet_v2
+from keras_impl.models.mobilenet_v2 import TAPS, MobileNetV2, make_divisible, mobilenet_v2_features
 
 # Figures of `keras.applications` written down, so that both cannot drift together.
 PUBLISHED = {1.0: 2_257_984, 0.35: 410_208}
@@ -91,7 +91,7 @@ def test_computes_what_the_application_computes(height: int, width: int, alpha: 
 def test_taps_the_last_map_of_each_stride(
     height: int | None, width: int | None, sizes: dict[int, tuple[int | None, int | None]]
 ) -> None:
-    maps = mobilenet_v2(keras.Input((height, width, 3)), alpha=0.35)
+    maps = mobilenet_v2_features(keras.Input((height, width, 3)), alpha=0.35)
 
     assert {stride: tuple(tap.shape[1:3]) for stride, tap in maps.items()} == sizes
     assert {stride: tap.shape[-1] for stride, tap in maps.items()} == {8: 96, 16: 192, 32: 1280}
@@ -136,7 +136,7 @@ def test_is_the_application_unless_told_otherwise() -> None:
     theirs = application((224, 224, 3), 1.0)
     images = keras.Input((224, 224, 3))
 
-    for ours in (MobileNetV2(), keras.Model(images, mobilenet_v2(images)[32])):
+    for ours in (MobileNetV2(), keras.Model(images, mobilenet_v2_features(images)[32])):
         assert_same_weights(ours, theirs, 1.0)
         assert ours.input_shape == theirs.input_shape
         for kind in (keras.layers.BatchNormalization, keras.layers.ReLU, keras.layers.Add):

@@ -33,7 +33,7 @@ def test_mining_worked_by_hand(mode, case):
 def test_a_batch_without_objects_has_no_loss_and_no_nan(mode):
     deltas, logits = np.ones((2, 3, 4), np.float32), np.ones((2, 3, 5), np.float32)
 
-    got = in_mode(lambda *tensors: tuple(multibox.multibox(*tensors)), mode)(
+    got = in_mode(lambda *tensors: tuple(multibox.multibox_loss(*tensors)), mode)(
         deltas, logits, np.zeros_like(deltas), np.zeros((2, 3), np.int32)
     )
 
@@ -87,7 +87,7 @@ def test_rules_mean_the_same(rules):
     need = boxes if "mining_nms" in rules else None
 
     def lose(*tensors):
-        return tuple(multibox.multibox(*tensors, boxes=need, **rules))
+        return tuple(multibox.multibox_loss(*tensors, boxes=need, **rules))
 
     got = multibox.MultiBox(*in_mode(lose, "eager")(*heads))
 
@@ -174,7 +174,7 @@ def test_negatives_are_hard_by_the_loss_of_the_convention(class_loss):
     rules = {"class_loss": class_loss, "negative_ratio": 3.0}
 
     def lose(*tensors):
-        return tuple(multibox.multibox(*tensors, **rules))
+        return tuple(multibox.multibox_loss(*tensors, **rules))
 
     got = multibox.MultiBox(*in_mode(lose, "eager")(deltas, logits, deltas, labels))
 

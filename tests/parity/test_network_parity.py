@@ -11,8 +11,8 @@ import pytest
 
 from keras_impl.backends import backend
 from keras_impl.conformance.budgets import BUDGETS
-from keras_impl.conformance.judges import Verdict
 from keras_impl.conformance.suite import Check
+from keras_impl.conformance.verdicts import Verdict
 from keras_impl.models import ssd
 from keras_impl.parity import network as network_parity
 from keras_impl.parity.network import HEADS, LAYERS, LAYOUT, NAME, a_network, to_bfloat16
@@ -186,11 +186,11 @@ def test_rounding_to_bfloat16_is_to_the_nearest_and_to_even() -> None:
 def verdict_of_the_loss(found, **changed: np.ndarray):
     model, _, maps = found
     heads = {name: changed.get(name, maps[name]) for name in ("deltas", "logits")}
-    return network_parity._judge_heads(model, **heads, mode="eager", seed=0)["multibox"]
+    return network_parity._judge_heads(model, **heads, mode="eager", seed=0)["multibox_loss"]
 
 
 def test_a_loss_in_bfloat16_is_wrong(mixed, monkeypatch: pytest.MonkeyPatch) -> None:
-    right = ssd.multibox.multibox
+    right = ssd.multibox.multibox_loss
 
     def half(deltas, logits, wanted, *arguments, **options):
         floats = (keras.ops.cast(one, "bfloat16") for one in (deltas, logits, wanted))
@@ -198,7 +198,7 @@ def test_a_loss_in_bfloat16_is_wrong(mixed, monkeypatch: pytest.MonkeyPatch) -> 
         return found._replace(total=keras.ops.cast(found.total, "float32"))
 
     assert verdict_of_the_loss(mixed).mismatches == 0
-    monkeypatch.setattr(ssd.multibox, "multibox", half)
+    monkeypatch.setattr(ssd.multibox, "multibox_loss", half)
     assert verdict_of_the_loss(mixed).mismatches == 1
 
 

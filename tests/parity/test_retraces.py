@@ -25,7 +25,7 @@ from reference_numpy.conventions import AnchorLayout
 MODE = {"tensorflow": "graph", "jax": "jit", "torch": "eager"}[backend()]
 # Left out, as they take seconds: what training traces, see below, and what is in `detect`.
 TRAINING = {"match", "assign_targets", "assign_targets_with_crowds", "class_losses"}
-TRAINING |= {"mine_hard_negatives", "multibox", "multibox_gradient"}
+TRAINING |= {"mine_hard_negatives", "multibox_loss", "multibox_gradient"}
 LEFT_OUT = {*TRAINING, "nms", "select"}
 TRACED = [op for op in KERAS.asked() if OPERATIONS[op].compiled and op not in LEFT_OUT]
 
@@ -86,7 +86,6 @@ def counting(monkeypatch: pytest.MonkeyPatch, model: ssd.SSD) -> Counter[str]:
     monkeypatch.setattr(model, "compute_loss", count("loss", model.compute_loss))
     assign = count("targets", ssd.targets.assign_targets)
     monkeypatch.setattr(ssd.targets, "assign_targets", assign)
-    ssd._assigner.cache_clear()  # what other tests have had compiled
     return counts
 
 

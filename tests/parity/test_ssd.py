@@ -8,7 +8,7 @@ import itertools
 import json
 import re
 from collections.abc import Iterator
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +16,12 @@ import keras
 import numpy as np
 import pytest
 
-from keras_impl.data import mnist as digits
-from keras_impl.models import ssd
-from keras_impl.models.ssd import SSD, map_steps
-from keras_impl.ops.targets import assign_targets
-from keras_impl.weights.npz import DIGITS, load_model, read_weights, unfold
+from keras_impl.data import canvases, mnist as digits
+from keras_impl.models import heads as heads_, ssd
+from keras_impl.models.heads import map_steps
+from keras_impl.models.ssd import SSD
+from keras_impl.weights.npz import load_model, read_weights, unfold
+from keras_impl.weights.published import DIGITS
 from reference_numpy import (
     anchors as reference_anchors,
     coding,
@@ -89,7 +90,9 @@ def keras_set(name: str, value: Any) -> Iterator[None]:
 
 
 # A network takes a second or two to be made: where the head is not the point, one is enough.
-HEADS = [pytest.param(one, marks=[] if one == "ssd" else pytest.mark.thorough) for one in ssd.HEADS]
+HEADS = [
+    pytest.param(one, marks=[] if one == "ssd" else pytest.mark.thorough) for one in heads_.HEADS
+]
 
 
 def tiny(head: str = "ssd", **options: Any) -> SSD:
@@ -138,7 +141,7 @@ def reference_loss(found: dict[str, np.ndarray], rows: slice = slice(None)) -> m
         )
         for boxes, labels in zip(BOXES[rows], LABELS[rows], strict=True)
     ]
-    return multibox.multibox(
+    return multibox.multibox_loss(
         found["deltas"][rows].astype("float64"),
         found["logits"][rows].astype("float64"),
         np.stack([one.deltas for one in assigned]),
@@ -233,7 +236,7 @@ def test_refuses_maps_that_cannot_be(
         SSD(layout, 1, alpha=0.1)
 
 
-@pytest.mark.parametrize("head", ssd.HEADS)
+@pytest.mark.parametrize("head", heads_.HEADS)
 def test_outputs_are_in_the_order_of_the_anchors(head: str) -> None:
     """Each head is made to say level, shape and number (in its bias) and cell (in its kernel).
 
@@ -296,7 +299,7 @@ KERNELS = {
 }
 
 
-@pytest.mark.parametrize("head", ssd.HEADS)
+@pytest.mark.parametrize("head", heads_.HEADS)
 def test_kernels_of_each_head(head: str) -> None:
     """SSDLite has no full 3x3 convolution but the backbone's first."""
     found = {
@@ -382,7 +385,7 @@ def test_anchors_on_a_crowd_count_nowhere_in_training() -> None:
         crowds=crowds["crowds"][0],
     )
     assert (assigned.labels == -1).any()
-    expected = multibox.multibox(
+    expected = multibox.multibox_loss(
         found["deltas"].astype("float64"),
         found["logits"].astype("float64"),
         assigned.deltas[None],
@@ -469,10 +472,10 @@ def test_objects_are_looked_at_by_the_models_own_convention(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A box without width is an error, or padding where the convention drops it."""
-    monkeypatch.setattr(ssd, "_assigner", lambda rules: partial(assign_targets, convention=rules))
     boxes = BOXES.copy()
     boxes[0, 1, 2] = boxes[0, 1, 0]
     model = shared()
+    monkeypatch.setattr(model, "_assign", model._assign_targets)
     with pytest.raises(ValueError, match=r"boxes\[0, 1\]: expected finite corners, xmin < xmax"):
         model._targets({"boxes": boxes, "labels": LABELS})
     monkeypatch.setattr(model, "convention", model.convention.but(degenerate="drop"))
@@ -506,12 +509,12 @@ def test_refuses_assigned_targets_of_other_anchors() -> None:
 def test_anchors_are_suppressed_before_mining_by_what_is_predicted(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    # Not compiled: that takes longer than all else.
-    monkeypatch.setattr(ssd, "_assigner", lambda rules: partial(assign_targets, convention=rules))
     generator = np.random.default_rng(8)
     few = AnchorLayout("few", (32, 32), ((4, 4),), (0.3, 0.6), ((2.0,),))
     rules = OTHER.but(mining_nms=0.5, layout=few)
     model = SSD(few, 3, alpha=0.1, convention=rules)
+    # Not compiled: that takes longer than all else.
+    monkeypatch.setattr(model, "_assign", model._assign_targets)
     count = len(model.anchors)
     found = {name: generator.normal(size=(4, count, 4)).astype("f4") for name in model.output}
     deltas, labels = (keras.ops.convert_to_numpy(one) for one in model._targets(OBJECTS))
@@ -520,7 +523,7 @@ def test_anchors_are_suppressed_before_mining_by_what_is_predicted(
 
     wide = {name: value.astype("f8") for name, value in found.items()}
     boxes = np.stack([coding.decode(one, model.anchors, rules) for one in wide["deltas"]])
-    wanted = multibox.multibox(
+    wanted = multibox.multibox_loss(
         wide["deltas"], wide["logits"], deltas.astype("f8"), labels, rules, boxes=boxes
     )
     assert wanted.counted.sum() < wanted.positives, "or nothing was suppressed"
@@ -874,7 +877,7 @@ PAIRS = {"ssd300": "ssd", "ssdlite320": "ssdlite", "digits224": "ssd1x1"}
     [
         pytest.param(layout, head, marks=[] if PAIRS[layout] == head else [pytest.mark.thorough])
         for layout in PAIRS
-        for head in ssd.HEADS
+        for head in heads_.HEADS
     ],
 )
 def test_the_reference_computes_the_published_networks(layout: str, head: str) -> None:
@@ -977,8 +980,8 @@ def test_the_reference_reads_the_shipped_detector() -> None:
     """From a canvas to named boxes with NumPy alone, as Keras has it."""
     model = load_model()
     _, weights = read_weights(DIGITS)
-    made = [digits.canvas(digits.load_digits("test"), "1-10", 3, index) for index in range(2)]
-    images = digits.batch_images(np.stack([one.image for one in made]))
+    made = [canvases.canvas(digits.load_digits("test"), "1-10", 3, index) for index in range(2)]
+    images = canvases.batch_images(np.stack([one.image for one in made]))
 
     deltas, logits = reference_ssd.forward(images, weights, model.layout)
 

@@ -18,7 +18,9 @@ import pytest
 
 import keras_impl
 from keras_impl.data.photographs import sample_photographs
-from keras_impl.weights.npz import OIDV4, install, load_model
+from keras_impl.weights.installing import install
+from keras_impl.weights.npz import load_model
+from keras_impl.weights.published import OIDV4
 
 
 @pytest.fixture(scope="session")

@@ -18,9 +18,12 @@ from pathlib import Path
 import numpy as np
 
 from keras_impl.data.photographs import sample_photographs
-from keras_impl.detector.detector import load_detector, open_picture, prepare, to_pixels
+from keras_impl.detector.detector import load_detector
+from keras_impl.images.detections import to_pixels
+from keras_impl.images.pixels import prepare
+from keras_impl.images.reading import open_image
 from keras_impl.parity.pixels import SHOWN
-from keras_impl.weights.npz import OIDV4
+from keras_impl.weights.published import OIDV4
 
 GOLDEN = Path(__file__).with_name("golden_oidv4.json")
 PROBES = 24  # numbers of each output that are kept, spread over the anchors
@@ -44,7 +47,7 @@ def golden() -> dict:
     for path in sample_photographs():
         if path.suffix != ".png":
             continue
-        picture = open_picture(path)
+        picture = open_image(path)
         images = prepare(picture, detector.size)[None]
         raw = detector.heads(images)
         seen = to_pixels(detector.read(images, score=SHOWN)[0], picture.size)

@@ -10,10 +10,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from keras_impl._common.choices import BACKENDS
 from keras_impl.cli import main
 from keras_impl.detector import detector as prediction
-from keras_impl.detector.detector import BACKENDS, Detector, load_detector, mark_of, open_picture
-from keras_impl.weights.npz import CONFIG, DIGITS, OIDV4, load_model, read_weights
+from keras_impl.detector.detector import Detector, load_detector
+from keras_impl.images.reading import open_image
+from keras_impl.images.writing import mark_of
+from keras_impl.weights.npz import CONFIG, load_model, read_weights
+from keras_impl.weights.published import DIGITS, OIDV4
 
 LOAD_ONCE = cache(load_detector)  # TensorFlow traces a network once for each model
 
@@ -119,7 +123,7 @@ def test_photographs_of_every_kind(ssd, photographs, tmp_path):
 
 
 def test_three_lines_of_python(keras_home, photographs, tmp_path):
-    detector, photo = load_detector("oidv4", "numpy"), open_picture(photographs["coffee"])
+    detector, photo = load_detector("oidv4", "numpy"), open_image(photographs["coffee"])
     found = detector.detect([photo])[0]
     detector.draw(photo, found).save(tmp_path / "drawn.png")
     assert [detector.names[one.label] for one in found] == ["Coffee cup"]

@@ -28,21 +28,20 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from keras_impl import cli
-from keras_impl.data.mnist import canvas, load_digits
-from keras_impl.detector import exporting, runtimes
+from keras_impl.cli import startup
+from keras_impl.data.canvases import canvas
+from keras_impl.data.mnist import load_digits
+from keras_impl.detector import export_files, exporting
 from keras_impl.detector.comparison import compare_detections
-from keras_impl.detector.detector import (
-    Detection,
-    Detector,
-    load_detector,
-    open_picture,
-    prepare,
-    to_pixels as in_pixels,
-)
+from keras_impl.detector.detector import Detector, load_detector
+from keras_impl.detector.export_files import FORMATS
 from keras_impl.detector.exporting import export, facts_file
-from keras_impl.detector.runtimes import FORMATS, load_exported
+from keras_impl.detector.runtimes import load_exported
+from keras_impl.images.detections import Detection, to_pixels as in_pixels
+from keras_impl.images.pixels import prepare
+from keras_impl.images.reading import open_image
 from keras_impl.parity.pixels import RAW, SHOWN
-from keras_impl.weights import npz as weights
+from keras_impl.weights import npz as weights, published
 from keras_impl.weights.npz import load_model
 from reference_numpy.anchors import make_anchors
 from reference_numpy.conventions import CANONICAL, AnchorLayout, Convention, revived
@@ -127,7 +126,7 @@ def seen_by(reference: Detector, pictures: list[Image.Image]) -> Seen:
 def photos(keras_home, photographs) -> Seen:
     """Real photographs."""
     reference = load_detector("oidv4", "numpy")
-    return seen_by(reference, [open_picture(photographs[name]) for name in PHOTOS])
+    return seen_by(reference, [open_image(photographs[name]) for name in PHOTOS])
 
 
 @pytest.fixture(scope="module")
@@ -279,7 +278,7 @@ def test_the_facts_hold_what_decoding_takes(made, model, form, detections):
     assert facts["form"] == form
     assert facts["input"]["shape"][1:] == [300, 300, 3]
     assert facts["classes"] == {
-        str(label): name for label, name in enumerate(weights.OIDV4.classes, start=1)
+        str(label): name for label, name in enumerate(published.OIDV4.classes, start=1)
     }
     convention = revived(Convention, facts["convention"])
     if detections:
@@ -387,7 +386,7 @@ def test_a_mistake_is_named_before_the_network_is_looked_at(tmp_path, name, form
             {
                 "x/saved_model.pb": "ours",
                 "x/notes.txt": "mine",
-                "x.json": f'{{"generator": "{runtimes.GENERATOR}"}}',
+                "x.json": f'{{"generator": "{export_files.GENERATOR}"}}',
             },
         ),
     ],
@@ -449,11 +448,11 @@ def without(monkeypatch: pytest.MonkeyPatch, package: str) -> None:
 
 @pytest.mark.parametrize(
     ("form", "package"),
-    [(form, package) for form, packages in runtimes.NEEDS.items() for package in packages],
+    [(form, package) for form, packages in export_files.NEEDS.items() for package in packages],
 )
 def test_a_package_that_is_missing_is_named(tmp_path, monkeypatch, form, package):
     without(monkeypatch, package)
-    words = f"form: {form} needs {package}, not installed here; run: {runtimes.INSTALL}"
+    words = f"form: {form} needs {package}, not installed here; run: {export_files.INSTALL}"
     with pytest.raises(ModuleNotFoundError, match=re.escape(words)):
         export(None, tmp_path / f"x{FORMATS[form]}", form)
     assert everything_in(tmp_path) == {}
@@ -682,7 +681,7 @@ def test_the_command_passes_on_what_it_is_told(stand_in, ssd, tmp_path):
 def test_a_mistake_in_the_command_is_one_line(
     stand_in, ssd, tmp_path, monkeypatch, arguments, words
 ):
-    monkeypatch.setattr(cli, "_start_keras", lambda: pytest.fail("TensorFlow was started"))
+    monkeypatch.setattr(startup, "start_keras", lambda: pytest.fail("TensorFlow was started"))
     monkeypatch.chdir(tmp_path)
     Path("notes.onnx").write_text("mine")
     status, out, err = ssd(*arguments.split())
@@ -697,7 +696,7 @@ def test_it_says_how_many_detections_it_compared(stand_in, model, photographs, t
     """In noise the detector sees nothing; a photograph is something to agree about."""
     path = tmp_path / "x.onnx"
     assert export(model, path, "onnx", detections=True, score=SCORE).compared == 0
-    two = [open_picture(photographs[name]) for name in PHOTOS[:2]]
+    two = [open_image(photographs[name]) for name in PHOTOS[:2]]
     seen = seen_by(load_detector("oidv4", "keras"), two)
     done = export(model, path, "onnx", detections=True, score=SCORE, images=seen.images)
     assert done.compared == sum(map(len, seen.at[SCORE])) > 0

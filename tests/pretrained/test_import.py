@@ -16,19 +16,11 @@ import pytest
 from keras_impl._common import files
 from keras_impl._common.files import check_sum, fetch
 from keras_impl.cli import main
-from keras_impl.weights import npz as weights
-from keras_impl.weights.npz import (
-    OIDV4,
-    import_litert,
-    install,
-    litert_name,
-    load_model,
-    read_litert,
-    read_published,
-    read_weights,
-    unfold,
-    weights_file,
-)
+from keras_impl.weights import installing, published as published_
+from keras_impl.weights.installing import import_litert, install
+from keras_impl.weights.litert import litert_name, read_litert
+from keras_impl.weights.npz import load_model, read_weights, unfold
+from keras_impl.weights.published import OIDV4, read_published, weights_file
 from reference_numpy.conventions import PRESETS
 
 interpreters = pytest.importorskip("ai_edge_litert.interpreter")
@@ -260,7 +252,7 @@ def test_a_full_disk_leaves_nothing(published, empty_home, monkeypatch):
             raise OSError("No space left on device")
         files.write_file(path, data)
 
-    monkeypatch.setattr(weights, "write_file", full)
+    monkeypatch.setattr(installing, "write_file", full)
     with pytest.raises(OSError, match="No space left"):
         install(OIDV4, published)
     assert names_in(empty_home) == ["models"]
@@ -316,7 +308,7 @@ def test_a_download_that_fails_leaves_nothing(published, empty_home, change, mes
 def test_nobody_there_is_said_in_one_line(empty_home, monkeypatch, capsys):
     with served(b"") as url:
         pass  # and now there is nobody
-    monkeypatch.setattr(weights, "OIDV4", OIDV4._replace(url=url))
+    monkeypatch.setattr(published_, "OIDV4", OIDV4._replace(url=url))
     assert main(["weights", "oidv4"]) == 2
     err = capsys.readouterr().err
     assert err.startswith(f"ssd: error: download: {url} cannot be had: ")
@@ -384,9 +376,9 @@ def test_a_detector_that_is_not_there_says_how_to_get_it(empty_home, capsys, tmp
 def test_the_weights_file_is_enough_for_numpy(keras_home, photographs, run_python):
     """No TensorFlow, no Keras, no LiteRT: the reference finds the cat alone."""
     code = (
-        "from keras_impl.detector.detector import load_detector, open_picture;"
+        "from keras_impl import load_detector, open_image;"
         "detector = load_detector('oidv4', 'numpy');"
-        f"(found,) = detector.detect([open_picture({str(photographs['chelsea'])!r})]);"
+        f"(found,) = detector.detect([open_image({str(photographs['chelsea'])!r})]);"
         "print([detector.names[one.label] for one in found])"
     )
     done = run_python(code, without=["tensorflow", "keras", "ai_edge_litert"])

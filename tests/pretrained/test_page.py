@@ -7,7 +7,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from keras_impl.weights.npz import OIDV4
+from keras_impl.weights.published import OIDV4
 
 PAGE = (Path(__file__).parents[2] / "docs/detector.md").read_text(encoding="utf-8")
 

@@ -12,23 +12,20 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from keras_impl._common.choices import BACKENDS
 from keras_impl.cli import main
 from keras_impl.data import photographs as photographs_
 from keras_impl.data.photographs import sample_photographs
 from keras_impl.detector.comparison import PIXELS, SCORE, compare_detections
-from keras_impl.detector.detector import (
-    BACKENDS,
-    Detection,
-    detector_of,
-    load_detector,
-    open_picture,
-    prepare,
-    to_pixels,
-)
-from keras_impl.detector.runtimes import LiteRT
+from keras_impl.detector.detector import detector_of, load_detector
+from keras_impl.detector.litert import LiteRT
+from keras_impl.images.detections import Detection, to_pixels
+from keras_impl.images.pixels import prepare
+from keras_impl.images.reading import open_image
 from keras_impl.parity import pixels as pixel_parity
 from keras_impl.parity.pixels import RAW, SHOWN, compare_photographs, trace
-from keras_impl.weights.npz import OIDV4, load_model, weights_file
+from keras_impl.weights.npz import load_model
+from keras_impl.weights.published import OIDV4, weights_file
 
 GOLDEN = json.loads(Path(__file__).with_name("golden_oidv4.json").read_text(encoding="utf-8"))
 SEEN = {"chelsea": "Cat", "astronaut": "Person", "coffee": "Coffee cup"}
@@ -83,7 +80,7 @@ def test_three_implementations_agree_from_pixels_to_boxes(detectors, photographs
 def test_the_cat_the_person_and_the_cup_are_found(detectors, photographs, backend):
     detector = detectors[backend]
     for name, label in SEEN.items():
-        (found,) = detector.detect([open_picture(photographs[name])])
+        (found,) = detector.detect([open_image(photographs[name])])
         assert [detector.names[one.label] for one in found] == [label]
 
 
@@ -95,7 +92,7 @@ def test_the_golden_answers_of_litert_stand(detectors, photographs, backend):
     assert GOLDEN["provenance"]["sha256"] == OIDV4.sha256
     assert len(GOLDEN["photographs"]) >= 7
     for name, wanted in GOLDEN["photographs"].items():
-        picture = open_picture(photographs[name])
+        picture = open_image(photographs[name])
         images = prepare(picture, detector.size)[None]
         digest = hashlib.sha256(images.tobytes()).hexdigest()
         assert digest == wanted["sha256 of the prepared pixels"], "other pixels, other answers"
@@ -183,7 +180,7 @@ def test_photographs_are_asked_for_where_none_are_installed(monkeypatch):
 
 @pytest.fixture(scope="module")
 def cat(photographs):
-    return prepare(open_picture(photographs["chelsea"]), (300, 300))
+    return prepare(open_image(photographs["chelsea"]), (300, 300))
 
 
 def departed(checks):
@@ -355,9 +352,9 @@ def test_numpy_takes_two_seconds_a_picture_at_most(detectors, cat):
 def test_without_litert_the_golden_answers_are_held(keras_home, photographs, run_python):
     """The weights file and NumPy are enough to be told right from wrong."""
     code = (
-        "from keras_impl.detector.detector import load_detector, open_picture;"
+        "from keras_impl import load_detector, open_image;"
         "detector = load_detector('oidv4', 'numpy');"
-        f"(found,) = detector.detect([open_picture({str(photographs['astronaut'])!r})]);"
+        f"(found,) = detector.detect([open_image({str(photographs['astronaut'])!r})]);"
         "print([(detector.names[one.label], round(one.score, 3)) for one in found])"
     )
     done = run_python(code, without=["tensorflow", "keras", "ai_edge_litert"])
@@ -367,7 +364,8 @@ def test_without_litert_the_golden_answers_are_held(keras_home, photographs, run
 
 
 def test_the_digit_detector_goes_through_numpy_too():
-    from keras_impl.data.mnist import canvas, load_digits
+    from keras_impl.data.canvases import canvas
+    from keras_impl.data.mnist import load_digits
 
     made = [canvas(load_digits("test"), "1-10", 3, index) for index in range(2)]
     pictures = [Image.fromarray(one.image).convert("RGB") for one in made]

@@ -9,12 +9,16 @@ import keras
 import numpy as np
 import pytest
 
-from keras_impl.data.mnist import batch_images, canvas, load_digits
+from keras_impl.data.canvases import batch_images, canvas
+from keras_impl.data.mnist import load_digits
 from keras_impl.models.ssd import SSD
-from keras_impl.training import digits as training
-from keras_impl.training.digits import Recipe, digit_model, draw_runs, train_digits, warm_start
-from keras_impl.weights.npz import read_weights, weights_file
-from reference_numpy.mobilenet_v2 import TAPS, mobilenet_v2
+from keras_impl.training import curves, digits as training
+from keras_impl.training.curves import draw_runs
+from keras_impl.training.digits import digit_model, train_digits, warm_start
+from keras_impl.training.recipe import Recipe
+from keras_impl.weights.npz import read_weights
+from keras_impl.weights.published import weights_file
+from reference_numpy.mobilenet_v2 import TAPS, mobilenet_v2_features
 
 
 class Silent:
@@ -68,7 +72,7 @@ def test_in_inference_it_is_the_pretrained_function_exactly(warm, arrays, images
     model, _ = warm
     others = images[:2, ::-1].copy()
     for given in (images[:2], others):
-        wanted = mobilenet_v2(given, arrays)
+        wanted = mobilenet_v2_features(given, arrays)
         for found, stride in zip(taps_of(model, given, False), TAPS, strict=True):
             scale = np.abs(wanted[stride]).max()
             assert scale > 1
@@ -164,16 +168,16 @@ def test_a_run_of_before_there_was_a_choice_goes_on(tmp_path):
 
 
 def test_runs_are_drawn_beside_each_other(tmp_path, capsys):
-    row = dict.fromkeys(training.COLUMNS, 0.5)
+    row = dict.fromkeys(curves.COLUMNS, 0.5)
     for name in ("cold", "warm"):
         (tmp_path / name).mkdir()
         training._write_log(tmp_path / name, [{**row, "epoch": 1, "pictures": 100}])
     runs = [str(tmp_path / name) for name in ("cold", "warm")]
-    training._main([*runs, "--out", str(tmp_path / "both.png")])
+    curves._main([*runs, "--out", str(tmp_path / "both.png")])
     assert (tmp_path / "both.png").read_bytes()[:4] == b"\x89PNG"
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match="runs: expected a run with a finished epoch"):
         draw_runs([tmp_path / "empty"], tmp_path / "none.png")
     with pytest.raises(SystemExit):
-        training._main([str(tmp_path / "empty"), "--out", str(tmp_path / "none.png")])
+        curves._main([str(tmp_path / "empty"), "--out", str(tmp_path / "none.png")])
     assert "expected a run with a finished epoch" in capsys.readouterr().err

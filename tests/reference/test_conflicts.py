@@ -9,17 +9,10 @@ import numpy as np
 import pytest
 
 from reference_numpy.conventions import CANONICAL, PRESETS, AnchorLayout
-from reference_numpy.testing import conflicts
-from reference_numpy.testing.conflicts import (
-    CONFLICTS,
-    Conflict,
-    agree,
-    answer,
-    arrays,
-    as_markdown,
-    plain,
-    settled,
-)
+from reference_numpy.testing import conflict_page
+from reference_numpy.testing.conflict_answers import agree, answer, arrays, plain, settled
+from reference_numpy.testing.conflict_page import as_markdown
+from reference_numpy.testing.conflicts import CONFLICTS, Conflict
 from tests.flips import ASKED, FIRST, FLIPS, every_flip
 
 # What a case may set for all presets at once: thresholds and limits, and where anchors are.
@@ -233,7 +226,7 @@ def test_detections_without_anchors_are_compared_by_the_rest():
             (((1, 4, 0.5, LEFT),),),
         ),
         (
-            "multibox",
+            "multibox_loss",
             (3.0, 2.0, 1.0, 5, [[True, False]], [[False, True]]),
             (3.0, 2.0, 1.0, ((0,),), ((1,),)),
         ),
@@ -286,7 +279,7 @@ def test_whole_numbers_agree_exactly_and_floats_nearly(found, wanted, same):
 )
 def test_an_answer_is_shown_in_few_characters(value, shown, monkeypatch):
     case = CONFLICTS[0]._replace(answers=((value, tuple(PRESETS)),), others=())
-    monkeypatch.setattr(conflicts, "CONFLICTS", (case,))
+    monkeypatch.setattr(conflict_page, "CONFLICTS", (case,))
     assert f"`{shown}` all" in as_markdown()
 
 

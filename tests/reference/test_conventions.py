@@ -125,7 +125,7 @@ def test_the_canonical_convention_is_the_papers_where_the_paper_speaks():
         mining.choose_anchors,
         multibox.class_losses,
         multibox.normalisers,
-        multibox.multibox,
+        multibox.multibox_loss,
         gradients.class_losses_gradient,
         gradients.multibox_gradient,
         suppression.nms,

@@ -13,7 +13,7 @@ import pytest
 
 from reference_numpy import ssd
 from reference_numpy.anchors import make_anchors
-from reference_numpy.multibox import multibox
+from reference_numpy.multibox import multibox_loss
 from reference_numpy.targets import assign_targets
 from tests.golden import tiny_ssd
 from tests.golden.tiny_ssd import (
@@ -79,7 +79,7 @@ def test_targets():
 
 def test_loss():
     wide = [golden()[name].astype(np.float64) for name in ("deltas", "logits", "target_deltas")]
-    found = multibox(*wide, golden()["target_labels"], CONVENTION)
+    found = multibox_loss(*wide, golden()["target_labels"], CONVENTION)
     for name in ("total", "class_loss", "box_loss"):
         got, wanted = float(getattr(found, name)), float(golden()[name])
         # Of heads that were rounded: an error of each number, all one way, and no more.

@@ -24,7 +24,7 @@ from reference_numpy.losses import (
     smooth_l1,
     softmax_cross_entropy,
 )
-from reference_numpy.multibox import class_losses, multibox
+from reference_numpy.multibox import class_losses, multibox_loss
 from tests.strategies import FLOATS, dtypes, numbers
 
 STEP = 2.0**-17
@@ -102,8 +102,8 @@ def test_multibox_gradient_is_its_slope(labels, options):
 
     by_deltas, by_logits = multibox_gradient(deltas, logits, targets, labels, **options)
     total = {
-        "deltas": lambda point: multibox(point, logits, targets, labels, **options).total,
-        "logits": lambda point: multibox(deltas, point, targets, labels, **options).total,
+        "deltas": lambda point: multibox_loss(point, logits, targets, labels, **options).total,
+        "logits": lambda point: multibox_loss(deltas, point, targets, labels, **options).total,
     }
     agrees(by_deltas, total["deltas"], deltas)
     agrees(by_logits, total["logits"], logits)
@@ -142,13 +142,13 @@ def test_multibox_gradient_is_its_slope_in_every_convention(
     assert np.diff(np.sort(losses, axis=None)).min() > 4 * STEP
 
     arguments = targets, LABELS, convention
-    chosen = multibox(deltas, logits, *arguments, boxes=FAR)
+    chosen = multibox_loss(deltas, logits, *arguments, boxes=FAR)
     if "mining_nms" in others:
         assert not (chosen.counted | chosen.negatives)[0, :2].all(), "something is suppressed"
     by_deltas, by_logits = multibox_gradient(deltas, logits, *arguments, boxes=FAR)
     total = {
-        "deltas": lambda point: multibox(point, logits, *arguments, boxes=FAR).total,
-        "logits": lambda point: multibox(deltas, point, *arguments, boxes=FAR).total,
+        "deltas": lambda point: multibox_loss(point, logits, *arguments, boxes=FAR).total,
+        "logits": lambda point: multibox_loss(deltas, point, *arguments, boxes=FAR).total,
     }
     agrees(by_deltas, total["deltas"], deltas)
     agrees(by_logits, total["logits"], logits)
@@ -204,8 +204,8 @@ def test_multibox_has_its_slope_at_the_edges(labels, class_loss):
     targets = np.zeros_like(deltas)
     by_deltas, by_logits = multibox_gradient(deltas, logits, targets, labels, convention)
     total = {
-        "deltas": lambda point: multibox(point, logits, targets, labels, convention).total,
-        "logits": lambda point: multibox(deltas, point, targets, labels, convention).total,
+        "deltas": lambda point: multibox_loss(point, logits, targets, labels, convention).total,
+        "logits": lambda point: multibox_loss(deltas, point, targets, labels, convention).total,
     }
     agrees(by_deltas, total["deltas"], deltas, bend=1, size=1e5)
     agrees(by_logits, total["logits"], logits, size=1e5)

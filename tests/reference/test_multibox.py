@@ -12,7 +12,7 @@ from hypothesis import given, settings, strategies as st
 from reference_numpy.conventions import CANONICAL
 from reference_numpy.losses import softmax_cross_entropy
 from reference_numpy.mining import choose_anchors
-from reference_numpy.multibox import MultiBox, class_losses, multibox, normalisers
+from reference_numpy.multibox import MultiBox, class_losses, multibox_loss, normalisers
 from tests.strategies import FLOATS, dtypes, grid_boxes, heads, integers
 
 NAN, INF = np.nan, np.inf
@@ -225,7 +225,7 @@ NORMALISED = {
 def test_what_counts_and_what_it_is_divided_by(case, dtype):
     labels, options, positives, negatives, expected = NORMALISED[case]
     arguments = undecided(labels, dtype)
-    found = multibox(*arguments, **options)
+    found = multibox_loss(*arguments, **options)
 
     assert isinstance(found, MultiBox)
     assert [value.dtype for value in found[:3]] == [dtype] * 3
@@ -250,7 +250,7 @@ def test_a_batch_by_hand(dtype):
     targets[1, 1] = [0.5, 0, 0, 0]  # 1/8
     deltas[1, 2], targets[1, 2] = [2, 2, 2, 2], [2, 2, 2, 4]  # 3/2
     deltas[0, 1:], targets[1, 0] = 100, 100  # background: does not count
-    found = multibox(deltas, logits, targets, labels, negative_ratio=1, box_weight=0.5)
+    found = multibox_loss(deltas, logits, targets, labels, negative_ratio=1, box_weight=0.5)
 
     assert found.positives == 3
     assert found.negatives.tolist() == [[False, False, True], [True, False, False]]
@@ -269,7 +269,7 @@ def test_saturated_logits_give_finite_losses(sign):
     # The positive is certain and right (0) or certain and wrong (2000); its negatives alike.
     deltas, logits, targets, labels = undecided([[1, 0]])
     logits[0] = sign * np.array([[-1000, 1000], [1000, -1000]])
-    found = multibox(deltas, logits, targets, labels)
+    found = multibox_loss(deltas, logits, targets, labels)
     assert found.class_loss == (0 if sign == 1 else 4000)
 
 
@@ -277,7 +277,7 @@ def test_the_box_weight_touches_the_box_loss_alone():
     deltas, logits, targets, labels = undecided([[1, 0]])
     deltas += 2  # 4 × 3/2
     for weight in (0.0, 1.0, 2.5):
-        found = multibox(deltas, logits, targets, labels, box_weight=weight)
+        found = multibox_loss(deltas, logits, targets, labels, box_weight=weight)
         assert (found.box_loss, found.class_loss) == (6, 2 * log(2))
         assert found.total == pytest.approx(2 * log(2) + 6 * weight)
 
@@ -294,7 +294,7 @@ def test_the_box_loss_of_all_anchors_by_hand():
         ({"box_over": "all", "normaliser": "anchors"}, 7 / 2 / 4),
         ({"box_over": "all", "mining": "none", "box_weight": 2.0}, 7 / 2),
     ):
-        found = multibox(deltas, logits, targets, labels, negative_ratio=1, **changes)
+        found = multibox_loss(deltas, logits, targets, labels, negative_ratio=1, **changes)
         assert found.box_loss == expected
         weight = changes.get("box_weight", 1)
         assert found.total == pytest.approx(found.class_loss + weight * expected)
@@ -308,12 +308,12 @@ def test_suppression_before_mining_by_hand():
     deltas, logits, targets, labels = undecided([[1, 0, 0]])
     logits[0, 1] = [0, log(3)]
     deltas += 2  # 4 × 3/2 where it counts
-    plain = multibox(deltas, logits, targets, labels, boxes=boxes)
+    plain = multibox_loss(deltas, logits, targets, labels, boxes=boxes)
     assert plain.counted.tolist() == [[True, False, False]]
     assert plain.class_loss == pytest.approx(log(2) + log(4) + log(2))
     assert plain.box_loss == 6
     for minimum, negatives, expected in ((0, [], 0), (1, [1], log(4)), (3, [1, 2], log(8))):
-        found = multibox(
+        found = multibox_loss(
             deltas, logits, targets, labels, mining_nms=0.9, min_negatives=minimum, boxes=boxes
         )
         assert found.positives == 1
@@ -322,7 +322,7 @@ def test_suppression_before_mining_by_hand():
         assert (found.class_loss, found.box_loss) == (pytest.approx(expected), 0)
 
     logits[0, 0] = [log(7), 0]  # log 8, more than log 4: now anchor 1 falls
-    found = multibox(deltas, logits, targets, labels, mining_nms=0.9, boxes=boxes)
+    found = multibox_loss(deltas, logits, targets, labels, mining_nms=0.9, boxes=boxes)
     assert found.counted.tolist() == [[True, False, False]]
     assert found.negatives.tolist() == [[False, False, True]]
     assert found.class_loss == pytest.approx(log(8) + log(2))
@@ -343,7 +343,7 @@ def batches(draw, dtype):
 @given(st.data(), dtypes, ratios, st.integers(0, 2), st.sampled_from([0.0, 1.0, 2.0]))
 def test_multibox_equals_the_brute_force(data, dtype, ratio, minimum, weight):
     deltas, logits, target_deltas, labels = data.draw(batches(dtype))
-    found = multibox(
+    found = multibox_loss(
         deltas,
         logits,
         target_deltas,
@@ -419,7 +419,7 @@ def test_every_convention_equals_the_literal_one(data, dtype, changes, mining_nm
     labels = np.where(nowhere, -1, labels)
     boxes = data.draw(grid_boxes(dtype, least=labels.size, most=labels.size))
     boxes = boxes.reshape(*labels.shape, 4)
-    found = multibox(deltas, logits, target_deltas, labels, convention, boxes=boxes)
+    found = multibox_loss(deltas, logits, target_deltas, labels, convention, boxes=boxes)
 
     # Which anchors count is exact given the same losses, and has its own tests.
     losses = class_losses(logits, labels, convention)
@@ -459,7 +459,7 @@ def test_every_convention_equals_the_literal_one(data, dtype, changes, mining_nm
 def test_a_picture_of_background_changes_nothing(data, dtype):
     batch = data.draw(batches(dtype))
     widened = [np.concatenate([array, np.zeros_like(array[:1])]) for array in batch]
-    before, after = multibox(*batch), multibox(*widened)
+    before, after = multibox_loss(*batch), multibox_loss(*widened)
     assert after[:4] == before[:4]
 
 
@@ -467,8 +467,8 @@ def test_a_picture_of_background_changes_nothing(data, dtype):
 def test_the_boxes_of_background_anchors_do_not_count(data, dtype):
     deltas, logits, targets, labels = data.draw(batches(dtype))
     other = np.where(labels[..., None] > 0, deltas, dtype(1e6))
-    before = multibox(deltas, logits, targets, labels)
-    assert multibox(other, logits, targets, labels)[:4] == before[:4]
+    before = multibox_loss(deltas, logits, targets, labels)
+    assert multibox_loss(other, logits, targets, labels)[:4] == before[:4]
 
 
 @settings(max_examples=20)
@@ -477,7 +477,7 @@ def test_the_arguments_are_left_alone(data, dtype):
     batch = data.draw(batches(dtype))
     for array in batch:
         array.setflags(write=False)
-    multibox(*batch)
+    multibox_loss(*batch)
 
 
 @pytest.mark.parametrize(
@@ -487,4 +487,4 @@ def test_the_arguments_are_left_alone(data, dtype):
 def test_a_mining_nms_needs_boxes(boxes, received):
     message = f"boxes: expected shape (1, 3, 4), as a mining_nms is set. Received: {received}"
     with pytest.raises(ValueError, match="^" + re.escape(message) + "$"):
-        multibox(*undecided([[1, 0, 0]]), mining_nms=0.9, boxes=boxes)
+        multibox_loss(*undecided([[1, 0, 0]]), mining_nms=0.9, boxes=boxes)

@@ -19,7 +19,7 @@ from reference_numpy.coding import decode, encode
 from reference_numpy.conventions import CANONICAL, PRESETS, SSD300, presets
 from reference_numpy.detection import detect, select
 from reference_numpy.matching import UNMATCHED, match
-from reference_numpy.multibox import multibox
+from reference_numpy.multibox import multibox_loss
 from reference_numpy.targets import assign_targets
 from tests.reference.golden_anchors import ENDS, GOLDEN
 
@@ -606,7 +606,7 @@ def a_batch(rng, anchors, positives):
 def check_loss(name, batch, **changes):
     expected = LOSSES[name](*(part.tolist() for part in batch), **changes)
     given = {f"negative_{one}": value for one, value in changes.items()}
-    found = multibox(*batch[:4], PRESETS[name], boxes=batch[4], **given)
+    found = multibox_loss(*batch[:4], PRESETS[name], boxes=batch[4], **given)
     assert found.total == pytest.approx(expected, rel=1e-12)
 
 
@@ -640,7 +640,7 @@ def test_a_fraction_of_a_negative(name):
     # 1.5 × 3 = 4.5: Caffe takes 4, torchvision 5.
     batch = a_batch(np.random.default_rng(5), 40, (3, 5))
     check_loss(name, batch, ratio=1.5)
-    counts = multibox(*batch[:4], PRESETS[name], negative_ratio=1.5).negatives.sum(axis=1)
+    counts = multibox_loss(*batch[:4], PRESETS[name], negative_ratio=1.5).negatives.sum(axis=1)
     rounding = ceil if name in TORCHVISION else int
     assert counts.tolist() == [rounding(4.5), rounding(7.5)]
 

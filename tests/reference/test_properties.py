@@ -27,7 +27,7 @@ from reference_numpy.evaluation import evaluate
 from reference_numpy.gradients import multibox_gradient
 from reference_numpy.matching import UNMATCHED, bipartite, match
 from reference_numpy.mining import choose_anchors
-from reference_numpy.multibox import MultiBox, multibox
+from reference_numpy.multibox import MultiBox, multibox_loss
 from reference_numpy.suppression import nms
 from reference_numpy.targets import NOTHING, assign_targets
 from tests.strategies import (
@@ -412,7 +412,7 @@ def test_padding_the_objects_changes_no_loss(data, dtype, class_loss):
         targets = [assign_targets(*picture, anchors) for picture in pictures]
         coded = np.array([one.deltas for one in targets], dtype).reshape(*size, 4)
         labels = np.array([one.labels for one in targets], int).reshape(size)
-        return multibox(deltas, logits, coded, labels, class_loss=class_loss)
+        return multibox_loss(deltas, logits, coded, labels, class_loss=class_loss)
 
     padded = zip(batch.boxes, batch.labels, strict=True)
     for name, found, expected in zip(
@@ -433,7 +433,7 @@ def test_padding_the_anchors_changes_no_loss(data, dtype, convention):
     labels = np.full((pictures, anchors + 4), NOTHING)
     for padded, array in zip([*wide, labels], plain, strict=True):
         padded[:, spread] = array
-    before, after = multibox(*plain, convention), multibox(*wide, labels, convention)
+    before, after = multibox_loss(*plain, convention), multibox_loss(*wide, labels, convention)
 
     assert after.positives == before.positives
     for name in ("counted", "negatives"):
@@ -452,7 +452,7 @@ padding = st.sampled_from([(-1,), (0,), (-1, 0), (1, 2), (-1, 0, 0, 1, 2)])
 @given(st.data(), dtypes, conventions, padding)
 def test_the_loss_is_always_finite(data, dtype, convention, labels):
     drawn = data.draw(heads(dtype, extremes, labels), label="heads")
-    found = multibox(*drawn, convention)
+    found = multibox_loss(*drawn, convention)
     for name in ("total", "class_loss", "box_loss"):
         value = getattr(found, name)
         assert value.dtype == dtype

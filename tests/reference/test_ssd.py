@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from reference_numpy.conventions import AnchorLayout
-from reference_numpy.mobilenet_v2 import TAPS, conv_unit, fold, mobilenet_v2
+from reference_numpy.mobilenet_v2 import TAPS, conv_unit, fold, mobilenet_v2_features
 from reference_numpy.ssd import feature_maps, forward
 
 BLOCKS = [1, 2, 2, 3, 3, 3, 4, 4, 4, 4, 5, 5, 5, 6, 6, 6, 7]  # channels of each block's result
@@ -59,7 +59,7 @@ def images():
 
 
 def test_the_backbone_gives_three_maps(images, weights):
-    maps = mobilenet_v2(images, weights)
+    maps = mobilenet_v2_features(images, weights)
     assert {stride: x.shape[1:3] for stride, x in maps.items()} == {
         8: (8, 8),
         16: (4, 4),
@@ -75,10 +75,10 @@ def test_a_block_adds_its_input_where_shapes_agree(images, weights):
     """Without what block 2 projects, its input alone goes on."""
     silent = dict(weights)
     silent["block_2_project/kernel"] = np.zeros_like(weights["block_2_project/kernel"])
-    through = mobilenet_v2(images, silent)
+    through = mobilenet_v2_features(images, silent)
     silent["block_2_expand/kernel"] = np.zeros_like(weights["block_2_expand/kernel"])
-    np.testing.assert_array_equal(mobilenet_v2(images, silent)[32], through[32])
-    assert not np.array_equal(through[32], mobilenet_v2(images, weights)[32])
+    np.testing.assert_array_equal(mobilenet_v2_features(images, silent)[32], through[32])
+    assert not np.array_equal(through[32], mobilenet_v2_features(images, weights)[32])
 
 
 def test_a_unit_may_leave_its_activation_out(images, weights):
@@ -198,7 +198,7 @@ def test_what_does_not_fit_is_refused(images, weights):
     with pytest.raises(
         ValueError, match=r"images: expected pictures .* Received: \(1, 16, 16, 3\)"
     ):
-        mobilenet_v2(images[:1, :16, :16], weights)
+        mobilenet_v2_features(images[:1, :16, :16], weights)
     wrong = AnchorLayout("wrong", (64, 64), ((4, 4), (3, 3)), (0.2, 0.4, 0.6), ((2.0,), (2.0,)))
     with pytest.raises(ValueError, match=r"layout: expected feature maps \(\(4, 4\), \(2, 2\)\)"):
         forward(images, weights, wrong)
@@ -264,9 +264,9 @@ def test_32_pixels_are_enough():
     made = {}
     unit(made, "Conv1", 3, 3, 2, "bn_Conv1")
     with pytest.raises(KeyError):
-        mobilenet_v2(np.zeros((1, 32, 32, 3)), made)
+        mobilenet_v2_features(np.zeros((1, 32, 32, 3)), made)
     with pytest.raises(ValueError, match=r"^images: "):
-        mobilenet_v2(np.zeros((1, 32, 31, 3)), made)
+        mobilenet_v2_features(np.zeros((1, 32, 31, 3)), made)
 
 
 def test_a_first_map_that_the_backbone_does_not_yield_is_named(images, weights):

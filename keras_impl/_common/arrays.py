@@ -1,0 +1,13 @@
+"""Names for types that all rooms share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from numpy.typing import NDArray
+
+__all__ = ["Array", "Arrays", "Tensor"]
+
+Array = NDArray[Any]
+Arrays = tuple[Array, ...]
+Tensor = Any  # of whatever backend Keras runs on

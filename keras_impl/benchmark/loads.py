@@ -1,0 +1,50 @@
+"""What is timed, and on how much: operations, devices, and the sizes of each load."""
+
+from __future__ import annotations
+
+from reference_numpy.conventions import CAFFE_SSD512, SSD300, SSD_MOBILENET300, AnchorLayout
+
+__all__ = [
+    "ANCHOR_LOADS",
+    "DEVICES",
+    "NEW_ARRAYS",
+    "OBJECT_LOADS",
+    "OPERATIONS",
+    "PICTURE_LOADS",
+    "device_kind",
+    "sizes",
+]
+
+OPERATIONS = ("matching", "decoding", "network", "targets_and_loss", "training_step")
+DEVICES = ("cpu", "gpu")
+SEED = 0
+# Batch x objects x anchors.
+OBJECT_LOADS = ("32x1x8732", "32x8x8732", "32x32x8732", "8x100x8732")
+ANCHOR_LOADS = ("32x32x1917", "32x32x8732", "32x32x24564")
+PICTURE_LOADS = ("1x1x8732", "1x10x8732", "1x100x8732", "1x1000x8732")
+EAGER_LOAD = "1x8x1917"  # eagerly Python starts every operation of every step of a loop
+LAYOUTS: dict[int, AnchorLayout] = {1917: SSD_MOBILENET300, 8732: SSD300, 24564: CAFFE_SSD512}
+# 8 pictures on 8732 anchors and 21 classes; photographs on 1917 and 24.
+DECODING_LOADS = ("realistic", "hard", "photographs")
+DECODING_BATCH = DECODING_OBJECTS = 8
+NETWORK_LOAD = "1x2884"  # batch x anchors of the digit detector
+TRAINING_LOAD = "8x10x2884"
+NEW_ARRAYS = " (new arrays)"  # of an implementation that is not given memory to use again
+
+
+def sizes(load: str) -> tuple[int, ...]:
+    """The numbers of a load.
+
+    Example:
+        >>> sizes("32x8x8732")
+        (32, 8, 8732)
+    """
+    numbers = str(load).split("x")
+    if not all(number.isdecimal() for number in numbers):
+        raise ValueError(f"load: expected whole numbers with x between. Received: {load!r}")
+    return tuple(map(int, numbers))
+
+
+def device_kind(device: str) -> str:
+    """As Keras names devices: "gpu:0" is a "gpu"."""
+    return device.partition(":")[0]

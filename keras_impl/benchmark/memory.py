@@ -1,0 +1,70 @@
+"""The memory of one call at its peak, beyond its inputs and outputs."""
+
+from __future__ import annotations
+
+import gc
+import tracemalloc
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from keras_impl.benchmark.cases import case_of, device_of, matching_case, matching_work, parts
+from keras_impl.benchmark.loads import EAGER_LOAD
+from keras_impl.benchmark.plan import Job
+
+__all__ = [
+    "weigh",
+]
+
+
+def weigh(job: Job, request: Mapping[str, Any]) -> dict[str, Any]:
+    """The memory of a call at its peak, beyond inputs and outputs."""
+    keras_host = job.implementation.startswith("keras") and job.mode == "host"
+    if keras_host or job.implementation == "reference":
+        return {"peak": _traced_peak(job, request)}
+    if device_of(job, request) != "cpu":
+        return {"left_out": "the memory of an accelerator is not measured"}
+    peak = _resident_peak(case_of(job, request).call)
+    return {"left_out": "memory is measured on Linux only"} if peak is None else {"peak": peak}
+
+
+def _traced_peak(job: Job, request: Mapping[str, Any]) -> int:
+    """By `tracemalloc`: two calls, and all that is kept from one to the next."""
+    # What is imported at a first call is no memory of the call.
+    case_of(job._replace(load=EAGER_LOAD), request).call()
+    work = matching_work(job.load)
+    gc.collect()
+    tracemalloc.start()
+    try:
+        case = matching_case(job, work)
+        case.call()
+        tracemalloc.reset_peak()
+        result = case.call()
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    return max(0, peak - sum(part.nbytes for part in parts(result)))
+
+
+def _resident_peak(call: Callable[[], Any]) -> int | None:
+    """By the system: how far a second call raises what this process has in memory."""
+    call()
+    gc.collect()
+    try:
+        Path("/proc/self/clear_refs").write_text("5")  # the high-water mark starts anew
+        before = _status("VmRSS")
+        result = call()
+        peak, after = _status("VmHWM"), _status("VmRSS")
+    except (OSError, LookupError):
+        return None
+    # Zeros that nobody has read yet are not in memory, though they are part of an output.
+    outputs = min(sum(part.nbytes for part in parts(result)), max(0, after - before))
+    return max(0, peak - before - outputs)
+
+
+def _status(name: str) -> int:
+    """A number of bytes that the system keeps of this process."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(f"{name}:"):
+            return int(line.split()[1]) * 1024
+    raise LookupError(name)

@@ -1,0 +1,67 @@
+"""KerasHub's RetinaNet label encoder, as a graph."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from keras_impl._common.arrays import Array
+from keras_impl.benchmark.peers.kinds import PADDING, Floats, Matched, Matcher
+from reference_numpy.boxes import centers_to_corners
+from reference_numpy.conventions import CANONICAL
+
+__all__ = [
+    "keras_hub_matcher",
+]
+
+
+def keras_hub_matcher(anchors: Floats, objects: int, compiled: bool = False) -> Matcher:
+    """keras-hub's `BoxMatcher` between Keras' `compute_iou` and `encode_box_to_deltas`.
+
+    As RetinaNet's label encoder puts them together, with every object forced on its best anchor.
+    Forced matching gives an anchor to padding too, and even to a column beyond the last one
+    (docs/peer-bugs.md). As a user must, boxes and labels get one more row of padding, and an
+    anchor that was given to padding is background: the first one, if no object wants it most.
+
+    Of two objects with the same best anchor the first one gets it, and the other one none.
+    """
+    import tensorflow as tf
+    from keras.utils import bounding_boxes
+    from keras_hub.layers import BoxMatcher
+
+    corners = tf.constant(centers_to_corners(anchors))
+    # A new list: the layer keeps it and adds to it.
+    match = BoxMatcher([CANONICAL.matching.threshold], [0, 1], force_match_for_each_col=True)
+    signature = [
+        tf.TensorSpec((None, objects, 4), tf.float32),
+        tf.TensorSpec((None, objects), tf.int32),
+    ]
+
+    # Not compiled by XLA, the matrices of every step go through memory, which takes four to nine
+    # times as long (32 x 1 to 8 x 100 objects).
+    @tf.function(input_signature=signature, jit_compile=compiled)
+    def graph(boxes: Any, labels: Any) -> Any:
+        overlap = bounding_boxes.compute_iou(corners, boxes, "xyxy")
+        column, value = match(overlap)
+        boxes = tf.pad(boxes, [[0, 0], [0, 1], [0, 0]])
+        labels = tf.pad(labels, [[0, 0], [0, 1]], constant_values=PADDING)
+        label = tf.gather(labels, column, batch_dims=1)
+        deltas = bounding_boxes.encode_box_to_deltas(
+            corners,
+            tf.gather(boxes, column, batch_dims=1),
+            anchor_format="xyxy",
+            box_format="xyxy",
+            encoding_format="center_xywh",
+            variance=CANONICAL.coding.variances,
+        )
+        positive = (value == 1) & (label != PADDING)
+        return (
+            tf.where(positive, label, 0),
+            tf.where(positive[..., None], deltas, 0.0),
+            tf.where(positive, column, -1),
+        )
+
+    def call(boxes: Array, labels: Array) -> Matched:
+        found = graph(tf.convert_to_tensor(boxes), tf.convert_to_tensor(labels))
+        return Matched(*(part.numpy() for part in found))
+
+    return call

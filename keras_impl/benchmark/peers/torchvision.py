@@ -1,0 +1,102 @@
+"""torchvision's SSD: anchors matched eagerly, detections by `batched_nms`."""
+
+from __future__ import annotations
+
+from types import FunctionType, SimpleNamespace
+from typing import Any
+
+from keras_impl._common.arrays import Array
+from keras_impl.benchmark.peers.kinds import (
+    PADDING,
+    Decoder,
+    Floats,
+    Found,
+    Heads,
+    Matched,
+    Matcher,
+)
+from reference_numpy.boxes import centers_to_corners
+from reference_numpy.conventions import CANONICAL, Convention
+
+__all__ = [
+    "torchvision_decoder",
+    "torchvision_matcher",
+]
+
+
+def torchvision_matcher(anchors: Floats) -> Matcher:
+    """Its SSD's matcher and coder, picture after picture, as in `SSD.forward` and `compute_loss`.
+
+    As there, only anchors that have an object are encoded; that is also faster than all. Of two
+    objects with the same best anchor the last one gets it, and the other one none.
+    """
+    import torch
+    from torchvision.models.detection._utils import BoxCoder, SSDMatcher
+    from torchvision.ops import box_iou
+
+    rules = CANONICAL.matching
+    corners = torch.from_numpy(centers_to_corners(anchors))
+    match = SSDMatcher(rules.threshold)
+    coder = BoxCoder(tuple(1 / variance for variance in CANONICAL.coding.variances))
+
+    def call(boxes: Array, labels: Array) -> Matched:
+        shape = (len(boxes), len(corners))
+        all_labels = torch.zeros(shape, dtype=torch.int32)
+        all_deltas = torch.zeros((*shape, 4))
+        all_objects = torch.full(shape, -1)
+        for picture, real in enumerate(labels != PADDING):
+            if not real.any():  # as in SSD.forward
+                continue
+            box, label = (torch.from_numpy(part[picture][real]) for part in (boxes, labels))
+            own = match(box_iou(box, corners))
+            (positive,) = torch.where(own >= 0)
+            object_ = own[positive]
+            all_deltas[picture][positive] = coder.encode_single(box[object_], corners[positive])
+            all_labels[picture][positive] = label[object_]
+            all_objects[picture] = own
+        return Matched(all_labels.numpy(), all_deltas.numpy(), all_objects.numpy())
+
+    return torch.no_grad()(call)
+
+
+def torchvision_decoder(anchors: Floats, convention: Convention) -> Decoder:
+    """`SSD.postprocess_detections` itself, of something that has what it looks at.
+
+    It knows softmax only, to which sigmoid heads would say more than they do: on every anchor
+    some class would score. So for them its code runs with sigmoid in the place of softmax. Where
+    codes are larger than log(1000 / 16) it cuts them, as in its SSD.
+    """
+    import torch
+    from torchvision.models.detection._utils import BoxCoder
+    from torchvision.models.detection.ssd import SSD
+
+    heads, rules = Heads.of(anchors, convention), convention.detection
+    corners = torch.from_numpy(centers_to_corners(heads.anchors))
+    ssd = SimpleNamespace(
+        box_coder=BoxCoder(tuple(1 / variance for variance in heads.variances)),
+        score_thresh=rules.score_threshold,
+        nms_thresh=rules.iou_threshold,
+        topk_candidates=heads.candidates,
+        detections_per_img=rules.max_detections,
+    )
+    process: Any = SSD.postprocess_detections
+    if not heads.softmax:
+        functional = SimpleNamespace(softmax=lambda logits, dim: torch.sigmoid(logits))
+        process = FunctionType(process.__code__, {**process.__globals__, "F": functional})
+
+    def call(deltas: Array, logits: Array) -> list[Found]:
+        batch = len(deltas)
+        said = {
+            "bbox_regression": torch.from_numpy(deltas),
+            "cls_logits": torch.from_numpy(logits),
+        }
+        # The picture is of size 1, so that boxes are relative to it.
+        pictures = process(ssd, said, [corners] * batch, [(1, 1)] * batch)
+        return [
+            Found(
+                one["boxes"].numpy()[:, heads.order], one["scores"].numpy(), one["labels"].numpy()
+            )
+            for one in pictures
+        ]
+
+    return torch.no_grad()(call)

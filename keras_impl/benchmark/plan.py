@@ -1,0 +1,125 @@
+"""What `ssd bench` measures on this machine, in which order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from keras_impl.benchmark.loads import (
+    ANCHOR_LOADS,
+    DECODING_LOADS,
+    EAGER_LOAD,
+    NETWORK_LOAD,
+    NEW_ARRAYS,
+    OBJECT_LOADS,
+    PICTURE_LOADS,
+    TRAINING_LOAD,
+)
+
+__all__ = [
+    "Job",
+    "Plan",
+    "plan",
+]
+
+SECONDS = {False: 1.0, True: 0.25}  # of rounds for a load; full and quick
+LIMIT = {False: 1170.0, True: 165.0}  # of a run: 20 and 3 minutes, with time left for the page
+
+
+class Job(NamedTuple):
+    """One thing to measure."""
+
+    operation: str
+    implementation: str
+    mode: str
+    load: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is measured.
+
+    Attributes:
+        timings: Timed, checked where it is ours; those of one implementation and mode follow
+            each other and share a process.
+        memory: Of which peak memory is measured, in a process each.
+        seconds: Rounds of a timing may take that long together.
+        limit: Seconds for everything; what is not begun by then is left out, and that is said.
+        quick: Whether this is the short form.
+    """
+
+    timings: tuple[Job, ...]
+    memory: tuple[Job, ...]
+    seconds: float
+    limit: float
+    quick: bool = False
+
+
+def plan(quick: bool = False) -> Plan:
+    """What `ssd bench` measures on this machine.
+
+    What matters most comes first, in case that the time does not suffice. The long form adds
+    photographs, decoding in graphs, and for everyone the loads of one picture and memory.
+
+    Args:
+        quick: Three minutes, not twenty.
+
+    Returns:
+        A plan, with the peers that are installed.
+    """
+    from keras_impl.benchmark.peers import PEERS, installed
+
+    everywhere = tuple(dict.fromkeys((*OBJECT_LOADS, *ANCHOR_LOADS, *PICTURE_LOADS)))
+    most = tuple(dict.fromkeys((*OBJECT_LOADS, *ANCHOR_LOADS)))
+    others = OBJECT_LOADS if quick else everywhere
+    decoded = DECODING_LOADS[:2] if quick else DECODING_LOADS
+    theirs = [
+        peer for name, peer in PEERS.items() if installed(name) and (peer.as_used or not quick)
+    ]
+
+    loads: list[tuple[str, str, str, Sequence[str]]] = [
+        ("keras", "host", "matching", everywhere),
+        (f"keras{NEW_ARRAYS}", "host", "matching", OBJECT_LOADS if quick else most),
+        ("keras", "host", "decoding", decoded),
+    ]
+    for peer in theirs:
+        for operation in peer.operations:
+            chosen = {"matching": others, "decoding": decoded}.get(operation, ())
+            loads.append((peer.name, peer.mode, operation, chosen))
+    loads += [
+        ("keras", "xla", "matching", others),
+        ("keras", "graph", "network", (NETWORK_LOAD,)),
+        ("keras", "graph", "targets_and_loss", (TRAINING_LOAD,)),
+        ("keras", "graph", "training_step", (TRAINING_LOAD,)),
+    ]
+    if quick:
+        loads += [("reference", "host", "matching", ("32x8x8732",))]
+    else:
+        loads += [
+            ("keras", "xla", "decoding", decoded),
+            ("keras", "graph", "matching", everywhere),
+            ("keras", "graph", "decoding", decoded),
+            ("reference", "host", "matching", (*OBJECT_LOADS, "32x32x1917", *PICTURE_LOADS[:3])),
+            ("reference", "host", "decoding", decoded),
+            ("keras", "eager", "matching", (EAGER_LOAD,)),
+            ("reference", "host", "matching", (EAGER_LOAD,)),
+        ]
+    timings = [
+        Job(operation, implementation, mode, load)
+        for implementation, mode, operation, chosen in loads
+        for load in chosen
+    ]
+
+    weighed = ANCHOR_LOADS[1:2] if quick else ANCHOR_LOADS
+    memory = [("keras", "host"), ("keras", "xla")]
+    if not quick:
+        memory += [(f"keras{NEW_ARRAYS}", "host"), ("keras", "graph")]
+        memory += [(peer.name, peer.mode) for peer in theirs if "matching" in peer.operations]
+    return Plan(
+        tuple(timings),
+        tuple(Job("matching", *who, load) for load in weighed for who in memory),
+        SECONDS[quick],
+        LIMIT[quick],
+        quick,
+    )

@@ -1,0 +1,154 @@
+"""A process of a benchmark: it checks a result, times the call, and says so in lines of JSON.
+
+python -m keras_impl.benchmark.worker REQUEST
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from keras_impl.benchmark.cases import case_of, copied, device_of, equal, write_photographs
+from keras_impl.benchmark.memory import weigh
+from keras_impl.benchmark.plan import Job
+from keras_impl.benchmark.records import Key, Record
+
+__all__ = [
+    "work",
+]
+
+ROUNDS, MOST_ROUNDS = 5, 2000
+PASSES, QUIET = 3, 0.25  # rounds are repeated where their quartiles are so far apart
+
+
+def work(request: Mapping[str, Any], say: Callable[[Mapping[str, Any]], None]) -> None:
+    """Do what a request asks for, in this process.
+
+    Args:
+        request: "kind" ("time", "memory", "photographs" or "devices"), "device", "jobs",
+            "seconds", "limit", and "photographs", where the heads of these are.
+        say: Told of each job when it begins and when it has ended.
+    """
+    began = time.monotonic()
+    if request["kind"] == "devices":
+        import keras
+
+        say({"seen": list(keras.distribution.list_devices())})
+        return
+    if request["kind"] == "photographs":
+        try:
+            write_photographs(request["photographs"])
+        except (FileNotFoundError, ModuleNotFoundError) as error:
+            say({"absent": " ".join(str(error).split())})
+        return
+    for fields in request["jobs"]:
+        job = Job(*fields)
+        about = {"job": job, "key": Key(*job)}
+        if time.monotonic() - began >= request["limit"]:
+            say({**about, "left_out": "the time was up"})
+            continue
+        say({"doing": str(Key(*job))})
+        try:
+            if request["kind"] == "memory":
+                say({**about, **weigh(job, request)})
+            else:
+                say({**about, **_time(job, request)})
+        except NotImplementedError as error:
+            say({**about, "left_out": " ".join(str(error).split()) or "it cannot"})
+        except Exception as error:  # whatever is wrong with one load, the next may be right
+            text = " ".join(str(error).split())
+            wrong = isinstance(error, AssertionError)
+            say({**about, "failed": text if wrong else f"{type(error).__name__}: {text}"})
+
+
+def _time(job: Job, request: Mapping[str, Any]) -> dict[str, Any]:
+    case = case_of(job, request)
+    start = time.perf_counter()
+    first = case.call()
+    first_ms = 1e3 * (time.perf_counter() - start)
+    excused = case.check(first) if case.check else 0
+    kept = copied(first) if case.repeats else None
+    del first
+    passes: list[tuple[float, float]] = []
+    while not passes or (len(passes) < PASSES and _restless(*passes[-1])):
+        rounds, last = _rounds(case.call, request["seconds"])
+        if kept is not None and not equal(kept, last):
+            raise AssertionError("the last timed call gave another result than the first")
+        del last
+        low, median, high = np.percentile(1e3 * np.array(rounds), [25, 50, 75])
+        passes.append((float(median), float(high - low)))
+    median, apart = min(passes)
+    ours = case.check is not None
+    record = Record(
+        *(job.operation, job.implementation, job.mode, device_of(job, request), job.load),
+        *(median, apart),
+        ratio_to_fastest_peer=None,
+        peak_extra_bytes=None,
+        exact=True if ours else None,
+    )
+    return {"record": asdict(record), "first_ms": first_ms, "excused": excused}
+
+
+def _restless(median: float, apart: float) -> bool:
+    """Whether something else on the machine was heard in the rounds."""
+    return apart > QUIET * median
+
+
+def _rounds(call: Callable[[], Any], seconds: float) -> tuple[list[float], Any]:
+    """Durations of calls, after one more that is not counted, and what the last one gave."""
+    last = call()
+    rounds: list[float] = []
+    collects = gc.isenabled()
+    gc.collect()
+    gc.disable()
+    try:
+        began = time.perf_counter()
+        while len(rounds) < ROUNDS or (
+            time.perf_counter() - began < seconds and len(rounds) < MOST_ROUNDS
+        ):
+            del last  # a pipeline does not keep it either
+            start = time.perf_counter()
+            last = call()
+            rounds.append(time.perf_counter() - start)
+    finally:
+        if collects:
+            gc.enable()
+    return rounds, last
+
+
+def _main() -> None:
+    """The other process: lines of JSON, and nothing else, on what was stdout."""
+    parser = argparse.ArgumentParser(
+        prog="python -m keras_impl.benchmark.worker", description=_main.__doc__
+    )
+    parser.add_argument("request", type=json.loads, help="JSON, as `work` takes it")
+    request = parser.parse_args().request
+    kind = str(request.get("kind")) if isinstance(request, dict) else ""
+    needed = {
+        "devices": (),
+        "photographs": ("photographs",),
+        **dict.fromkeys(("time", "memory"), ("device", "jobs", "seconds", "limit")),
+    }
+    if kind not in needed or not {*needed[kind]} <= set(request):
+        parser.error(f"request: expected kind, and what it needs: {needed}. Received: {request!r}")
+    # Whatever a library prints goes where errors go.
+    channel = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+
+    def say(said: Mapping[str, Any]) -> None:
+        channel.write(json.dumps(said) + "\n")
+        channel.flush()
+
+    work(request, say)
+
+
+if __name__ == "__main__":
+    _main()

@@ -1,0 +1,148 @@
+"""`ssd bench`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from keras_impl.cli.console import (
+    Progress,
+    as_options,
+    check_json,
+    make_console,
+    make_table,
+    write_json,
+)
+from keras_impl.cli.options import add_command, add_json
+from keras_impl.cli.startup import need_extra, need_tensorflow, start_keras
+from keras_impl.cli.status import DISAGREES, OK
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from keras_impl.benchmark.records import Record
+
+__all__ = ["add"]
+
+
+def add(commands: Any) -> None:
+    """Add the command and its options."""
+    parser = add_command(
+        commands,
+        "bench",
+        _run,
+        "time matching, decoding and training beside other people's SSDs",
+        """\
+Times target assignment and detection on the host, as a graph and under XLA, beside the peers that
+are installed, on the same numbers, each in a process of its own; then the network and a training
+step. What is ours is compared with the NumPy reference before it is timed. Peak memory is that of
+one call beyond its inputs and outputs. A load is pictures x objects x anchors. Leave the machine
+alone meanwhile: at most 20 minutes, 3 with --quick.""",
+        """\
+examples:
+  ssd bench --quick
+  ssd bench --html bench.html --json bench.json
+  ssd bench --quick --json - | jq '.[] | select(.exact == null)'
+  ssd bench --device gpu                  Keras' graphs on the accelerator that TensorFlow sees
+
+the peers: pip install "mobilenetv2-ssd[keras,bench-peers]"; without them there are no ratios.
+photographs: ssd weights oidv4 fetches the detector whose heads are read.
+the JSON: [{"operation", "implementation", "mode", "device", "load", "median_ms", "iqr_ms",
+"ratio_to_fastest_peer", "peak_extra_bytes", "exact"}]; exact is null for peers.
+
+exit status 1 if a result was wrong or something did not run, not if a target is missed.""",
+    )
+    parser.add_argument("--quick", action="store_true", help="fewer loads and rounds, 3 minutes")
+    parser.add_argument("--html", metavar="FILE", help="also write a page with curves here")
+    parser.add_argument(
+        "--device",
+        choices=("cpu", "gpu"),
+        default="cpu",
+        help="where Keras' graphs run (%(default)s)",
+    )
+    add_json(parser)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    need_tensorflow()
+    need_extra()
+    check_json(arguments.json)
+    from keras_impl.benchmark import page, runner
+    from keras_impl.benchmark.plan import plan
+
+    if arguments.html is not None:
+        with as_options(html="--html"):
+            page.check_file(arguments.html)
+    chosen = plan(arguments.quick)
+    with Progress("starting TensorFlow", len(chosen.timings) + len(chosen.memory)) as progress:
+        start_keras()  # for what is said of the machine; nothing is timed in this process
+        try:
+            done = runner.run(
+                chosen, device=arguments.device, watch=progress.say, advance=progress.advance
+            )
+        except runner.NoAcceleratorError as error:
+            progress.print(f"ssd: {error}")
+            return DISAGREES
+    if arguments.json:
+        write_json(arguments.json, done.as_json())
+    if arguments.html is not None:
+        words = ["ssd bench", *(["--quick"] if arguments.quick else [])]
+        words += [f"--device {arguments.device}"] if arguments.device != "cpu" else []
+        page.write(arguments.html, done, " ".join(words))
+    console = make_console(arguments.json)
+    for operation in dict.fromkeys(record.operation for record in done.records):
+        console.print(operation.replace("_", " "), style="bold")
+        console.print(_bench_table([one for one in done.records if one.operation == operation]))
+    table = make_table(("target", None), ("wanted", "right"), ("reached", "right"), ("", None))
+    for target in done.targets:
+        table.add_row(
+            target.name,
+            target.wanted,
+            target.reached or "-",
+            page.verdict(target),
+            style="bold" if target.met is False else None,
+        )
+    console.print(table)
+    for note in done.notes:
+        console.print(note, soft_wrap=True)
+    names = ("machine", "versions", "peers' versions")
+    facts = ", ".join(done.facts[name] for name in names if name in done.facts)
+    console.print(f"{facts}; {done.seconds:.0f} seconds", soft_wrap=True)
+    console.print(page.summary(done), soft_wrap=True)
+    if arguments.html is not None:
+        console.print(f"page: {arguments.html}", soft_wrap=True)
+    for failure in done.failures:
+        print(f"ssd: FAILED: {failure}", file=sys.stderr)
+    return OK if done.passed else DISAGREES
+
+
+def _bench_table(records: Sequence[Record]) -> Table:
+    """The timings of one operation."""
+    from keras_impl.benchmark.page import number
+
+    table = make_table(
+        ("load", None),
+        ("implementation", None),
+        ("mode", None),
+        ("ms", "right"),
+        ("iqr", "right"),
+        ("x fastest peer", "right"),
+        ("extra MB", "right"),
+        ("exact", None),
+    )
+    for record in records:
+        ratio, peak = record.ratio_to_fastest_peer, record.peak_extra_bytes
+        table.add_row(
+            record.load,
+            record.implementation,
+            record.mode if record.device == "cpu" else f"{record.mode} ({record.device})",
+            number(record.median_ms),
+            number(record.iqr_ms),
+            "-" if ratio is None else number(ratio),
+            "-" if peak is None else number(peak / 1e6),
+            {True: "yes", False: "NO", None: "-"}[record.exact],
+            style="bold red" if record.exact is False else None,
+        )
+    return table

@@ -1,0 +1,133 @@
+"""`ssd demo`."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from keras_impl.cli.console import Progress, check_json, make_console, make_table, write_json
+from keras_impl.cli.inputs import check_weights, digit_detector
+from keras_impl.cli.options import (
+    add_command,
+    add_json,
+    add_mnist,
+    add_seed,
+    add_weights,
+    positive_count,
+)
+from keras_impl.cli.startup import need_extra, need_tensorflow, start_keras
+from keras_impl.cli.status import DISAGREES, OK
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from keras_impl.demo.run import Demo
+
+__all__ = ["add"]
+
+
+def add(commands: Any) -> None:
+    """Add the command and its options."""
+    parser = add_command(
+        commands,
+        "demo",
+        _run,
+        "detect digits with Keras and with the reference, and compare",
+        """\
+Composes canvases of test digits that training never saw, detects them with Keras and with the
+NumPy reference from the same outputs of one network, checks that the two agree, compares every
+operation in every mode, times anchor matching, and writes a report. Nothing is downloaded.""",
+        """\
+examples:
+  ssd demo                        writes demo-out/report.html; open it in a browser
+  ssd demo --pictures 16 --seed 7 --json demo.json
+
+exit status 1 if anything disagrees.""",
+    )
+    parser.add_argument(
+        "--out", metavar="DIR", default="demo-out", help="folder for the report (%(default)s)"
+    )
+    parser.add_argument(
+        "--pictures", metavar="N", type=positive_count, default=8, help="canvases (%(default)s)"
+    )
+    add_seed(parser)
+    add_weights(parser)
+    add_mnist(parser)
+    add_json(parser)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    need_tensorflow()
+    need_extra()
+    check_weights(arguments.weights)
+    check_json(arguments.json)
+    with Progress("starting TensorFlow") as progress:
+        start_keras()
+        from keras_impl.data.mnist import load_digits
+        from keras_impl.demo import report, run as demo
+
+        report.check_folder(arguments.out, arguments.pictures)
+        digits = load_digits("test", arguments.mnist, arguments.download)
+        weights, model = digit_detector(arguments.weights)
+        done = demo.run(
+            model,
+            digits,
+            pictures=arguments.pictures,
+            seed=arguments.seed,
+            watch=progress.say,
+        )
+        done.facts["weights"] = weights
+        progress.say("writing the report")
+        page = report.write(arguments.out, done, _command("demo", arguments))
+    if arguments.json:
+        write_json(arguments.json, done.as_json())
+    console = make_console(arguments.json)
+    console.print(_demo_table(done))
+    console.print(report.verdict(done), soft_wrap=True)
+    console.print(f"report: {page}", soft_wrap=True)
+    return OK if done.passed else DISAGREES
+
+
+def _command(name: str, arguments: argparse.Namespace) -> str:
+    """The command that makes the same again."""
+    words = ["ssd", name, "--out", arguments.out, "--pictures", str(arguments.pictures)]
+    words += ["--seed", str(arguments.seed)]
+    for option in ("weights", "mnist"):
+        if getattr(arguments, option):
+            words += [f"--{option}", getattr(arguments, option)]
+    return " ".join(words)
+
+
+def _demo_table(done: Demo) -> Table:
+    table = make_table(("", None), ("", None), ("", None))
+    table.show_header = False
+
+    def row(name: str, passed: bool | None, text: str) -> None:
+        verdict = "" if passed is None else "agrees" if passed else "DISAGREES"
+        table.add_row(name, verdict, text, style="bold red" if passed is False else None)
+
+    pictures = done.pictures
+    detections = sum(one.comparison.detections for one in pictures)
+    row(
+        "detections",
+        all(one.comparison.passed for one in pictures),
+        f"{detections} on {len(pictures)} canvases",
+    )
+    row(
+        "targets",
+        all(one.responsibility.equal for one in pictures),
+        f"{sum(int((one.responsibility.objects >= 0).sum()) for one in pictures)} positive anchors "
+        f"for {sum(len(one.truth) for one in pictures)} digits",
+    )
+    row("parity", done.parity.passed, f"{len(done.parity.checks)} checks")
+    row(
+        "matching",
+        not any(timing.mismatches for timing in done.timings),
+        f"{len(done.timings)} answers checked, then timed",
+    )
+    for name in dict.fromkeys(timing.implementation for timing in done.timings):
+        best = max(one.pairs_per_second for one in done.timings if one.implementation == name)
+        row(f"  {name}", None, f"up to {best / 1e6:.3g} million anchor x object pairs a second")
+    found = sum(one.hits for one in pictures)
+    row("quality", None, f"{found} of {sum(len(one.truth) for one in pictures)} digits found")
+    return table

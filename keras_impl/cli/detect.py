@@ -1,0 +1,142 @@
+"""`ssd detect`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from keras_impl._common.choices import BACKENDS
+from keras_impl.cli.console import Progress, check_json, make_console, make_table, write_json
+from keras_impl.cli.inputs import check_model, find_images
+from keras_impl.cli.options import add_command, add_json, add_model, fraction
+from keras_impl.cli.startup import LITERT, READER, need_extra, quiet_litert, start_keras, starting
+from keras_impl.cli.status import DISAGREES, OK, UsageError
+
+__all__ = ["add"]
+
+CHUNK = 16, 40_000_000  # pictures, and pixels, that `detect` holds at once
+
+
+def add(commands: Any) -> None:
+    """Add the command and its options."""
+    parser = add_command(
+        commands,
+        "detect",
+        _run,
+        "detect in pictures of your own",
+        """\
+Each picture is written to the output folder as PNG, with boxes, classes and confidences; small
+pictures are drawn larger. Pictures of yours are never overwritten. The shipped detector knows white
+digits on black; oidv4, which `ssd weights oidv4` fetches, people, cats, cups, cars and 19 other
+things. A picture that cannot be read is reported, and the others go on.""",
+        """\
+examples:
+  ssd detect photo.jpg --model oidv4 --out found
+  ssd detect photos/ more/cat.png --model oidv4 --out found --score 0.3 --json found.json
+  ssd detect photo.jpg --model oidv4 --out found --backend numpy     without TensorFlow
+  ssd detect demo-out --out found                                    digits
+
+the JSON: [{"file", "width", "height", "detections": [{"label", "score",
+"box": [xmin, ymin, xmax, ymax] in pixels}]}]; exit status 1 if a picture could not be read.""",
+    )
+    parser.add_argument("images", metavar="IMAGE", nargs="+", help="a picture, or a folder of them")
+    parser.add_argument("--out", metavar="DIR", required=True, help="folder for the pictures")
+    parser.add_argument(
+        "--score",
+        metavar="S",
+        type=fraction,
+        default=0.5,
+        help="least confidence, 0 to 1 (%(default)s)",
+    )
+    parser.add_argument(
+        "--backend",
+        choices=BACKENDS,
+        default="keras",
+        help="who computes: Keras; the NumPy reference, from first convolution to last box; "
+        "or LiteRT, which only oidv4 has, with the reference's decoding (%(default)s)",
+    )
+    add_model(parser)
+    add_json(parser)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    backend = arguments.backend
+    need_extra(*({"numpy": READER, "litert": (*READER, LITERT)}.get(backend, ())))
+    model = check_model(arguments)
+    check_json(arguments.json)
+    from keras_impl.detector.detector import load_detector
+    from keras_impl.images import detections, reading, writing
+
+    files = find_images(arguments.images)
+    out = Path(arguments.out)
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"--out: expected a folder. Received: {out}, which is a file")
+    out.mkdir(parents=True, exist_ok=True)
+    if not os.access(out, os.W_OK | os.X_OK):
+        raise UsageError(f"--out: expected a folder that can be written to. Received: {out}")
+    check_json(arguments.json)  # again: it may name the folder that was just made
+
+    entries: list[dict[str, Any]] = []
+    taken: set[str] = set()
+    failed = 0
+    table = make_table(("picture", None), ("drawn", None), ("detections", None))
+    with Progress("starting", len(files)) as progress:
+        if backend == "keras":
+            progress.say(starting())
+            start_keras()
+        with quiet_litert(backend == "litert"):
+            detector = load_detector(model, backend)
+        names = detector.names
+        progress.say("detecting")
+
+        def unreadable(path: Path, error: Exception) -> None:
+            nonlocal failed
+            failed += 1
+            progress.print(f"ssd: skipped: {' '.join(str(error).split())}")
+            progress.advance(1)
+
+        for chunk in chunks(files, reading.open_image, unreadable):
+            pictures = [picture for _, picture in chunk]
+            found = detector.detect(pictures, score=arguments.score)
+            for (path, picture), seen in zip(chunk, found, strict=True):
+                target = writing.free_name(out, path, taken)
+                taken.add(target.name.lower())
+                writing.save_drawn(target, detector.draw(picture, seen), path)
+                entries.append(detections.entry(str(path), picture.size, seen, names))
+                words = [f"{names[one.label]} ({one.score:.2f})" for one in seen]
+                table.add_row(str(path), str(target), ", ".join(words) or "nothing")
+                progress.advance(1)
+    if arguments.json:
+        write_json(arguments.json, entries)
+    if entries:
+        make_console(arguments.json).print(table)
+    if failed:
+        print(f"ssd: {failed} of {len(files)} pictures could not be read", file=sys.stderr)
+    return DISAGREES if failed else OK
+
+
+def chunks(
+    files: Iterable[Path],
+    read: Callable[[Path], Any],
+    unreadable: Callable[[Path, Exception], None],
+) -> Iterator[list[tuple[Path, Any]]]:
+    """Read pictures, a bounded number of pixels at a time."""
+    chunk: list[tuple[Path, Any]] = []
+    pixels = 0
+    for path in files:
+        try:
+            picture = read(path)
+        except (ValueError, OSError) as error:
+            unreadable(path, error)
+            continue
+        chunk.append((path, picture))
+        pixels += picture.width * picture.height
+        if len(chunk) >= CHUNK[0] or pixels >= CHUNK[1]:
+            yield chunk
+            chunk, pixels = [], 0
+    if chunk:
+        yield chunk

@@ -1,0 +1,83 @@
+"""Files and detectors that options name."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from keras_impl.cli.status import UsageError
+
+if TYPE_CHECKING:
+    from keras_impl.models.ssd import SSD
+
+__all__ = [
+    "check_model",
+    "check_weights",
+    "digit_detector",
+    "find_images",
+]
+
+
+def _weights_file(given: str | None) -> Path:
+    from keras_impl.weights.published import DIGITS
+
+    return DIGITS if given is None else Path(given)
+
+
+def check_weights(given: str | None) -> None:
+    """Say it at once, not after the seconds that TensorFlow takes to start."""
+    if given is not None and not Path(given).is_file():
+        raise UsageError(f"--weights: expected a file. Received: {given}")
+
+
+def check_model(arguments: argparse.Namespace) -> str:
+    """The name of a detector or a weights file; what is not there is said at once."""
+    check_weights(arguments.weights)
+    if arguments.weights is not None:
+        return str(arguments.weights)
+    from keras_impl.weights.published import OIDV4, weights_file
+
+    weights_file(arguments.model)
+    if getattr(arguments, "backend", "") == "litert" and not OIDV4.file.is_file():
+        raise UsageError(f"--backend: expected {OIDV4.file}; `ssd weights oidv4` fetches it")
+    return str(arguments.model)
+
+
+def digit_detector(given: str | None) -> tuple[str, SSD]:
+    """A digit detector, and what to call its weights."""
+    from keras_impl.data.canvases import CANVAS
+    from keras_impl.weights.npz import load_model
+
+    path = _weights_file(given)
+    model = load_model(path)
+    expected, found = (10, (CANVAS, CANVAS)), (model.classes, tuple(model.layout.image_size))
+    if found != expected:
+        raise UsageError(
+            f"--weights: expected a digit detector: {expected[0]} classes, pictures of "
+            f"{CANVAS} x {CANVAS}. Received: {path}: {found[0]} classes, pictures of "
+            f"{found[1][0]} x {found[1][1]}"
+        )
+    return ("shipped" if given is None else str(path)), model
+
+
+def find_images(given: Sequence[str]) -> list[Path]:
+    """Every picture once, those of a folder by name; drawn ones of this program left out."""
+    from keras_impl.images.reading import images_in
+
+    found: dict[str, Path] = {}
+    for name in given:
+        path = Path(name)
+        if name and path.is_dir():
+            inside = images_in(path)
+            if not inside:
+                raise UsageError(f"IMAGE: expected pictures in the folder. Received: {name}, none")
+        elif name and path.exists():
+            inside = [path]
+        else:
+            raise UsageError(f"IMAGE: expected a picture or a folder. Received: {name}, not found")
+        for one in inside:
+            found.setdefault(os.path.realpath(one), one)
+    return list(found.values())

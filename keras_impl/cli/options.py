@@ -1,0 +1,134 @@
+"""Options that several commands share, and the kinds of their values."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from keras_impl._common.choices import DETECTORS
+from keras_impl.cli.status import MISTAKE
+
+__all__ = [
+    "Parser",
+    "add_command",
+    "add_json",
+    "add_mnist",
+    "add_model",
+    "add_seed",
+    "add_weights",
+    "fraction",
+    "positive_count",
+    "positive_number",
+    "seed_number",
+]
+
+
+class Parser(argparse.ArgumentParser):
+    """Says a mistake in one line, where argparse would print all options first."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(
+            formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, **options
+        )
+
+    def error(self, message: str) -> NoReturn:
+        """Refuse in one line."""
+        self.exit(MISTAKE, f"ssd: error: {message} (`{self.prog} --help` explains)\n")
+
+
+def add_command(
+    commands: Any, name: str, run: Callable[..., int], brief: str, text: str, examples: str
+) -> argparse.ArgumentParser:
+    """Add one command, with its text and examples."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=brief,
+        description=f"{brief[0].upper()}{brief[1:]}.\n\n{text}",
+        epilog=examples,
+    )
+    parser.set_defaults(run=run)
+    return parser
+
+
+def add_seed(parser: argparse.ArgumentParser) -> None:
+    """Add --seed."""
+    parser.add_argument(
+        "--seed",
+        metavar="N",
+        type=seed_number,
+        default=0,
+        help="another one, other cases (%(default)s)",
+    )
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """Add --json."""
+    parser.add_argument("--json", metavar="FILE", help="also write the answer here; - is stdout")
+
+
+def add_weights(parser: argparse.ArgumentParser) -> None:
+    """Add --weights, of a digit detector."""
+    parser.add_argument("--weights", metavar="FILE", help="a run's weights.npz (the shipped ones)")
+
+
+def add_model(parser: argparse.ArgumentParser) -> None:
+    """Add --model and --weights, of any detector."""
+    group = parser.add_mutually_exclusive_group()
+    group.add_argument(
+        "--model",
+        choices=DETECTORS,
+        default="digits",
+        help="the shipped detector of digits, or the one of 23 everyday things (%(default)s)",
+    )
+    group.add_argument(
+        "--weights", metavar="FILE", help="one that you trained: a run's weights.npz"
+    )
+
+
+def add_mnist(parser: argparse.ArgumentParser) -> None:
+    """Add --mnist and --download."""
+    group = parser.add_mutually_exclusive_group()
+    group.add_argument("--mnist", metavar="DIR", help="folder of MNIST's IDX files")
+    group.add_argument(
+        "--download", action="store_true", help="let Keras download MNIST if it is not in its cache"
+    )
+
+
+def positive_count(text: str) -> int:
+    """Parse a whole number, 1 or more."""
+    return _at_least(text, 1)
+
+
+def seed_number(text: str) -> int:
+    """Parse a whole number, 0 or more."""
+    return _at_least(text, 0)
+
+
+def _at_least(text: str, least: int) -> int:
+    if text.isdecimal() and int(text) >= least:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"expected a whole number, {least} or more. Received: {text}")
+
+
+def positive_number(text: str) -> float:
+    """Parse a number above 0."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0 < number < math.inf:
+        raise argparse.ArgumentTypeError(f"expected a number above 0. Received: {text}")
+    return number
+
+
+def fraction(text: str) -> float:
+    """Parse a number from 0 to 1."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0 <= number <= 1:
+        raise argparse.ArgumentTypeError(f"expected a number from 0 to 1. Received: {text}")
+    return number

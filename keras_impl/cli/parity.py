@@ -1,0 +1,435 @@
+"""`ssd parity`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from keras_impl._common.choices import BACKENDS
+from keras_impl.cli.console import (
+    Progress,
+    check_json,
+    finite,
+    make_console,
+    make_table,
+    write_json,
+)
+from keras_impl.cli.inputs import find_images
+from keras_impl.cli.options import add_command, add_json, positive_count, seed_number
+from keras_impl.cli.startup import (
+    EXTRA,
+    LITERT,
+    framework,
+    need_extra,
+    quiet_litert,
+    start_keras,
+    starting,
+)
+from keras_impl.cli.status import DISAGREES, OK, UsageError
+from reference_numpy.conventions import PRESETS
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from keras_impl.conformance.suite import Check
+    from keras_impl.parity.drift import Change, Record as DriftRecord
+
+__all__ = ["add"]
+
+
+def add(commands: Any) -> None:
+    """Add the command and its options."""
+    parser = add_command(
+        commands,
+        "parity",
+        _run,
+        "compare every operation with the reference on this machine",
+        """\
+Runs each operation eagerly, as a graph, and under XLA, as users run it and with fusing off. What
+is decided must be equal; what is computed must lie within a derived budget, in eps of the dtype
+times the largest intermediate. Near-ties that XLA decides otherwise are counted as excused, each
+with a proof, and none is allowed without fusing.
+
+A small network is judged layer by layer too, in float32 and in mixed precision (bfloat16), and the
+targets, loss and detections made of it. --against shows all errors beside those on record, and
+names what has drifted: more than twice what it was, and more than half of the budget or 4 eps.
+
+With --photos the whole of oidv4 instead, from pixels to boxes, by Keras, NumPy and LiteRT. With
+--trace every layer of it by itself, and the first that departs by name.""",
+        """\
+examples:
+  ssd parity
+  ssd parity --cases 400 --seed 1 --json parity.json
+  ssd parity --op network                 the network alone
+  ssd parity --against docs/error-budgets.json    the worst errors beside those on record
+  ssd parity --convention torchvision_ssd300      Keras as torchvision does it; ssd conventions
+  ssd parity --op match --op nms --mode xla
+  ssd parity --photos                     on the photographs of scikit-image and scikit-learn
+  ssd parity --photos holiday/            on yours
+  ssd parity --trace photo.jpg
+
+exit status 1 if a check failed, or with --strict if an error has drifted.""",
+    )
+    parser.add_argument("--cases", metavar="N", type=positive_count, help="random cases (40)")
+    parser.add_argument(
+        "--mode",
+        dest="modes",
+        action="append",
+        choices=("eager", "graph", "xla", "xla-nofuse", "jit", "jit-nofuse", "host"),
+        help="only this one; may be given several times; which there are depends on KERAS_BACKEND",
+    )
+    parser.add_argument(
+        "--op", dest="ops", metavar="NAME", action="append", help="only this operation; likewise"
+    )
+    parser.add_argument(
+        "--against", metavar="FILE", help="show the errors beside those on record in this file"
+    )
+    parser.add_argument(
+        "--strict", action="store_true", help="with --against: fail where an error has drifted"
+    )
+    parser.add_argument(
+        "--record",
+        metavar="FILE",
+        help="put the errors on record in this file, and say what changed",
+    )
+    parser.add_argument(
+        "--convention",
+        metavar="NAME",
+        choices=tuple(PRESETS),
+        help=f"what both sides follow (canonical): one of {', '.join(PRESETS)}",
+    )
+    pixels = parser.add_mutually_exclusive_group()
+    pixels.add_argument(
+        "--photos",
+        metavar="IMAGE",
+        nargs="*",
+        help="compare whole detectors on photographs, or folders of them",
+    )
+    pixels.add_argument("--trace", metavar="IMAGE", help="compare layer by layer on a photograph")
+    parser.add_argument(
+        "--seed", metavar="N", type=seed_number, help="another one, other cases (0)"
+    )
+    add_json(parser)
+
+
+def _photos(arguments: argparse.Namespace) -> int:
+    """Whole detectors on photographs."""
+    need_extra(framework(), *EXTRA, LITERT)
+    check_json(arguments.json)
+    from keras_impl.data.photographs import sample_photographs
+    from keras_impl.detector import comparison
+    from keras_impl.detector.detector import load_detector
+    from keras_impl.parity import pixels
+    from keras_impl.weights.published import weights_file
+
+    try:
+        files = find_images(arguments.photos) or sample_photographs()
+    except ModuleNotFoundError as error:
+        raise UsageError(str(error)) from None
+    checks: list[pixels.PhotoCheck] = []
+    failed = 0
+    with Progress(starting(), len(files)) as progress:
+        weights_file("oidv4")
+        start_keras()
+        with quiet_litert():
+            detectors = {name: load_detector("oidv4", name) for name in BACKENDS}
+        for path in files:
+            progress.say(path.name)
+            try:
+                checks += pixels.compare_photographs([path], detectors)
+            except (ValueError, OSError) as error:
+                failed += 1
+                progress.print(f"ssd: skipped: {' '.join(str(error).split())}")
+            progress.advance(1)
+    if arguments.json:
+        answer = [{**asdict(check), "passed": check.passed} for check in checks]
+        write_json(arguments.json, answer)
+    table = make_table(
+        ("photograph", None),
+        ("implementations", None),
+        ("deltas", "right"),
+        ("logits", "right"),
+        ("detections", "right"),
+        ("alone", "right"),
+        ("disorder", "right"),
+        ("pixels", "right"),
+        ("score", "right"),
+        ("verdict", None),
+    )
+    for check in checks:
+        table.add_row(
+            os.path.basename(check.photo),
+            f"{check.one}, {check.other}",
+            f"{check.deltas:.1e}",
+            f"{check.logits:.1e}",
+            str(check.detections),
+            str(check.alone),
+            str(check.disorder),
+            f"{check.pixels:.1e}",
+            f"{check.score:.1e}",
+            "passed" if check.passed else "FAILED",
+            style=None if check.passed else "bold red",
+        )
+    console = make_console(arguments.json)
+    console.print(table)
+    if failed:
+        print(f"ssd: {failed} of {len(files)} pictures could not be read", file=sys.stderr)
+    if not checks:
+        return DISAGREES
+    worst = [max(getattr(check, name) for check in checks) for name in ("deltas", "logits")]
+    console.print(
+        f"{len(files) - failed} photographs, scores above {pixels.SHOWN}; asked: heads "
+        f"within {pixels.RAW:g} (worst {worst[0]:.1e}, {worst[1]:.1e}), corners within "
+        f"{comparison.PIXELS} pixels, scores within {comparison.SCORE:g}",
+        soft_wrap=True,
+    )
+    wrong = sum(not check.passed for check in checks)
+    names = "Keras, NumPy and LiteRT"
+    if wrong:
+        console.print(f"{names} DISAGREE: {wrong} of {len(checks)} comparisons failed")
+    else:
+        console.print(f"{names} agree, from pixels to boxes: {len(checks)} comparisons")
+    return DISAGREES if wrong or failed else OK
+
+
+def _trace(arguments: argparse.Namespace) -> int:
+    """Layer by layer."""
+    need_extra(framework(), *EXTRA, LITERT)
+    check_json(arguments.json)
+    from keras_impl.images.pixels import prepare
+    from keras_impl.images.reading import open_image
+    from keras_impl.weights.npz import load_model
+    from keras_impl.weights.published import read_published, weights_file
+
+    path = weights_file("oidv4")
+    image = prepare(open_image(arguments.trace), (300, 300))
+    with Progress(starting()) as progress:
+        start_keras()
+        from keras_impl.detector.litert import LiteRT
+        from keras_impl.parity.pixels import trace
+
+        with quiet_litert():
+            litert = LiteRT(read_published(), keep=True)
+        checks = trace(image, load_model(path), litert, progress.say)
+    if arguments.json:
+        write_json(arguments.json, [check.as_json() for check in checks])
+    table = make_table(
+        ("layer", None),
+        ("map", "right"),
+        ("largest", "right"),
+        *((f"{who} off", "right") for who in ("keras", "litert")),
+        *((f"{who} own", "right") for who in ("numpy", "keras", "litert")),
+    )
+    rows: dict[str, dict[str, Any]] = {}
+    for check in checks:
+        rows.setdefault(check.layer, {})[check.who] = check
+    for layer, row in rows.items():
+        table.add_row(
+            layer if "_" in layer or layer == "Conv1" else f"all {layer}",
+            " x ".join(map(str, row["numpy"].shape)),
+            f"{row['numpy'].largest:.1f}",
+            *(f"{row[who].difference:.1e}" for who in ("keras", "litert")),
+            *(f"{row[who].share:.3f}" for who in ("numpy", "keras", "litert")),
+            style="bold red" if any(check.departs for check in row.values()) else None,
+        )
+    console = make_console(arguments.json)
+    console.print(table)
+    console.print(
+        "off: largest absolute difference of the map to NumPy's, with the errors of all layers "
+        "before; own: error of the layer itself, from its own input, over rounding's bound",
+        soft_wrap=True,
+    )
+    departed = [check for check in checks if check.departs]
+    if departed:
+        first = departed[0]
+        console.print(
+            f"{first.layer} is the first layer that DEPARTS: in {first.who}, "
+            f"{first.share:.3g} times what rounding explains",
+            soft_wrap=True,
+        )
+        return DISAGREES
+    console.print(
+        f"no layer departs: {len(rows) - 2} layers and the order of the anchors, in NumPy, in "
+        "Keras and in LiteRT's own kernels (--photos runs XNNPACK's)",
+        soft_wrap=True,
+    )
+    return OK
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    if arguments.trace is not None or arguments.photos is not None:
+        option = "--photos" if arguments.trace is None else "--trace"
+        for name in ("modes", "ops", "cases", "convention", "seed", "against", "record"):
+            if getattr(arguments, name) is not None:
+                asked = {"modes": "--mode", "ops": "--op"}.get(name, f"--{name}")
+                raise UsageError(f"{asked}: not with {option}, which compares whole detectors")
+        return _photos(arguments) if arguments.trace is None else _trace(arguments)
+    record, target = _records(arguments)
+    run = {} if record is None else record.runs.get(f"keras ({framework()})", {})
+    for name, default in (("cases", 40), ("convention", "canonical"), ("seed", 0)):
+        if getattr(arguments, name) is None:
+            setattr(arguments, name, run.get(name, default))
+    need_extra()
+    check_json(arguments.json)
+    with Progress(starting()) as progress:
+        start_keras()
+        from keras_impl.backends.machine import about_this_machine
+        from keras_impl.parity import drift, table
+
+        checks = _checks(arguments, progress.say)
+    report, facts = table.Report(tuple(checks)), about_this_machine()
+    if arguments.json:
+        write_json(arguments.json, finite({**report.as_json(), "facts": facts}))
+    changes = {change.key: change for change in drift.compare(record, checks)} if record else {}
+    console = make_console(arguments.json)
+    console.print(_parity_table(report.checks, changes))
+    console.print(f"{facts['machine']}; {facts['versions']}", soft_wrap=True)
+    failed = sum(not check.passed for check in report.checks)
+    excused = sum(check.excused for check in report.checks)
+    ties = f", {excused} near-{'tie' if excused == 1 else 'ties'} excused" if excused else ""
+    if report.passed:
+        by = "" if arguments.convention == "canonical" else f" ({arguments.convention})"
+        console.print(f"Keras agrees with the reference{by}: {len(report.checks)} checks{ties}")
+    else:
+        console.print(f"Keras DISAGREES: {failed} of {len(report.checks)} checks failed{ties}")
+    drifted = [change for change in changes.values() if change.kind == "drift"]
+    if record:
+        for change in drifted:
+            console.print(f"DRIFT: {change}", soft_wrap=True)
+        same = all(run.get(name) == getattr(arguments, name) for name in ("cases", "seed"))
+        note = "" if same or not run else ", which is of other cases"
+        counted = _counted(changes.values())
+        console.print(f"beside {arguments.against}{note}: {counted}", soft_wrap=True)
+    if arguments.record and report.passed:
+        backend = "" if framework() == "tensorflow" else f"KERAS_BACKEND={framework()} "
+        facts = {
+            "command": f"{backend}ssd parity --cases {arguments.cases} --seed {arguments.seed}",
+            "cases": arguments.cases,
+            "seed": arguments.seed,
+            **facts,
+        }
+        whole = arguments.ops is None and arguments.modes is None
+        drift.write(arguments.record, drift.recorded(target, checks, facts, whole=whole))
+        changed = drift.compare(target, checks, whole=whole)
+        for change in changed:
+            if change.kind != "same":
+                console.print(str(change), soft_wrap=True)
+        console.print(f"on record in {arguments.record}: {_counted(changed)}", soft_wrap=True)
+    elif arguments.record:
+        console.print(f"{arguments.record} is left as it was: what is wrong is not put on record")
+    return OK if report.passed and not (arguments.strict and drifted) else DISAGREES
+
+
+def _records(arguments: argparse.Namespace) -> tuple[DriftRecord | None, DriftRecord]:
+    """What is on record: in the file to compare with, and in the one to be written."""
+    from keras_impl.parity import drift
+
+    if arguments.strict and arguments.against is None:
+        raise UsageError("--strict: only with --against, which says what has drifted")
+    for option in ("against", "record"):
+        if getattr(arguments, option) is None:
+            continue
+        if arguments.convention not in (None, "canonical"):
+            raise UsageError(
+                f"--{option}: expected convention canonical, whose errors are on record. "
+                f"Received: {arguments.convention}"
+            )
+    record, target = None, drift.Record()
+    if arguments.against is not None:
+        record = _record("--against", Path(arguments.against))
+    if arguments.record is not None:
+        path = Path(arguments.record)
+        if path.is_dir() or not path.parent.is_dir():
+            raise UsageError(f"--record: expected a file in a folder. Received: {path}")
+        if path.exists() and path.stat().st_size:
+            target = _record("--record", path)
+    return record, target
+
+
+def _record(option: str, path: Path) -> DriftRecord:
+    """What is on record in the file that an option names."""
+    from keras_impl.parity import drift
+
+    try:
+        return drift.read(path)
+    except OSError as error:
+        raise UsageError(
+            f"{option}: expected a file that can be read. Received: {path} ({error.strerror})"
+        ) from None
+    except ValueError as error:
+        raise UsageError(f"{option}: {error}") from None
+
+
+def _checks(arguments: argparse.Namespace, watch: Callable[[str], None]) -> list[Check]:
+    """The operations, and the network layer by layer."""
+    from keras_impl.parity import network, table
+
+    name = network.NAME
+    ops = None if arguments.ops is None else [op for op in arguments.ops if op != name]
+    canonical = arguments.convention == "canonical"
+    if arguments.ops is not None and name in arguments.ops and not canonical:
+        raise UsageError(f"--op {name}: expected convention canonical: its layers follow none")
+    checks: list[Check] = []
+    if ops is None or ops:
+        checks += table.run(
+            convention=PRESETS[arguments.convention],
+            cases=arguments.cases,
+            seed=arguments.seed,
+            modes=arguments.modes or table.MODES,
+            ops=ops,
+            watch=watch,
+        ).checks
+    modes = [one for one in network.MODES if one in (arguments.modes or table.MODES)]
+    if canonical and modes and (arguments.ops is None or name in arguments.ops):
+        checks += network.run(seed=arguments.seed, modes=modes, watch=watch)
+    return checks
+
+
+def _parity_table(checks: Sequence[Check], changes: Mapping[Any, Change]) -> Table:
+    table = make_table(
+        ("operation", None),
+        ("backend", None),
+        ("mode", None),
+        ("dtype", None),
+        ("cases", "right"),
+        ("mismatches", "right"),
+        ("excused", "right"),
+        ("worst eps", "right"),
+        ("budget", "right"),
+        ("used", "right"),
+        *((("on record", "right"), ("change", None)) if changes else ()),
+        ("verdict", None),
+    )
+    for check in checks:
+        change = changes.get((check.op, check.dtype, check.backend, check.mode))
+        beside = [f"{change.was.worst:.3g}" if change.was else "–", change.kind] if change else []
+        table.add_row(
+            check.op,
+            check.backend,
+            check.mode,
+            check.dtype,
+            str(check.cases),
+            str(check.mismatches),
+            str(check.excused),
+            f"{check.max_error_eps:.3g}",
+            f"{check.budget_eps:g}",
+            f"{check.max_error_eps / check.budget_eps:.0%}" if check.budget_eps else "",
+            *beside,
+            "passed" if check.passed else "FAILED",
+            style=None if check.passed else "bold red",
+        )
+    return table
+
+
+def _counted(changes: Iterable[Change]) -> str:
+    """How many of each kind.
+
+    Example: "120 same, 2 more, 1 drift".
+    """
+    kinds = [change.kind for change in changes]
+    return ", ".join(f"{kinds.count(kind)} {kind}" for kind in dict.fromkeys(kinds)) or "nothing"

@@ -1,0 +1,137 @@
+"""Functions of one image, made functions of a padded batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from keras_impl._common.arrays import Arrays
+from reference_numpy.conventions import Convention
+from reference_numpy.detection import Detections
+
+__all__ = [
+    "per_image",
+]
+
+
+def per_image(operation: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    """Make a function of one picture, without padding, one of a batch with padding.
+
+    Args:
+        operation: One of "match", "assign_targets", "mine_hard_negatives", "nms", "soft_nms",
+            "select", "detect".
+        function: (arrays of one picture, convention=) → as in `reference_numpy`: (A,) objects;
+            (labels, deltas, objects or None); (A,) mask; (K,) kept; (kept, scores); `Detections`.
+
+    Returns:
+        A function for `Implementation.operations`.
+
+    Example:
+        >>> from reference_numpy import CANONICAL, nms
+        >>> call = per_image("nms", nms)
+        >>> call(np.zeros((1, 2, 4)), np.array([[0.5, -np.inf]]), convention=CANONICAL)
+        (array([[ 0, -1]]),)
+    """
+    adapt: dict[str, Callable[..., Any]] = {
+        "match": _match_pictures,
+        "assign_targets": _target_pictures,
+        "mine_hard_negatives": _mining_pictures,
+        "nms": _nms_pictures,
+        "soft_nms": _soft_nms_pictures,
+        "select": _select_pictures,
+        "detect": _detect_pictures,
+    }
+    if operation not in adapt:
+        raise ValueError(f"operation: expected one of {list(adapt)}. Received: {operation!r}")
+    return partial(adapt[operation], function)
+
+
+def _match_pictures(
+    function: Callable[..., Any], boxes: Any, labels: Any, anchors: Any, *, convention: Convention
+) -> Arrays:
+    found = []
+    for box, label in zip(boxes, labels, strict=True):
+        rows = np.flatnonzero(label > 0)
+        own = np.asarray(function(box[rows], anchors, convention=convention))
+        found.append(np.where(own < 0, own, np.append(rows, -1)[np.minimum(own, len(rows))]))
+    return (np.stack(found),)
+
+
+def _target_pictures(
+    function: Callable[..., Any], boxes: Any, labels: Any, anchors: Any, *, convention: Convention
+) -> tuple[Any, ...]:
+    parts: list[tuple[Any, ...]] = []
+    for box, label in zip(boxes, labels, strict=True):
+        rows = np.flatnonzero(label > 0)
+        classes, deltas, own = function(box[rows], label[rows], anchors, convention=convention)
+        if own is not None:
+            own = np.where(own < 0, own, np.append(rows, -1)[np.minimum(own, len(rows))])
+        parts.append((classes, deltas, own))
+    classes, deltas, objects = zip(*parts, strict=True)
+    told = objects[0] is not None
+    return np.stack(classes), np.stack(deltas), np.stack(objects) if told else None
+
+
+def _mining_pictures(
+    function: Callable[..., Any], losses: Any, labels: Any, *, convention: Convention
+) -> Arrays:
+    pictures = zip(losses, labels, strict=True)
+    return (np.stack([function(*picture, convention=convention) for picture in pictures]),)
+
+
+def _nms_pictures(
+    function: Callable[..., Any], boxes: Any, scores: Any, *, convention: Convention
+) -> Arrays:
+    kept = np.full(scores.shape, -1)
+    for picture, (box, score) in enumerate(zip(boxes, scores, strict=True)):
+        rows = np.flatnonzero(score > -np.inf)
+        found = np.asarray(function(box[rows], score[rows], convention=convention), np.int64)
+        kept[picture, : len(found)] = rows[found]
+    return (kept,)
+
+
+def _soft_nms_pictures(
+    function: Callable[..., Any], boxes: Any, scores: Any, *, convention: Convention
+) -> Arrays:
+    kept, lowered = np.full(scores.shape, -1), np.zeros_like(scores)
+    for picture, (box, score) in enumerate(zip(boxes, scores, strict=True)):
+        rows = np.flatnonzero(score > -np.inf)
+        found, after = function(box[rows], score[rows], convention=convention)
+        kept[picture, : len(found)] = rows[np.asarray(found, np.int64)]
+        lowered[picture, : len(found)] = after
+    return kept, lowered
+
+
+def _select_pictures(
+    function: Callable[..., Any], boxes: Any, scores: Any, *, convention: Convention
+) -> tuple[Any, ...]:
+    pictures = zip(boxes, scores, strict=True)
+    return _padded([function(*one, convention=convention) for one in pictures], convention)
+
+
+def _detect_pictures(
+    function: Callable[..., Any], deltas: Any, logits: Any, anchors: Any, *, convention: Convention
+) -> tuple[Any, ...]:
+    pictures = zip(deltas, logits, strict=True)
+    found = [function(*one, anchors, convention=convention) for one in pictures]
+    return *_padded(found, convention), None, None
+
+
+def _padded(found: Sequence[Any], convention: Convention) -> tuple[Any, ...]:
+    """Detections of each picture in `max_detections` slots."""
+    slots = convention.detection.max_detections
+    dtype = np.asarray(found[0][0]).dtype
+    boxes, scores = np.zeros((len(found), slots, 4), dtype), np.zeros((len(found), slots), dtype)
+    labels, anchors = np.full((2, len(found), slots), -1)
+    for picture, one in enumerate(found):
+        seen = Detections(*one)
+        used = len(seen.scores)
+        boxes[picture, :used], scores[picture, :used] = seen.boxes, seen.scores
+        labels[picture, :used] = seen.labels
+        if seen.anchors is not None:
+            anchors[picture, :used] = seen.anchors
+    told = all(one[3] is not None for one in found)
+    return boxes, scores, labels, anchors if told else None

@@ -1,0 +1,219 @@
+"""The cases on which each operation is compared: worked by hand, and random ones full of ties."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from keras_impl._common.arrays import Array, Arrays
+from keras_impl.conformance.budgets import CLASSES, TERMS
+from reference_numpy.anchors import make_anchors
+from reference_numpy.conventions import AnchorLayout
+from reference_numpy.testing import cases
+
+__all__ = [
+    "FEW",
+    "anchor_workloads",
+    "covering",
+    "crowd_workloads",
+    "detect_workloads",
+    "match_workloads",
+    "mining_workloads",
+    "multibox_workloads",
+    "nms_workloads",
+    "overlapping",
+    "rows",
+    "select_workloads",
+    "some_anchors",
+    "some_boxes",
+    "some_inside_out",
+    "some_logits",
+]
+
+Workloads = Callable[[np.random.Generator, str, int], Iterator[Arrays]]
+PICTURES, OBJECTS = 4, 8  # of one batch
+SMALL = AnchorLayout(
+    "parity", (64, 64), ((8, 8), (4, 4), (1, 1)), (0.15, 0.35, 0.6, 0.9), ((2.0, 0.5),) * 3
+)
+
+
+def rows(make: Callable[[np.random.Generator, int], Arrays]) -> Workloads:
+    """One call with many rows; whole numbers keep their dtype."""
+
+    def workloads(generator: np.random.Generator, dtype: str, count: int) -> Iterator[Arrays]:
+        made = make(generator, 25 * count)
+        yield tuple(
+            value.astype(dtype if np.issubdtype(value.dtype, np.floating) else np.int32)
+            for value in made
+        )
+
+    return workloads
+
+
+def some_boxes(generator: np.random.Generator, count: int) -> Array:
+    """Boxes of every kind an object can have, far ones and thin ones among them."""
+    center = generator.uniform(-0.2, 1.2, (count, 2))
+    half = 10 ** generator.uniform(-4, 0, (count, 2)) / 2
+    return np.concatenate([center - half, center + half], axis=1)
+
+
+def some_inside_out(generator: np.random.Generator, count: int) -> Array:
+    """The same, every fifth turned inside out on one axis and every seventh on the other."""
+    box = some_boxes(generator, count)
+    box[::5, ::2] = box[::5, 2::-2]
+    box[::7, 1::2] = box[::7, 3::-2]
+    return box
+
+
+def some_anchors(generator: np.random.Generator, count: int) -> Array:
+    """Anchors of every size."""
+    sizes = 10 ** generator.uniform(-2, 0, (count, 2))
+    return np.concatenate([generator.uniform(0, 1, (count, 2)), sizes], axis=1)
+
+
+def some_logits(generator: np.random.Generator, count: int) -> Array:
+    """Logits of every size, saturated ones and equal ones among them."""
+    logits = generator.normal(0, 1, (count, CLASSES)) * 10 ** generator.uniform(-1, 2, (count, 1))
+    logits[::7] = np.round(logits[::7])
+    logits[::11] = 0
+    return logits
+
+
+def overlapping(generator: np.random.Generator, count: int) -> tuple[Array, Array]:
+    """(count, 3, 4) and (count, 5, 4) boxes: near, far, equal, touching, without area."""
+    first = some_boxes(generator, 3 * count).reshape(count, 3, 4)
+    near = first[:, :1] + generator.normal(0, 0.05, (count, 1, 4))
+    near[..., 2:] = np.maximum(near[..., 2:], near[..., :2])
+    touching = first[:, :1] + np.stack(
+        [first[:, 0, 2] - first[:, 0, 0], *np.zeros((3, count))], axis=1
+    )[:, None] * [1, 0, 1, 0]
+    flat = first[:, :1] * [1, 1, 0, 1] + first[:, :1, :1] * [0, 0, 1, 0]
+    far = some_boxes(generator, count)[:, None]
+    return first, np.concatenate([near, far, first[:, 1:2], touching, flat], axis=1)
+
+
+def covering(generator: np.random.Generator, count: int) -> tuple[Array, Array]:
+    """The same, with first boxes without area among them."""
+    first, second = overlapping(generator, count)
+    first[::4, 2, 2] = first[::4, 2, 0]
+    return first, second
+
+
+def match_workloads(generator: np.random.Generator, dtype: str, count: int) -> Iterator[Arrays]:
+    """The worked cases on six anchors, then random ones on a small layout.
+
+    The six are followed by anchors far from everything, as many as make one shape of all, so that
+    everything is compiled once.
+    """
+    small = make_anchors(SMALL, dtype)
+    grid = np.tile(np.array([9, 9, 0.01, 0.01], dtype), (len(small), 1))
+    grid[: len(cases.GRID)] = cases.GRID
+    padded = np.zeros((len(cases.MATCHING), OBJECTS, 4), dtype)
+    labels = np.full(padded.shape[:2], -1, np.int32)
+    for row, case in enumerate(cases.MATCHING):
+        padded[row, : len(case.boxes)] = np.reshape(case.boxes, (-1, 4))
+        labels[row, : len(case.boxes)] = 1 + np.arange(len(case.boxes))
+    for start in range(0, len(padded), PICTURES):
+        yield padded[start : start + PICTURES], labels[start : start + PICTURES], grid
+    for batch in range(0, count, PICTURES):
+        box, label = cases.random_objects(generator, PICTURES, OBJECTS, CLASSES - 1, dtype)
+        if batch % (2 * PICTURES) == 0:  # padding may hold anything, other objects for example
+            box = np.where(label[..., None] < 0, box[::-1, ::-1], box)
+            yield box, label, small
+        else:
+            yield box, label, generator.permutation(small)  # of no order
+
+
+def crowd_workloads(generator: np.random.Generator, dtype: str, count: int) -> Iterator[Arrays]:
+    """The same with a third of the objects crowds."""
+    for work in match_workloads(generator, dtype, count):
+        yield *work, generator.random(work[1].shape) < 1 / 3
+
+
+def mining_workloads(generator: np.random.Generator, dtype: str, count: int) -> Iterator[Arrays]:
+    """The worked cases, then random ones, in which some anchors count nowhere."""
+    plain = [case for case in cases.MINING if (case.negative_ratio, case.min_negatives) == (3, 0)]
+    yield (
+        np.array([case.losses for case in plain], dtype),
+        np.array([case.labels for case in plain], np.int32),
+    )
+    for batch in range(0, count, PICTURES):
+        values, labels = cases.random_losses(generator, PICTURES, 231, dtype)
+        if batch % 3 == 2:
+            labels[generator.random(labels.shape) < 0.2] = -1
+        yield values, labels
+
+
+def nms_workloads(generator: np.random.Generator, dtype: str, count: int) -> Iterator[Arrays]:
+    """The worked cases, then random ones, padded to 40 slots."""
+    padded = np.zeros((len(cases.NMS), 40, 4), dtype)
+    scores = np.full((len(cases.NMS), 40), -np.inf, dtype)
+    for row, case in enumerate(cases.NMS):
+        padded[row, : len(case.boxes)] = np.reshape(case.boxes, (-1, 4))
+        scores[row, : len(case.boxes)] = case.scores
+    for start in range(0, len(padded), PICTURES):
+        yield padded[start : start + PICTURES], scores[start : start + PICTURES]
+    for _ in range(0, count, PICTURES):
+        box, score = cases.random_scored_boxes(generator, PICTURES, 40, 1, dtype)
+        yield box, score[..., 0]
+
+
+def select_workloads(generator: np.random.Generator, dtype: str, count: int) -> Iterator[Arrays]:
+    """Scored boxes that reach beyond the picture; in one picture most scores are at the limit."""
+    for _ in range(0, count, PICTURES):
+        box, score = cases.random_scored_boxes(generator, PICTURES, 60, 3, dtype)
+        number = box.dtype.type
+        score[0] = np.where(score[0] > number(0.9), score[0], number(FEW["score_threshold"]))
+        yield box * number(1.5) - number(0.25), score
+
+
+def detect_workloads(generator: np.random.Generator, dtype: str, count: int) -> Iterator[Arrays]:
+    """Heads at random; three of four pictures have a trouble each, where background is first."""
+    anchors = make_anchors(SMALL, dtype)
+    for _ in range(0, count, PICTURES):
+        deltas = generator.normal(0, 2, (PICTURES, len(anchors), 4))
+        deltas[:, ::5, 2:] += 5  # e times as large, and so across the border
+        logits = generator.normal(0, 2, (PICTURES, len(anchors), CLASSES))
+        logits[:, ::3] = np.round(logits[:, ::3])
+        deltas[:, ::3] = 0
+        logits[1, :, 3] += 6  # one class has more candidates than may enter
+        logits[2, :, 0] += 6  # fewer detections than slots, and some anchors without background
+        logits[2, ::20, 0] -= 12
+        logits[2, 7::100] -= 30  # and some whose logits are all low, and sure of a class even so
+        logits[2, 7::100, 4] += 8
+        logits[3, 16:, 0] += 8  # all in one corner, where one suppresses the other
+        logits[3, :16, 5] += 6
+        yield deltas.astype(dtype), logits.astype(dtype), anchors
+
+
+def multibox_workloads(generator: np.random.Generator, dtype: str, count: int) -> Iterator[Arrays]:
+    """Batches of 96 anchors in all, some without a positive in one picture, or in any."""
+    anchors = TERMS // PICTURES
+    for batch in range(0, count, PICTURES):
+        logits = some_logits(generator, TERMS).reshape(PICTURES, anchors, CLASSES)
+        logits[1] /= 16  # less sure, so that little decides who is mined
+        # Few in most pictures, so that there are negatives to choose among.
+        most = np.array([[1], [1 / 8], [1 / 8], [1 / 4]]) * (batch % 3 > 0)
+        share = generator.random((PICTURES, 1)) * most
+        labels = generator.integers(1, CLASSES, (PICTURES, anchors))
+        labels[generator.random(labels.shape) >= share] = 0
+        if batch % 5 == 4:
+            labels[generator.random(labels.shape) < 0.2] = -1
+        deltas, wanted = generator.normal(0, 1.5, (2, PICTURES, anchors, 4))
+        box, _ = cases.random_scored_boxes(generator, PICTURES, anchors, 1, dtype)
+        yield (
+            deltas.astype(dtype),
+            logits.astype(dtype),
+            np.where(labels[..., None] > 0, wanted, 0).astype(dtype),
+            labels.astype(np.int32),
+            box,
+        )
+
+
+def anchor_workloads(generator: np.random.Generator, dtype: str, count: int) -> Iterator[Arrays]:
+    """A zero, which tells the dtype."""
+    yield (np.zeros((), dtype),)
+
+
+FEW = {"score_threshold": 0.2, "candidates_per_class": 12, "max_detections": 25}

@@ -1,0 +1,91 @@
+"""Boxes found in one image, in its own pixels, and what they are called."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from reference_numpy import detection as reference
+from reference_numpy.checks import check_counts
+
+__all__ = [
+    "Detection",
+    "class_names",
+    "entry",
+    "to_pixels",
+]
+
+
+class Detection(NamedTuple):
+    """One thing in one picture.
+
+    Attributes:
+        label: Class from 1.
+        score: Probability of the class.
+        box: (xmin, ymin, xmax, ymax) in pixels of the picture, half-open.
+        anchor: Index of the anchor that says so.
+    """
+
+    label: int
+    score: float
+    box: tuple[float, float, float, float]
+    anchor: int
+
+
+def to_pixels(found: reference.Detections, size: tuple[int, int]) -> list[Detection]:
+    """Detections of one picture of (width, height) pixels.
+
+    Example:
+        >>> box, one = np.array([[0.25, 0.5, 0.5, 1.0]]), np.array([1])
+        >>> to_pixels(reference.Detections(box, one * 0.75, one, one), (8, 4))
+        [Detection(label=1, score=0.75, box=(2.0, 2.0, 4.0, 4.0), anchor=1)]
+    """
+    boxes = np.asarray(found.boxes, np.float64) * np.array([*size, *size])
+    return [
+        Detection(int(label), float(score), (x0, y0, x1, y1), int(anchor))
+        for (x0, y0, x1, y1), score, label, anchor in zip(
+            boxes.tolist(), found.scores, found.labels, found.anchors, strict=True
+        )
+    ]
+
+
+def class_names(classes: int, names: Sequence[str] | None = None) -> dict[int, str]:
+    """What labels are called: by their names; else digit d has label d + 1; else numbers.
+
+    Example:
+        >>> class_names(10)[1], class_names(2), class_names(2, ["cat", "dog"])
+        ('0', {1: '1', 2: '2'}, {1: 'cat', 2: 'dog'})
+    """
+    check_counts(1, classes=classes)
+    if names is not None:
+        if isinstance(names, str) or len(names) != classes:
+            raise ValueError(f"names: expected {classes}, one a class. Received: {names!r}")
+        return {label: str(name) for label, name in enumerate(names, start=1)}
+    return {label: str(label - (classes == 10)) for label in range(1, classes + 1)}
+
+
+def entry(
+    file: str, size: tuple[int, int], detections: Iterable[Detection], names: dict[int, str]
+) -> dict[str, Any]:
+    """What is said of a picture in JSON: boxes in pixels, to a hundredth.
+
+    Example:
+        >>> entry("a.png", (8, 4), [Detection(8, 0.5, (0.0, 1.0, 2.0, 3.0), 5)], class_names(10))
+        {'file': 'a.png', 'width': 8, 'height': 4,
+         'detections': [{'label': '7', 'score': 0.5, 'box': [0.0, 1.0, 2.0, 3.0]}]}
+    """
+    return {
+        "file": file,
+        "width": size[0],
+        "height": size[1],
+        "detections": [
+            {
+                "label": names[found.label],
+                "score": round(found.score, 6),
+                "box": [round(corner, 2) for corner in found.box],
+            }
+            for found in detections
+        ],
+    }

@@ -1,0 +1,154 @@
+"""What SSD adds to a backbone: extra feature maps, and the two heads of each map."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from keras import layers
+
+from keras_impl.models.mobilenet_v2 import TAPS, make_divisible
+from reference_numpy.conventions import AnchorLayout
+
+__all__ = [
+    "HEADS",
+    "MapStep",
+    "feature_maps",
+    "head_output",
+    "map_steps",
+]
+
+HEADS = ("ssd", "ssd1x1", "ssdlite")
+# Channels of the extra maps before the width multiplier, those of TensorFlow's SSD on
+# MobileNet; further maps have the last one's.
+EXTRA_CHANNELS = (512, 256, 256, 128)
+
+
+class MapStep(NamedTuple):
+    """How a feature map comes about.
+
+    Attributes:
+        tap: The stride of the backbone's map that it is; None for an extra map.
+        stride: Stride of the 3x3 window that makes an extra map of the one before.
+        padding: Padding of that window.
+    """
+
+    tap: int | None
+    stride: int = 1
+    padding: str = "same"
+
+
+def map_steps(layout: AnchorLayout) -> list[MapStep]:
+    """Find, for each feature map of a layout, what yields a map of its size.
+
+    The finest map is the backbone's at stride 8, 16 or 32, and the next are the rest of these.
+    Then each extra map halves the one before (ceil(n / 2): 3x3 at stride 2) or, as SSD300 does
+    at its end, loses its border (n - 2: 3x3 without padding). Where both fit, it halves.
+
+    Args:
+        layout: The layout.
+
+    Returns:
+        One step a feature map.
+
+    Raises:
+        ValueError: If a map has a size that nothing yields.
+
+    Example:
+        >>> from reference_numpy import LAYOUTS
+        >>> [step.tap for step in map_steps(LAYOUTS["ssdlite320"])]
+        [16, 32, None, None, None, None]
+    """
+    maps = [tuple(size) for size in layout.feature_maps]
+    sizes = {stride: _ceil_div(layout.image_size, stride) for stride in sorted(TAPS)}
+
+    def misfit(level: int, expected: str) -> ValueError:
+        return ValueError(
+            f"layout.feature_maps[{level}]: expected {expected}. "
+            f"Received: {maps[level]} in {layout.name!r}"
+        )
+
+    # Sides of 32 pixels or more have three different maps, so at most one stride fits.
+    finest = next((stride for stride, size in sizes.items() if size == maps[0]), None)
+    if finest is None:
+        choice = " or ".join(map(str, sizes.values()))
+        raise misfit(0, f"{choice} (stride 8, 16 or 32 of {tuple(layout.image_size)} pixels)")
+    taps = [stride for stride in sizes if stride >= finest][: len(maps)]
+    for level, stride in enumerate(taps):
+        if maps[level] != sizes[stride]:
+            raise misfit(level, f"{sizes[stride]} (the backbone's map of stride {stride})")
+    steps = [MapStep(stride) for stride in taps]
+    for level in range(len(steps), len(maps)):
+        half = _ceil_div(maps[level - 1], 2)
+        inner = tuple(side - 2 for side in maps[level - 1])
+        if maps[level] == half:
+            steps.append(MapStep(None, 2, "same"))
+        elif maps[level] == inner:
+            steps.append(MapStep(None, 1, "valid"))
+        else:
+            raise misfit(level, f"{half} (half the map before) or {inner} (the map without border)")
+    return steps
+
+
+def feature_maps(
+    taps: Mapping[int, Any],
+    steps: Sequence[MapStep],
+    alpha: float,
+    separable: bool,
+    unit: Callable[..., Any],
+) -> list[Any]:
+    """The map of every level, the finest first."""
+    maps: list[Any] = []
+    extras = 0
+    for step in steps:
+        if step.tap is not None:
+            maps.append(taps[step.tap])
+            continue
+        wanted = EXTRA_CHANNELS[min(extras, len(EXTRA_CHANNELS) - 1)] * alpha
+        channels = make_divisible(wanted, min_value=16)
+        extras += 1
+        name = f"extra_{extras}"
+        x = unit(maps[-1], f"{name}_squeeze", make_divisible(wanted / 2, min_value=8))
+        window = {"kernel": 3, "stride": step.stride, "padding": step.padding}
+        if separable:
+            x = unit(x, f"{name}_depthwise", **window)
+            x = unit(x, f"{name}_pointwise", channels)
+        else:
+            x = unit(x, f"{name}_conv", channels, **window)
+        maps.append(x)
+    return maps
+
+
+def head_output(
+    x: Any,
+    name: str,
+    shapes: int,
+    width: int,
+    head: str,
+    unit: Callable[..., Any],
+    policy: Any,
+    by_shape: bool,
+) -> Any:
+    """`width` numbers for each of `shapes` anchors of each cell: (B, cells * shapes, width)."""
+    rows, columns = x.shape[1:3]
+    if head == "ssdlite":
+        x = unit(x, f"{name}_depthwise", kernel=3)
+    x = layers.Conv2D(
+        shapes * width,
+        3 if head == "ssd" else 1,
+        padding="same",
+        data_format="channels_last",
+        dtype=policy,
+        name=name,
+    )(x)
+    target = (rows * columns * shapes, width)
+    if by_shape:  # all cells of the first shape, then all of the next
+        x = layers.Reshape((rows * columns, shapes, width), dtype=policy, name=f"{name}_cells")(x)
+        x = layers.Permute((2, 1, 3), dtype=policy, name=f"{name}_by_shape")(x)
+    # Otherwise channels are shape by shape, so this is the anchors' order.
+    return layers.Reshape(target, dtype=policy, name=f"{name}_flat")(x)
+
+
+def _ceil_div(sides: Sequence[int], divisor: int) -> tuple[int, ...]:
+    """Each side divided, rounded up."""
+    return tuple(-(-side // divisor) for side in sides)

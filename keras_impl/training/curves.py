@@ -1,0 +1,109 @@
+"""The log of a run, and its curves."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+__all__ = [
+    "COLUMNS",
+    "draw_runs",
+    "read_log",
+]
+
+COLUMNS = (
+    "epoch",
+    "pictures",
+    "loss",
+    "class_loss",
+    "box_loss",
+    "learning_rate",
+    "val_map",
+    "val_ap50",
+    "val_ap75",
+    "seconds",
+)
+
+
+def read_log(out: str | os.PathLike[str]) -> list[dict[str, float]]:
+    """The rows of a run's log.csv, one a finished epoch."""
+    path = Path(out) / "log.csv"
+    if not path.exists():
+        return []
+    try:
+        with path.open(newline="") as file:
+            return [{name: float(row[name]) for name in COLUMNS} for row in csv.DictReader(file)]
+    except (ValueError, KeyError, TypeError, csv.Error) as error:
+        raise ValueError(f"log: expected the rows of a run. Received: {path} ({error})") from None
+
+
+def draw_curves(rows: list[Mapping[str, float]] | list[dict[str, float]], path: Path) -> None:
+    """Draw the losses and the validation's average precision of a run, pictures seen below."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    seen = [row["pictures"] / 1000 for row in rows]
+    for name in ("loss", "class_loss", "box_loss"):
+        left.plot(seen, [row[name] for row in rows], marker=".", label=name.replace("_", " "))
+    for name, label in (("val_map", "mAP .50:.95"), ("val_ap50", "AP .50"), ("val_ap75", "AP .75")):
+        right.plot(seen, [row[name] for row in rows], marker=".", label=label)
+    left.set(title="training loss", xlabel="thousand pictures", yscale="log")
+    right.set(title="validation", xlabel="thousand pictures", ylim=(0, 1.02))
+    for axes in (left, right):
+        axes.grid(alpha=0.3)
+        axes.legend(frameon=False)
+    figure.savefig(path, dpi=110)
+
+
+def draw_runs(runs: Sequence[str | os.PathLike[str]], path: str | os.PathLike[str]) -> None:
+    """Draw loss and validation of several runs beside each other.
+
+    Args:
+        runs: Their folders.
+        path: Picture to write, PNG.
+
+    Raises:
+        ValueError: A folder without a finished epoch.
+    """
+    from matplotlib.figure import Figure
+
+    if not runs:
+        raise ValueError(f"runs: expected the folder of a run. Received: {runs!r}")
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    for run in runs:
+        rows = read_log(run)
+        if not rows:
+            raise ValueError(f"runs: expected a run with a finished epoch. Received: {run}")
+        seen = [row["pictures"] / 1000 for row in rows]
+        for axes, name in ((left, "loss"), (right, "val_map")):
+            axes.plot(seen, [row[name] for row in rows], marker=".", label=Path(run).name)
+    left.set(title="training loss", xlabel="thousand pictures", yscale="log")
+    right.set(title="validation mAP .50:.95", xlabel="thousand pictures", ylim=(-0.02, 1.02))
+    for axes in (left, right):
+        axes.grid(alpha=0.3)
+        axes.legend(frameon=False)
+    figure.savefig(path, dpi=110)
+
+
+def _main(arguments: Sequence[str] | None = None) -> None:
+    """Draw runs beside each other."""
+    parser = argparse.ArgumentParser(
+        prog="python -m keras_impl.training.curves",
+        description="Draw loss and validation of several runs beside each other.",
+    )
+    parser.add_argument("runs", metavar="RUN", nargs="+", help="folder of a run")
+    parser.add_argument("--out", metavar="FILE", required=True, help="picture to write, .png")
+    options = parser.parse_args(arguments)
+    try:
+        draw_runs(options.runs, options.out)
+    except (OSError, ValueError) as error:
+        parser.error(str(error))
+
+
+if __name__ == "__main__":
+    _main()

@@ -1,0 +1,278 @@
+"""What the reference answers to the inputs of a conflict, in a form to compare."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from reference_numpy.anchors import make_anchors
+from reference_numpy.boxes import centers_to_corners, pairwise_iou
+from reference_numpy.coding import background_first, decode, encode
+from reference_numpy.conventions import Convention
+from reference_numpy.detection import Detections, detect, select
+from reference_numpy.matching import match
+from reference_numpy.mining import mine_hard_negatives
+from reference_numpy.multibox import class_losses, multibox_loss
+from reference_numpy.suppression import nms, soft_nms
+from reference_numpy.targets import assign_targets
+from reference_numpy.testing.conflicts import Arrays, Conflict
+
+__all__ = [
+    "agree",
+    "answer",
+    "arrays",
+    "plain",
+    "settled",
+]
+
+_LABELS = {  # which input of an operation is whole numbers
+    "match": 1,
+    "assign_targets": 1,
+    "assign_targets_with_crowds": 1,
+    "class_losses": 1,
+    "mine_hard_negatives": 1,
+    "multibox_loss": 3,
+}
+
+
+def arrays(case: Conflict, dtype: DTypeLike = np.float64) -> Arrays:
+    """The inputs of a case as arrays: floats in `dtype`, labels int32, crowds bool.
+
+    Example:
+        >>> from reference_numpy.testing.conflicts import CONFLICTS
+        >>> (case,) = (one for one in CONFLICTS if one.name == "equal losses")
+        >>> [(one.shape, one.dtype.name) for one in arrays(case, "float32")]
+        [((1, 6), 'float32'), ((1, 6), 'int32')]
+    """
+    kinds: dict[int | None, DTypeLike] = {_LABELS.get(case.operation): np.int32}
+    if case.operation == "assign_targets_with_crowds":
+        kinds[3] = np.bool_
+    return tuple(np.array(part, kinds.get(index, dtype)) for index, part in enumerate(case.inputs))
+
+
+def settled(case: Conflict, convention: Convention, **changes: Any) -> Convention:
+    """A convention with the numbers of a case, and with changes on top.
+
+    For `make_anchors` both are fields of its layout.
+
+    Raises:
+        ValueError: A combination that cannot be.
+
+    Example:
+        >>> from reference_numpy.testing.conflicts import CONFLICTS
+        >>> (case,) = (one for one in CONFLICTS if one.name == "half a negative")
+        >>> settled(case, PRESETS["canonical"]).loss.negative_ratio
+        1.5
+    """
+    changes = {**case.changes, **changes}
+    if case.operation == "make_anchors":
+        return convention.but(layout=replace(convention.layout, **changes))
+    return convention.but(**changes)
+
+
+def answer(case: Conflict, convention: Convention, **changes: Any) -> Any:
+    """What the reference answers in float64.
+
+    Args:
+        case: The case, whose numbers take the place of the convention's.
+        convention: The rules.
+        changes: Fields of it (of its layout, for `make_anchors`) to answer otherwise.
+
+    Returns:
+        The plain form, or "error: ARGUMENT" where that argument is refused.
+
+    Example:
+        >>> from reference_numpy.testing.conflicts import CONFLICTS
+        >>> (case,) = (one for one in CONFLICTS if one.name == "two equal objects")
+        >>> answer(case, PRESETS["canonical"]), answer(case, PRESETS["paz"])
+        (((0, 1, -1),), ((1, 0, -1),))
+    """
+    convention = settled(case, convention, **changes)
+    try:
+        outputs = _REFERENCE[case.operation](*arrays(case), convention=convention)
+    except ValueError as error:
+        argument = re.split(r"\W", str(error))[0]  # its first word
+        return f"error: {argument}"
+    return plain(case, outputs)
+
+
+def _by_picture(function: Callable[..., Any], *batched: NDArray[Any], **rest: Any) -> list[Any]:
+    return [function(*picture, **rest) for picture in zip(*batched, strict=True)]
+
+
+def _padded(lists: list[NDArray[Any]], fill: float) -> NDArray[Any]:
+    most = max(map(len, lists))
+    return np.stack(
+        [np.concatenate([one, np.full((most - len(one), *one.shape[1:]), fill)]) for one in lists]
+    )
+
+
+def _match(
+    boxes: NDArray[Any], labels: NDArray[Any], anchors: NDArray[Any], convention: Convention
+) -> Arrays:
+    corners = centers_to_corners(anchors)
+    found = []
+    for box, label in zip(boxes, labels, strict=True):
+        rows = np.flatnonzero(label > 0)
+        own = match(pairwise_iou(box[rows], corners, convention), convention)
+        found.append(np.where(own < 0, own, np.append(rows, -1)[own]))
+    return (np.stack(found),)
+
+
+def _targets(
+    boxes: NDArray[Any],
+    labels: NDArray[Any],
+    anchors: NDArray[Any],
+    crowds: NDArray[Any] | None = None,
+    *,
+    convention: Convention,
+) -> Arrays:
+    crowds = np.zeros(labels.shape, np.bool_) if crowds is None else crowds
+    found = [
+        assign_targets(box, label, anchors, convention, crowds=crowd)
+        for box, label, crowd in zip(boxes, labels, crowds, strict=True)
+    ]
+    return tuple(np.stack(part) for part in zip(*found, strict=True))
+
+
+def _multibox(*inputs: NDArray[Any], convention: Convention) -> tuple[Any, ...]:
+    *heads, boxes = inputs
+    deltas, logits, target_deltas, labels = heads
+    return multibox_loss(deltas, logits, target_deltas, labels, convention, boxes=boxes)
+
+
+def _soft_nms(boxes: NDArray[Any], scores: NDArray[Any], convention: Convention) -> Arrays:
+    found = _by_picture(soft_nms, boxes, scores, convention=convention)
+    return _padded([one[0] for one in found], -1), _padded([one[1] for one in found], 0)
+
+
+def _found(pictures: list[Detections]) -> Arrays:
+    parts = [list(part) for part in zip(*pictures, strict=True)]
+    return tuple(_padded(part, fill) for part, fill in zip(parts, (0, 0, -1, -1), strict=True))
+
+
+_REFERENCE: dict[str, Callable[..., tuple[Any, ...]]] = {
+    "make_anchors": lambda zero, convention: (make_anchors(convention.layout, zero.dtype),),
+    "pairwise_iou": lambda *pairs, convention: (
+        np.stack(_by_picture(pairwise_iou, *pairs, convention=convention)),
+    ),
+    "match": _match,
+    "assign_targets": _targets,
+    "assign_targets_with_crowds": _targets,
+    "encode": lambda boxes, anchors, convention: (encode(boxes, anchors, convention),),
+    "decode": lambda deltas, anchors, convention: (decode(deltas, anchors, convention),),
+    "background_first": lambda logits, convention: (background_first(logits, convention),),
+    "class_losses": lambda logits, labels, convention: (class_losses(logits, labels, convention),),
+    "mine_hard_negatives": lambda *inputs, convention: (
+        np.stack(_by_picture(mine_hard_negatives, *inputs, convention=convention)),
+    ),
+    "multibox_loss": _multibox,
+    "nms": lambda *inputs, convention: (
+        _padded(_by_picture(nms, *inputs, convention=convention), -1),
+    ),
+    "soft_nms": _soft_nms,
+    "select": lambda *inputs, convention: _found(
+        _by_picture(select, *inputs, convention=convention)
+    ),
+    "detect": lambda deltas, logits, anchors, convention: _found(
+        _by_picture(lambda delta, logit: detect(delta, logit, anchors, convention), deltas, logits)
+    ),
+}
+
+
+def plain(case: Conflict, outputs: tuple[Any, ...]) -> Any:
+    """The outputs of an operation as nested tuples that can be read and compared.
+
+    Floats are rounded to 4 decimals. Per picture: `match` is the object of each anchor; targets are
+    the labels, then the codes of anchors that have an object; `mine_hard_negatives` and `nms` are
+    indices; `soft_nms` is (index, score) pairs; `select` and `detect` are detections, (label,
+    anchor, score, box). `multibox_loss` is total, class loss, box loss, positives that count,
+    negatives that count. All others are the array itself.
+
+    Args:
+        case: The case.
+        outputs: As the conformance suite has it: arrays of a batch; None where an implementation
+            does not tell, which becomes None.
+
+    Returns:
+        The plain form.
+
+    Example:
+        >>> from reference_numpy.testing.conflicts import CONFLICTS
+        >>> (case,) = (one for one in CONFLICTS if one.name == "equal losses")
+        >>> plain(case, (np.array([[False, True, True, True, False, False]]),))
+        ((1, 2, 3),)
+    """
+    parts: list[Any] = [None if one is None else np.asarray(one) for one in outputs]
+    found: Any
+    match case.operation, parts:
+        case "assign_targets" | "assign_targets_with_crowds", [labels, deltas, *_]:
+            found = [
+                (label, [code for code, one in zip(codes, label, strict=True) if one > 0])
+                for codes, label in zip(deltas, labels, strict=True)
+            ]
+        case "mine_hard_negatives", [mask]:
+            found = _chosen(mask)
+        case "multibox_loss", [total, class_loss, box_loss, _, counted, negatives, *_]:
+            found = (total, class_loss, box_loss, _chosen(counted), _chosen(negatives))
+        case "nms", [kept]:
+            found = [picture[picture >= 0] for picture in kept]
+        case "soft_nms", [kept, lowered]:
+            found = [
+                [pair for pair in zip(*picture, strict=True) if pair[0] >= 0]
+                for picture in zip(kept, lowered, strict=True)
+            ]
+        case "select" | "detect", [boxes, scores, labels, anchors, *_]:
+            unknown = np.full(labels.shape, None)
+            told = unknown if anchors is None else anchors
+            found = [
+                [row for row in zip(*picture, strict=True) if row[0] > 0]
+                for picture in zip(labels, told, scores, boxes, strict=True)
+            ]
+        case _:
+            found = parts[0]
+    return _tuples(found)
+
+
+def _chosen(mask: NDArray[Any] | None) -> Any:
+    return None if mask is None else [np.flatnonzero(picture) for picture in mask]
+
+
+def _tuples(value: Any) -> Any:
+    """Nested tuples of Python's numbers, floats rounded."""
+    if value is None:
+        return None
+    if isinstance(value, list | tuple) or np.ndim(value) > 0:
+        return tuple(_tuples(one) for one in value)
+    if np.issubdtype(np.asarray(value).dtype, np.floating):
+        return round(float(value), 4) + 0.0  # no -0.0
+    return int(value)
+
+
+def agree(found: Any, wanted: Any) -> bool:
+    """Whether two plain answers are the same: whole numbers equal, floats within 1e-4.
+
+    Args:
+        found: An answer; None in it is what an implementation does not tell.
+        wanted: The answer expected.
+
+    Returns:
+        Whether they agree; floats above 1 may differ by 1e-4 of themselves.
+
+    Example:
+        >>> agree(((1, None, 0.50004),), ((1, 7, 0.5),)), agree((1, 2), (1, 3))
+        (True, False)
+    """
+    if found is None:
+        return True
+    if isinstance(found, tuple) and isinstance(wanted, tuple):
+        return len(found) == len(wanted) and all(map(agree, found, wanted))
+    numbers = isinstance(found, int | float) and isinstance(wanted, int | float)
+    if numbers and isinstance(found + wanted, float):
+        return bool(abs(found - wanted) <= 1.0001e-4 * max(1.0, abs(wanted)))
+    return bool(type(found) is type(wanted) and found == wanted)
