@@ -186,4 +186,4 @@ def pytest_terminal_summary(
     write(f"{os.cpu_count()} processors, load average {busy} before the run; {software}")
     excused = sum(row.excused for row in rows)
     proven = ", each a proven near-tie" if excused else ""
-    write(f"decided otherwise than the reference in {excused} pictures{proven}")
+    write(f"decided otherwise than the reference in {excused} images{proven}")

@@ -22,22 +22,22 @@ from reference_numpy.testing.workloads import (
 
 
 def assigned(work: MatchingWorkload) -> list[Targets]:
-    pictures = zip(work.boxes, work.labels, strict=True)
-    return [assign_targets(boxes, labels, work.anchors) for boxes, labels in pictures]
+    images = zip(work.boxes, work.labels, strict=True)
+    return [assign_targets(boxes, labels, work.anchors) for boxes, labels in images]
 
 
-def batched(pictures: list[Any], kind: type) -> Any:
-    return kind(*(np.stack(parts) for parts in zip(*pictures, strict=True)))
+def batched(images: list[Any], kind: type) -> Any:
+    return kind(*(np.stack(parts) for parts in zip(*images, strict=True)))
 
 
-def padded_targets(pictures: list[Targets]) -> Targets:
+def padded_targets(images: list[Targets]) -> Targets:
     """As Keras has them: a batch axis and int32."""
-    labels, deltas, objects = batched(pictures, Targets)
+    labels, deltas, objects = batched(images, Targets)
     return Targets(labels.astype(np.int32), deltas, objects.astype(np.int32))
 
 
 def with_object(targets: Targets, work: MatchingWorkload, anchor: int, number: int) -> Targets:
-    """The targets of one picture with another object at one anchor, all else following from it."""
+    """The targets of one image with another object at one anchor, all else following from it."""
     labels, deltas, objects = (np.array(part) for part in targets)
     objects[anchor] = number
     labels[anchor], deltas[anchor] = 0, 0
@@ -65,7 +65,7 @@ def test_another_object_fails(matching, excuse):
     anchor = np.flatnonzero(right[0].objects >= 0)[0]
     wrong = with_object(right[0], matching, anchor, (right[0].objects[anchor] + 1) % 8)
 
-    with pytest.raises(AssertionError, match=rf"picture 0: .* at anchor {anchor}, .* and 0 more"):
+    with pytest.raises(AssertionError, match=rf"image 0: .* at anchor {anchor}, .* and 0 more"):
         check_targets(padded_targets([wrong, *right[1:]]), matching, excuse=excuse)
 
 
@@ -75,7 +75,7 @@ def test_a_lost_object_fails(matching, excuse):
     anchor = np.flatnonzero(right[0].objects >= 0)[-1]
     wrong = with_object(right[0], matching, anchor, -1)
 
-    with pytest.raises(AssertionError, match=r"picture 0: .* -1 found, and 0 more"):
+    with pytest.raises(AssertionError, match=r"image 0: .* -1 found, and 0 more"):
         check_targets(padded_targets([wrong, *right[1:]]), matching, excuse=excuse)
 
 
@@ -86,7 +86,7 @@ def test_a_number_that_does_not_follow_from_the_objects_fails(matching, part):
     positive = wrong.objects >= 0
     getattr(wrong, part)[positive] += 1 if part == "labels" else 1e-3
 
-    with pytest.raises(AssertionError, match=f"picture 0: .* {part}"):
+    with pytest.raises(AssertionError, match=f"image 0: .* {part}"):
         check_targets(wrong, matching, excuse=True)
 
 
@@ -118,12 +118,12 @@ def test_a_difference_that_rounding_does_not_explain_is_not_excused():
 
 
 def detected(work: DecodingWorkload) -> list[Detections]:
-    pictures = zip(work.deltas, work.logits, strict=True)
-    return [detect(deltas, logits, work.anchors) for deltas, logits in pictures]
+    images = zip(work.deltas, work.logits, strict=True)
+    return [detect(deltas, logits, work.anchors) for deltas, logits in images]
 
 
-def padded(pictures: list[Detections]) -> Detections:
-    """As Keras has them: a batch axis, and as many slots in each picture."""
+def padded(images: list[Detections]) -> Detections:
+    """As Keras has them: a batch axis, and as many slots in each image."""
     slots = CANONICAL.detection.max_detections
 
     def fill(part: np.ndarray, value: int) -> np.ndarray:
@@ -131,7 +131,7 @@ def padded(pictures: list[Detections]) -> Detections:
         return np.concatenate([part, missing])
 
     values = (0, 0, -1, -1)
-    return batched([Detections(*map(fill, picture, values)) for picture in pictures], Detections)
+    return batched([Detections(*map(fill, image, values)) for image in images], Detections)
 
 
 def without(found: Detections, place: int) -> Detections:
@@ -214,7 +214,7 @@ def test_a_number_that_is_off_fails(decoding, part):
     right = detected(decoding)
     wrong = padded(right)
     getattr(wrong, part)[1, 0] += 1e-4
-    with pytest.raises(AssertionError, match=f"picture 1: .*{part}"):
+    with pytest.raises(AssertionError, match=f"image 1: .*{part}"):
         check_detections(wrong, right, decoding)
 
 

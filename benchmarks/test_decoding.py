@@ -24,7 +24,7 @@ from reference_numpy.detection import Detections
 
 def by_reference(anchors: np.ndarray, deltas: np.ndarray, logits: np.ndarray) -> list[Detections]:
     detect = reference_numpy.detection.detect
-    return [detect(*picture, anchors) for picture in zip(deltas, logits, strict=True)]
+    return [detect(*image, anchors) for image in zip(deltas, logits, strict=True)]
 
 
 def by_host(anchors: np.ndarray, deltas: np.ndarray, logits: np.ndarray) -> HostDetections:

@@ -1,6 +1,6 @@
 """Matching and encoding: from the objects of a batch to what each anchor has to learn.
 
-The reference takes picture after picture, as it is meant to be read; Keras the batch at once.
+The reference takes image after image, as it is meant to be read; Keras the batch at once.
 A pair is an object and an anchor; padding makes none.
 """
 
@@ -17,12 +17,13 @@ from benchmarks.workloads import REFERENCE, THEIRS, Load, Runner, grid, matching
 from keras_impl.benchmark.correctness import check_targets
 from keras_impl.benchmark.peers import PEERS, matcher
 from keras_impl.host.matching import HostTargets, TargetAssigner
-from reference_numpy.targets import PADDING, Targets
+from reference_numpy.conventions import PADDING
+from reference_numpy.targets import Targets
 
 
 def by_reference(anchors: np.ndarray, boxes: np.ndarray, labels: np.ndarray) -> list[Targets]:
     assign = reference_numpy.targets.assign_targets
-    return [assign(*picture, anchors) for picture in zip(boxes, labels, strict=True)]
+    return [assign(*image, anchors) for image in zip(boxes, labels, strict=True)]
 
 
 def by_host(anchors: np.ndarray) -> Any:

@@ -1,4 +1,4 @@
-"""The forward pass of the digit detector: one picture, as a graph.
+"""The forward pass of the digit detector: one image, as a graph.
 
 Not under XLA: on a CPU its convolutions are not oneDNN's, and a pass takes several times as long
 (`keras_impl.models.ssd` decides so). Not by the reference, whose forward pass is there to be read.
@@ -18,13 +18,13 @@ from keras_impl.models.ssd import SSD
 def test_network(timed):
     keras.utils.set_random_seed(SEED)
     model = SSD(NETWORK.layout, classes=10, alpha=0.35)
-    pictures = np.random.default_rng(SEED).uniform(-1, 1, (NETWORK.batch, *model.input_shape[1:]))
+    inputs = np.random.default_rng(SEED).uniform(-1, 1, (NETWORK.batch, *model.input_shape[1:]))
 
     def forward(images):
         return model(images, training=False)
 
     def check(found: dict[str, np.ndarray]) -> int:
-        expected = forward(pictures.astype(np.float32))
+        expected = forward(inputs.astype(np.float32))
         assert found.keys() == expected.keys() == {"deltas", "logits"}
         for name, width in (("deltas", 4), ("logits", model.classes + 1)):
             right = keras.ops.convert_to_numpy(expected[name])
@@ -33,4 +33,4 @@ def test_network(timed):
             assert error <= 1e-5 * np.abs(right).max(), f"{name}: off by {error}"
         return 0
 
-    timed(NETWORK, Runner("keras", "graph"), forward, (pictures.astype(np.float32),), check)
+    timed(NETWORK, Runner("keras", "graph"), forward, (inputs.astype(np.float32),), check)

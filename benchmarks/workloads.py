@@ -18,12 +18,12 @@ from reference_numpy.testing import workloads
 SEED = 0
 ANCHORS = ("ssd_mobilenet300", "ssd300")  # layouts of 1917 and 8732 anchors
 OBJECTS = (1, 8, 32, 100)
-# One picture, as when a camera is read; a small and a large batch, as in training. Nobody decodes
-# 32 pictures at once, and a compilation for them takes seconds.
+# One image, as when a camera is read; a small and a large batch, as in training. Nobody decodes
+# 32 images at once, and a compilation for them takes seconds.
 BATCHES = {"matching": (1, 8, 32), "decoding": (1, 8), "decoding-hard": (1, 8)}
 # Where the heads are unsure everywhere, how many objects there are changes nothing.
 HARD_OBJECTS = (8,)
-# Eagerly every operation of every step of a loop is called from Python: up to seconds a picture.
+# Eagerly every operation of every step of a loop is called from Python: up to seconds an image.
 LARGEST_EAGER_BATCH = 1
 
 

@@ -28,9 +28,9 @@ if TYPE_CHECKING:
         make_anchors,
     )
     from reference_numpy.boxes import (
-        centers_to_corners,
-        corners_to_centers,
+        cxcywh_to_xyxy,
         pairwise_iou,
+        xyxy_to_cxcywh,
     )
     from reference_numpy.coding import (
         decode,
@@ -78,8 +78,7 @@ __all__ = [
     "Convention",
     "assign_targets",
     "average_precision",
-    "centers_to_corners",
-    "corners_to_centers",
+    "cxcywh_to_xyxy",
     "decode",
     "detect",
     "encode",
@@ -92,6 +91,7 @@ __all__ = [
     "nms",
     "pairwise_iou",
     "soft_nms",
+    "xyxy_to_cxcywh",
 ]
 
 __getattr__, __dir__ = lazy(
@@ -101,9 +101,9 @@ __getattr__, __dir__ = lazy(
         "assign_targets": "targets",
         "average_precision": "evaluation",
         "CANONICAL": "conventions",
-        "centers_to_corners": "boxes",
+        "cxcywh_to_xyxy": "boxes",
         "Convention": "conventions",
-        "corners_to_centers": "boxes",
+        "xyxy_to_cxcywh": "boxes",
         "decode": "coding",
         "detect": "detection",
         "encode": "coding",
@@ -113,7 +113,7 @@ __getattr__, __dir__ = lazy(
         "make_anchors": "anchors",
         "match": "matching",
         "mine_hard_negatives": "mining",
-        "multibox_loss": "multibox_loss",
+        "multibox_loss": "multibox",
         "nms": "suppression",
         "pairwise_iou": "boxes",
         "PRESETS": "conventions",

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from reference_numpy.boxes import centers_to_corners, clip, corners_to_centers
+from reference_numpy.boxes import clip, cxcywh_to_xyxy, xyxy_to_cxcywh
 from reference_numpy.checks import check_counts
 from reference_numpy.conventions import AnchorLayout
 
@@ -59,7 +59,7 @@ def level_shapes(layout: AnchorLayout, level: int) -> list[tuple[float, float]]:
         level: Index of the feature map, the finest first.
 
     Returns:
-        One (w, h) a shape, relative to the picture.
+        One (w, h) a shape, relative to the image.
 
     Raises:
         ValueError: No such level.
@@ -96,7 +96,7 @@ def level_shapes(layout: AnchorLayout, level: int) -> list[tuple[float, float]]:
     height, width = layout.image_size
     shorter = min(height, width)
     across, down = {
-        "picture": (1.0, 1.0),
+        "image": (1.0, 1.0),
         "shorter side": (width / shorter, height / shorter),
         "pixels": (float(width), float(height)),
     }[layout.unit]
@@ -107,14 +107,14 @@ def make_anchors(layout: AnchorLayout, dtype: DTypeLike = np.float32) -> NDArray
     """Every anchor of a layout, canonically in the order level, row, column, shape.
 
     The centre of cell (i, j) is ((j + offset) / columns, (i + offset) / rows), or that many
-    steps. Anchors may reach beyond the picture. Computed in float64 and rounded once.
+    steps. Anchors may reach beyond the image. Computed in float64 and rounded once.
 
     Args:
         layout: The layout.
         dtype: Float dtype of the answer.
 
     Returns:
-        (A, 4) centre form, relative to the picture.
+        (A, 4) cxcywh, relative to the image.
 
     Raises:
         TypeError: `dtype` is not one of floats.
@@ -146,7 +146,7 @@ def make_anchors(layout: AnchorLayout, dtype: DTypeLike = np.float32) -> NDArray
         levels.append(grid.reshape(-1, 4))
     anchors: NDArray[np.floating[Any]] = np.concatenate(levels)
     if layout.clip == "corners":
-        anchors = corners_to_centers(clip(centers_to_corners(anchors)))
+        anchors = xyxy_to_cxcywh(clip(cxcywh_to_xyxy(anchors)))
     elif layout.clip == "centers":
         anchors = np.clip(anchors, 0, 1)
     elif layout.clip == "sizes":

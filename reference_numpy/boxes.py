@@ -1,8 +1,8 @@
-"""Boxes: the two forms, area, clipping, validation and IoU.
+"""Boxes: the two formats, area, clipping, validation and IoU.
 
-A box is four numbers relative to the picture, and half-open: a box from 0 to 1 covers the
-picture exactly. *Corner form* (xmin, ymin, xmax, ymax) is what people and files use;
-*centre form* (cx, cy, w, h) is what anchors and codes use (arXiv:1512.02325, section 2.2).
+A box is four numbers relative to the image, and half-open: a box from 0 to 1 covers the
+image exactly. `xyxy`, (xmin, ymin, xmax, ymax), is what people and files use; `cxcywh`,
+(cx, cy, w, h), is what anchors and codes use (arXiv:1512.02325, section 2.2).
 
 Everything is computed in the dtype it is given, in the order written here, so that an
 implementation in the same dtype can be compared bit for bit.
@@ -20,22 +20,22 @@ from reference_numpy.conventions import CANONICAL, Convention
 
 __all__ = [
     "area",
-    "centers_to_corners",
     "check_anchors",
     "check_boxes",
     "clip",
-    "corners_to_centers",
+    "cxcywh_to_xyxy",
     "flip_horizontally",
-    "pairwise_coverage",
+    "pairwise_ioa",
     "pairwise_iou",
+    "xyxy_to_cxcywh",
 ]
 
 
-def corners_to_centers(boxes: Floats) -> Floats:
-    """(..., 4) corner form (xmin, ymin, xmax, ymax), finite → (..., 4) centre form (cx, cy, w, h).
+def xyxy_to_cxcywh(boxes: Floats) -> Floats:
+    """(..., 4) xyxy (xmin, ymin, xmax, ymax), finite → (..., 4) cxcywh (cx, cy, w, h).
 
     Example:
-        >>> corners_to_centers(np.array([0.0, 0.25, 0.5, 0.75]))
+        >>> xyxy_to_cxcywh(np.array([0.0, 0.25, 0.5, 0.75]))
         array([0.25, 0.5 , 0.5 , 0.5 ])
     """
     _check_finite(boxes, "boxes")
@@ -43,13 +43,13 @@ def corners_to_centers(boxes: Floats) -> Floats:
     return np.concatenate([(low + high) * boxes.dtype.type(0.5), high - low], axis=-1)
 
 
-def centers_to_corners(boxes: Floats) -> Floats:
-    """(..., 4) centre form (cx, cy, w, h) → (..., 4) corner form (xmin, ymin, xmax, ymax).
+def cxcywh_to_xyxy(boxes: Floats) -> Floats:
+    """(..., 4) cxcywh (cx, cy, w, h) → (..., 4) xyxy (xmin, ymin, xmax, ymax).
 
     An infinite size gives infinite corners.
 
     Example:
-        >>> centers_to_corners(np.array([0.25, 0.5, 0.5, 0.5]))
+        >>> cxcywh_to_xyxy(np.array([0.25, 0.5, 0.5, 0.5]))
         array([0.  , 0.25, 0.5 , 0.75])
     """
     check_floats(boxes, "boxes", ..., 4)
@@ -60,7 +60,7 @@ def centers_to_corners(boxes: Floats) -> Floats:
 
 
 def area(boxes: Floats) -> Floats:
-    """(..., 4) corner form, finite → (...) width × height; a box turned inside out has area 0.
+    """(..., 4) xyxy, finite → (...) width × height; a box turned inside out has area 0.
 
     Example:
         >>> area(np.array([[0.0, 0.0, 0.5, 0.25], [0.5, 0.5, 0.25, 0.75]]))
@@ -71,7 +71,7 @@ def area(boxes: Floats) -> Floats:
 
 
 def clip(boxes: Floats) -> Floats:
-    """(..., 4) corner form → the same with every corner moved into the picture, [0, 1].
+    """(..., 4) xyxy → the same with every corner moved into the image, [0, 1].
 
     A box wholly outside becomes a line or a point on the border, with area 0. NaN stays NaN.
 
@@ -99,10 +99,10 @@ def flip_horizontally(boxes: Floats) -> Floats:
 
 
 def check_boxes(boxes: Floats, name: str = "boxes", flat: bool = False) -> None:
-    """Refuse boxes that no object can have. Boxes beyond the picture's border are fine.
+    """Refuse boxes that no object can have. Boxes beyond the image's border are fine.
 
     Args:
-        boxes: (N, 4) corner form.
+        boxes: (N, 4) xyxy.
         name: What the argument is called where the caller got it.
         flat: Whether a box may have no width or no height (but not be inside out).
 
@@ -126,7 +126,7 @@ def check_boxes(boxes: Floats, name: str = "boxes", flat: bool = False) -> None:
 
 
 def check_anchors(anchors: Floats, name: str = "anchors") -> None:
-    """Refuse anchors that code nothing: (A, 4) centre form, finite, w and h above 0.
+    """Refuse anchors that code nothing: (A, 4) cxcywh, finite, w and h above 0.
 
     Example:
         >>> check_anchors(np.array([[0.5, 0.5, 0.0, 1.0]]))
@@ -140,17 +140,17 @@ def check_anchors(anchors: Floats, name: str = "anchors") -> None:
 
 
 def pairwise_iou(
-    first: Floats, second: Floats, convention: Convention = CANONICAL, **changes: Any
+    first: Floats, second: Floats, convention: Convention = CANONICAL, **overrides: Any
 ) -> Floats:
     """Intersection over union (the Jaccard overlap of section 2.2) of every pair.
 
     A pair whose union is 0 has IoU 0. Boxes that only touch have IoU 0.
 
     Args:
-        first: (N, 4) corner form.
-        second: (M, 4) corner form.
+        first: (N, 4) xyxy.
+        second: (M, 4) xyxy.
         convention: Its `Overlap` says what is added where; nothing, in the canonical one.
-        changes: Fields of it to answer otherwise.
+        overrides: Overrides of single fields.
 
     Returns:
         (N, M) IoU in [0, 1].
@@ -167,7 +167,7 @@ def pairwise_iou(
         array([[1.        , 0.14285714],
                [0.14285714, 1.        ]])
     """
-    rules = convention.but(**changes).overlap
+    rules = convention.replace(**overrides).overlap
     _check_pair(first, second)
     offset, epsilon = first.dtype.type(rules.iou_offset), first.dtype.type(rules.iou_epsilon)
     intersection = _intersection(first, second, offset)
@@ -176,19 +176,20 @@ def pairwise_iou(
     return np.asarray(np.divide(intersection, union, out=np.zeros_like(union), where=union > 0))
 
 
-def pairwise_coverage(first: Floats, second: Floats) -> Floats:
-    """Which share of each first box each second box covers; 0 for a first box without area.
+def pairwise_ioa(first: Floats, second: Floats) -> Floats:
+    """Intersection over the area of the second box, of every pair: how much of it is covered.
 
-    (N, 4) and (M, 4) corner form → (N, M) intersection over the area of the first, in [0, 1].
+    (N, 4) and (M, 4) xyxy → (N, M) in [0, 1]; 0 for a second box without area.
 
     Example:
         >>> small, whole = np.array([[0.0, 0.0, 0.5, 0.5]]), np.array([[0.0, 0.0, 1.0, 1.0]])
-        >>> pairwise_coverage(small, whole), pairwise_coverage(whole, small)
-        (array([[1.]]), array([[0.25]]))
+        >>> pairwise_ioa(small, whole), pairwise_ioa(whole, small)
+        (array([[0.25]]), array([[1.]]))
     """
     _check_pair(first, second)
-    intersection, own = _intersection(first, second, first.dtype.type(0)), area(first)[:, None]
-    return np.asarray(np.divide(intersection, own, out=np.zeros_like(intersection), where=own > 0))
+    intersection, other = _intersection(first, second, first.dtype.type(0)), area(second)
+    zeros = np.zeros_like(intersection)
+    return np.asarray(np.divide(intersection, other, out=zeros, where=other > 0))
 
 
 def _intersection(first: Floats, second: Floats, offset: Any) -> Floats:

@@ -13,10 +13,10 @@ import numpy as np
 
 from reference_numpy._typing import Floats
 from reference_numpy.boxes import (
-    centers_to_corners,
     check_anchors,
     check_boxes,
-    corners_to_centers,
+    cxcywh_to_xyxy,
+    xyxy_to_cxcywh,
 )
 from reference_numpy.checks import check_each, check_floats
 from reference_numpy.conventions import CANONICAL, Convention
@@ -27,7 +27,7 @@ SWAPPED = [1, 0, 3, 2]  # xywh ↔ yxhw
 
 
 def encode(
-    boxes: Floats, anchors: Floats, convention: Convention = CANONICAL, **changes: Any
+    boxes: Floats, anchors: Floats, convention: Convention = CANONICAL, **overrides: Any
 ) -> Floats:
     """Write each box relative to its anchor.
 
@@ -35,10 +35,10 @@ def encode(
     variance is a multiplication by its reciprocal, since compilers turn one into the other.
 
     Args:
-        boxes: (N, 4) corner form, of positive size (of any, where degenerate ones are encoded).
-        anchors: (N, 4) centre form, of positive size: the anchor of each box.
+        boxes: (N, 4) xyxy, of positive size (of any, where degenerate ones are encoded).
+        anchors: (N, 4) cxcywh, of positive size: the anchor of each box.
         convention: Its `Coding` holds the rules.
-        changes: Fields of it to answer otherwise.
+        overrides: Overrides of single fields.
 
     Returns:
         (N, 4) deltas, canonically (tx, ty, tw, th).
@@ -54,12 +54,12 @@ def encode(
         >>> encode(box, np.array([[0.5, 0.5, 0.25, 0.25]])).round(12)
         array([[5., 0., 0., 5.]])
     """
-    rules = convention.but(**changes).coding
+    rules = convention.replace(**overrides).coding
     check_boxes(boxes, flat=rules.degenerate == "encode")
     _check_anchors(anchors, boxes.shape[0])
     number = boxes.dtype.type
     reciprocals = np.array([1.0 / variance for variance in rules.variances], dtype=boxes.dtype)
-    centers = corners_to_centers(boxes)
+    centers = xyxy_to_cxcywh(boxes)
     if rules.form == "difference":
         deltas = (centers - anchors) * reciprocals
     else:
@@ -72,19 +72,19 @@ def encode(
 
 
 def decode(
-    deltas: Floats, anchors: Floats, convention: Convention = CANONICAL, **changes: Any
+    deltas: Floats, anchors: Floats, convention: Convention = CANONICAL, **overrides: Any
 ) -> Floats:
     """Undo `encode`, but for its epsilons.
 
     Args:
         deltas: (N, 4) deltas, canonically (tx, ty, tw, th).
-        anchors: (N, 4) centre form, of positive size.
+        anchors: (N, 4) cxcywh, of positive size.
         convention: Its `Coding` holds the rules.
-        changes: Fields of it to answer otherwise.
+        overrides: Overrides of single fields.
 
     Returns:
-        (N, 4) corner form. A huge tw or th gives corners at infinity, which clipping brings
-        back to the picture's border; it never gives NaN.
+        (N, 4) xyxy. A huge tw or th gives corners at infinity, which clipping brings
+        back to the image's border; it never gives NaN.
 
     Raises:
         ValueError: Shapes that differ, NaN in `deltas`, tx or ty (or any difference) infinite, a
@@ -96,7 +96,7 @@ def decode(
         >>> decode(np.array([[5.0, 0.0, 0.0, 0.0]]), anchor)
         array([[0.5  , 0.375, 0.75 , 0.625]])
     """
-    rules = convention.but(**changes).coding
+    rules = convention.replace(**overrides).coding
     check_floats(deltas, "deltas", "N", 4)
     in_order = deltas if rules.code_order == "xywh" else deltas[:, SWAPPED]
     absolute = rules.form == "difference"
@@ -106,24 +106,26 @@ def decode(
     _check_anchors(anchors, deltas.shape[0])
     scaled = in_order * np.array(rules.variances, dtype=deltas.dtype)
     if absolute:
-        return centers_to_corners(anchors + scaled)
+        return cxcywh_to_xyxy(anchors + scaled)
     exponents = scaled[:, 2:]
     if rules.largest_exponent is not None:
         exponents = np.minimum(exponents, deltas.dtype.type(rules.largest_exponent))
     centers = anchors[:, :2] + scaled[:, :2] * anchors[:, 2:]
     with np.errstate(over="ignore"):  # infinity is the defined answer
         sizes = np.exp(exponents) * anchors[:, 2:]
-    return centers_to_corners(np.concatenate([centers, sizes], axis=1))
+    return cxcywh_to_xyxy(np.concatenate([centers, sizes], axis=1))
 
 
-def background_first(logits: Floats, convention: Convention = CANONICAL, **changes: Any) -> Floats:
+def background_first(
+    logits: Floats, convention: Convention = CANONICAL, **overrides: Any
+) -> Floats:
     """(..., C + 1) classes as the head has them → the same with background in column 0.
 
     Example:
         >>> background_first(np.array([[1, 2, 0]]), background="last")
         array([[0, 1, 2]])
     """
-    last = convention.but(**changes).coding.background == "last"
+    last = convention.replace(**overrides).coding.background == "last"
     if np.ndim(logits) == 0 or not isinstance(logits, np.ndarray):
         raise ValueError(f"logits: expected an array (..., C + 1). Received: {logits!r}")
     return np.roll(logits, 1, axis=-1) if last else logits

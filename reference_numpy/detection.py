@@ -1,4 +1,4 @@
-"""Detection: from what the network says of each anchor to what is in the picture.
+"""Detection: from what the network says of each anchor to what is in the image.
 
 arXiv:1512.02325, section 3.1 and 3.7 ("Inference time"): decode, keep the confident, the
 best of each class, suppress within each class, keep the best of all.
@@ -24,10 +24,10 @@ __all__ = ["Detections", "detect", "select", "top_k"]
 
 
 class Detections(NamedTuple):
-    """What is in one picture, surest first (equal scores: lowest anchor, then lowest label).
+    """What is in one image, surest first (equal scores: lowest anchor, then lowest label).
 
     Attributes:
-        boxes: (K, 4) corner form, relative to the picture and, canonically, within it.
+        boxes: (K, 4) xyxy, relative to the image and, canonically, within it.
         scores: (K,) probability of the class.
         labels: (K,) class from 1.
         anchors: (K,) index of the anchor that says so.
@@ -74,15 +74,15 @@ def top_k(scores: Floats, k: int) -> NDArray[np.int64]:
 
 
 def select(
-    boxes: Floats, scores: Floats, convention: Convention = CANONICAL, **changes: Any
+    boxes: Floats, scores: Floats, convention: Convention = CANONICAL, **overrides: Any
 ) -> Detections:
     """Choose among scored boxes: clip, threshold, best per class, suppression, best of all.
 
     Args:
-        boxes: (A, 4) corner form, which may reach beyond the picture.
+        boxes: (A, 4) xyxy, which may reach beyond the image.
         scores: (A, C) score of each class, background left out; column 0 is label 1.
         convention: Its `Detection` holds the rules, its `Overlap` what IoU is.
-        changes: Fields of it to answer otherwise.
+        overrides: Overrides of single fields.
 
     Returns:
         `Detections`.
@@ -100,7 +100,7 @@ def select(
         >>> found.scores, found.labels, found.anchors
         (array([0.9, 0.3]), array([1, 2]), array([0, 1]))
     """
-    convention = convention.but(**changes)
+    convention = convention.replace(**overrides)
     rules = convention.detection
     check_floats(scores, "scores", "A", "C")
     check_floats(boxes, "boxes", len(scores), 4)
@@ -157,20 +157,20 @@ def detect(
     logits: Floats,
     anchors: Floats,
     convention: Convention = CANONICAL,
-    **changes: Any,
+    **overrides: Any,
 ) -> Detections:
-    """Read the head outputs of one picture.
+    """Read the head outputs of one image.
 
-    Canonically boxes are decoded and clipped to the picture before suppression; one that lies
+    Canonically boxes are decoded and clipped to the image before suppression; one that lies
     wholly outside ends up without area on the border, and is kept if it scores.
 
     Args:
         deltas: (A, 4) predicted codes.
         logits: (A, C + 1) predicted classes, canonically background first.
-        anchors: (A, 4) centre form.
+        anchors: (A, 4) cxcywh.
         convention: Its `Coding` says what the heads mean, its `Detection` what is kept; scores
             are sigmoids where its `Loss` has sigmoid or focal classes.
-        changes: Fields of it to answer otherwise.
+        overrides: Overrides of single fields.
 
     Returns:
         `Detections`.
@@ -192,7 +192,7 @@ def detect(
             f"logits: expected shape ({len(deltas)}, C + 1) with C at least 1. "
             f"Received: {logits.shape}"
         )
-    convention = convention.but(**changes)
+    convention = convention.replace(**overrides)
     columns = background_first(logits, convention)
     check_each(logits, "logits", ~np.isnan(logits), "a number")
     scores = softmax(columns) if convention.loss.class_loss == "softmax" else sigmoid(columns)

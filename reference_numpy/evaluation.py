@@ -1,17 +1,17 @@
 """Evaluation: average precision (AP) by the rules of PASCAL VOC and of COCO.
 
-Detections of a class are taken from the highest score down, over all pictures. One that finds
+Detections of a class are taken from the highest score down, over all images. One that finds
 an object not found before is a hit, any other a false positive. The rules differ:
 
     a detection claims  VOC: the object it overlaps most, taken or not; ties: the first.
                         COCO: the object still free that it overlaps most; ties: the last.
     IoU of a hit        VOC: .5 or more. COCO: .50, .55, ... .95 or more, and the mean of all.
-    detections          VOC: all. COCO: the best 100 of each class in each picture.
+    detections          VOC: all. COCO: the best 100 of each class in each image.
 
 Sources: Everingham et al., "The PASCAL Visual Object Classes (VOC) Challenge", IJCV 2010, 4.2;
 VOCevaldet.m and VOCap.m of its devkit (pixels inclusive there, boxes half-open here; its Python
 port voc_eval.py wants IoU > .5); cocodataset.org/#detection-eval; pycocotools/cocoeval.py (the
-page says 100 a picture). VOC's difficult objects and COCO's crowds are not treated.
+page says 100 an image). VOC's difficult objects and COCO's crowds are not treated.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from reference_numpy import checks
 from reference_numpy._typing import Floats
 from reference_numpy.boxes import check_boxes, pairwise_iou
 from reference_numpy.checks import one_of
-from reference_numpy.targets import PADDING
+from reference_numpy.conventions import PADDING
 
 __all__ = ["Evaluation", "average_precision", "evaluate", "match_detections"]
 
 # COCO's are the floats of pycocotools, to agree at the edges: recall 7/10 misses 70 * .01.
 THRESHOLDS = np.linspace(0.5, 0.95, 10)
 RECALLS = {"voc07": np.arange(11) / 10, "coco": np.linspace(0, 1, 101)}
-LABEL, SCORE = 4, 5  # columns after the box, where a picture is one matrix
+LABEL, SCORE = 4, 5  # columns after the box, where an image is one matrix
 
 
 class Evaluation(NamedTuple):
@@ -56,7 +56,7 @@ class Evaluation(NamedTuple):
 
 
 def match_detections(iou: Floats, threshold: float, rule: str = "coco") -> NDArray[np.int64]:
-    """Which object each detection of one class in one picture finds: (D,) index, or -1.
+    """Which object each detection of one class in one image finds: (D,) index, or -1.
 
     Args:
         iou: (D, G) IoU of the detections, best score first, with the objects.
@@ -126,21 +126,21 @@ def evaluate(
     *,
     method: str = "coco",
 ) -> Evaluation:
-    """Compare what was detected in some pictures with what is there.
+    """Compare what was detected in some images with what is there.
 
-    Each list has an entry a picture; rows labelled -1 are padding. IoU is computed in float64.
+    Each list has an entry an image; rows labelled -1 are padding. IoU is computed in float64.
 
     Args:
-        truth_boxes: (N, 4) corner form, in any unit.
+        truth_boxes: (N, 4) xyxy, in any unit.
         truth_labels: (N,) from 1 to `classes`.
-        boxes: (D, 4) corner form, in the same unit; a box without area hits nothing.
+        boxes: (D, 4) xyxy, in the same unit; a box without area hits nothing.
         labels: (D,) from 1 to `classes`.
         scores: (D,); of equal scores the one given first counts first.
         classes: How many classes there are, background left out.
         method: "voc07", "all" or "coco".
 
     Raises:
-        ValueError: No picture has an object; an entry (named with its row) is not as above.
+        ValueError: No image has an object; an entry (named with its row) is not as above.
 
     Example:
         The surer detection has IoU 3/4: enough for .50 to .75, six thresholds of ten.
@@ -163,14 +163,14 @@ def evaluate(
             hits = _hits(c + 1, truth, found, method)
             table[:, c] = [average_precision(row, count, method) for row in hits]
     if np.isnan(table).all():
-        raise ValueError(f"truth_labels: expected an object. Received: {len(truth)} empty pictures")
+        raise ValueError(f"truth_labels: expected an object. Received: {len(truth)} empty images")
     per_class = (table if method == "coco" else table[:1]).mean(axis=0)
     mean, ap50, ap75 = (float(bottleneck.nanmean(row)) for row in (per_class, table[0], table[5]))
     return Evaluation(mean, ap50, ap75, per_class, table)
 
 
 def _matrices(name: str, classes: int, *lists: Sequence[ArrayLike]) -> Iterator[Floats]:
-    """Box, label and (of detections) score of each picture as one checked float64 matrix."""
+    """Box, label and (of detections) score of each image as one checked float64 matrix."""
     for i, entries in enumerate(zip(*lists, strict=True)):
         box, *columns = (checks.read_floats(entry, f"{name}[{i}]") for entry in entries)
         box = box if box.size else box.reshape(-1, 4)
@@ -188,7 +188,7 @@ def _matrices(name: str, classes: int, *lists: Sequence[ArrayLike]) -> Iterator[
 
 
 def _hits(c: int, truth: list[Floats], found: list[Floats], method: str) -> NDArray[np.bool_]:
-    """(10, D) whether each detection of class c is a hit, best score of all pictures first."""
+    """(10, D) whether each detection of class c is a hit, best score of all images first."""
     rule, limit = ("coco", 100) if method == "coco" else ("voc", None)
     scores, hits = [np.zeros(0)], [np.zeros((len(THRESHOLDS), 0), dtype=bool)]
     for there, seen in zip(truth, found, strict=True):

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from reference_numpy._typing import Floats
 from reference_numpy.coding import background_first
-from reference_numpy.conventions import CANONICAL, Convention
+from reference_numpy.conventions import CANONICAL, IGNORE, Convention
 from reference_numpy.losses import (
     focal,
     one_hot,
@@ -25,7 +25,6 @@ from reference_numpy.losses import (
     softmax_cross_entropy,
 )
 from reference_numpy.multibox import class_losses, multibox_loss, normalisers
-from reference_numpy.targets import NOTHING
 
 __all__ = [
     "class_losses_gradient",
@@ -91,7 +90,7 @@ def focal_gradient(
 
 
 def class_losses_gradient(
-    logits: Floats, labels: Ints, convention: Convention = CANONICAL, **changes: Any
+    logits: Floats, labels: Ints, convention: Convention = CANONICAL, **overrides: Any
 ) -> Floats:
     """Of `multibox.class_losses`, by the logits where the head has them; 0 at label -1.
 
@@ -100,9 +99,9 @@ def class_losses_gradient(
         array([[ 0.5, -0.5],
                [ 0. ,  0. ]])
     """
-    convention = convention.but(**changes)
+    convention = convention.replace(**overrides)
     class_losses(logits, labels, convention)
-    counting = np.where((labels == NOTHING)[..., None], 0, logits)
+    counting = np.where((labels == IGNORE)[..., None], 0, logits)
     rules, columns = convention.loss, background_first(counting, convention)
     known = np.maximum(labels, 0)
     truth = one_hot(known, columns.shape[-1], columns.dtype)
@@ -112,7 +111,7 @@ def class_losses_gradient(
         gradient = sigmoid_cross_entropy_gradient(columns, truth)
     else:
         gradient = focal_gradient(columns, truth, rules.focal_alpha, rules.focal_gamma)
-    gradient = np.where((labels == NOTHING)[..., None], 0, gradient)
+    gradient = np.where((labels == IGNORE)[..., None], 0, gradient)
     return np.roll(gradient, -1, axis=-1) if convention.coding.background == "last" else gradient
 
 
@@ -124,7 +123,7 @@ def multibox_gradient(
     convention: Convention = CANONICAL,
     *,
     boxes: Floats | None = None,
-    **changes: Any,
+    **overrides: Any,
 ) -> tuple[Floats, Floats]:
     """Gradient of `multibox_loss(...).total` by `deltas` and by `logits`, the chosen anchors held.
 
@@ -133,12 +132,12 @@ def multibox_gradient(
         >>> multibox_gradient(deltas, logits, np.zeros((1, 1, 4)), np.array([[1]]))
         (array([[[1., 0., 0., 0.]]]), array([[[ 0.5, -0.5]]]))
     """
-    convention = convention.but(**changes)
+    convention = convention.replace(**overrides)
     loss = multibox_loss(deltas, logits, target_deltas, target_labels, convention, boxes=boxes)
     in_class_loss = (loss.counted | loss.negatives)[..., None]
     divisors = normalisers(target_labels, convention).astype(deltas.dtype)[:, None, None]
     everywhere = convention.loss.box_over == "all"
-    in_box_loss = (target_labels != NOTHING if everywhere else loss.counted)[..., None]
+    in_box_loss = (target_labels != IGNORE if everywhere else loss.counted)[..., None]
     codes = (np.where(in_box_loss, values, 0) for values in (deltas, target_deltas))
     by_deltas = smooth_l1_gradient(*codes)
     by_deltas = by_deltas * deltas.dtype.type(convention.loss.box_weight)

@@ -1,6 +1,6 @@
 """The layers of the network's forward pass: convolutions, batch normalisation, ReLU6.
 
-A map is (B, H, W, C): pictures, rows, columns, channels. Everything is computed in the dtype of
+A map is (B, H, W, C): images, rows, columns, channels. Everything is computed in the dtype of
 the map, kernels are taken in it. All numbers have to be finite, but that ReLU6 leaves NaN alone.
 """
 
@@ -28,7 +28,7 @@ def convolution(
 
     Padding "same" puts zeros around the map so that ceil(H / stride) rows come out, as
     TensorFlow does: where an odd number is needed, the extra row goes below and the extra column
-    to the right. A picture of 300 rows under a 3 × 3 kernel at stride 2 so gets none above and
+    to the right. An image of 300 rows under a 3 × 3 kernel at stride 2 so gets none above and
     one below, and the first window lies at rows 0 to 2; PyTorch's padding of 1 would put it at
     rows -1 to 1, and the same weights give another map.
 

@@ -1,7 +1,7 @@
 """Losses of one number, or of one anchor: smooth L1, cross-entropies, focal.
 
 arXiv:1512.02325, section 2.2, "Training objective" (equations 2 and 3); focal loss after
-arXiv:1708.02002. Their sum over a picture is in `multibox_loss`, their gradients in `gradients`.
+arXiv:1708.02002. Their sum over an image is in `multibox_loss`, their gradients in `gradients`.
 
 Arrays that are not of floats (labels: of whole numbers) are a TypeError. `smooth_l1` and `sigmoid`
 leave NaN where it is; the others refuse it, and what would become NaN, by its index.

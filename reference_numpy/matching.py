@@ -15,12 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reference_numpy.checks import check_each, check_floats, check_number
-from reference_numpy.conventions import CANONICAL, Convention
+from reference_numpy.conventions import CANONICAL, IGNORED, UNMATCHED, Convention
 
-__all__ = ["IGNORED", "UNMATCHED", "bipartite", "match"]
-
-UNMATCHED = -1
-IGNORED = -2
+__all__ = ["bipartite", "match"]
 
 
 def bipartite(iou: NDArray[np.floating[Any]], force_above: float = 0.0) -> NDArray[np.int64]:
@@ -63,7 +60,7 @@ def bipartite(iou: NDArray[np.floating[Any]], force_above: float = 0.0) -> NDArr
 
 
 def match(
-    iou: NDArray[np.floating[Any]], convention: Convention = CANONICAL, **changes: Any
+    iou: NDArray[np.floating[Any]], convention: Convention = CANONICAL, **overrides: Any
 ) -> NDArray[np.int64]:
     """Give each anchor the object it is responsible for, or none.
 
@@ -74,7 +71,7 @@ def match(
     Args:
         iou: (N, A) IoU of every object with every anchor; N may be 0.
         convention: Its `Matching` holds the rules; limits are compared in the dtype of `iou`.
-        changes: Fields of it to answer otherwise.
+        overrides: Overrides of single fields.
 
     Returns:
         (A,) index of the object, -1 for background, -2 for what is ignored.
@@ -92,7 +89,7 @@ def match(
         >>> match(iou), match(iou, force="none"), match(iou, ignore_from=0.1)
         (array([ 0,  1,  1, -1]), array([-1,  1,  1, -1]), array([ 0,  1,  1, -2]))
     """
-    rules = convention.but(**changes).matching
+    rules = convention.replace(**overrides).matching
     _check_iou(iou)
     threshold = iou.dtype.type(rules.threshold)
     if threshold == 0:

@@ -14,9 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reference_numpy.checks import check_each, check_floats, check_whole
-from reference_numpy.conventions import CANONICAL, Convention
+from reference_numpy.conventions import CANONICAL, IGNORE, Convention
 from reference_numpy.suppression import nms
-from reference_numpy.targets import NOTHING
 
 __all__ = ["Chosen", "choose_anchors", "mine_hard_negatives"]
 
@@ -25,9 +24,9 @@ def mine_hard_negatives(
     losses: NDArray[np.floating[Any]],
     labels: NDArray[np.integer[Any]],
     convention: Convention = CANONICAL,
-    **changes: Any,
+    **overrides: Any,
 ) -> NDArray[np.bool_]:
-    """The background anchors that count in the class loss, among those of one picture.
+    """The background anchors that count in the class loss, among those of one image.
 
     Canonically max(⌊ratio × positives⌋, minimum), or all there are; the largest loss first,
     ties to the lowest anchor.
@@ -36,7 +35,7 @@ def mine_hard_negatives(
         losses: (A,) class loss of each anchor.
         labels: (A,) target label, 0 for background, -1 for what counts nowhere.
         convention: Its `Loss` holds the rules.
-        changes: Fields of it to answer otherwise.
+        overrides: Overrides of single fields.
 
     Returns:
         (A,) True for each chosen negative.
@@ -52,7 +51,7 @@ def mine_hard_negatives(
         >>> mine_hard_negatives(losses, labels, negative_ratio=2)
         array([False,  True, False,  True, False])
     """
-    rules = convention.but(**changes).loss
+    rules = convention.replace(**overrides).loss
     _check(losses, labels, 1, "(A,)")
     if rules.mining == "none":
         return np.asarray(labels == 0)
@@ -80,18 +79,18 @@ def choose_anchors(
     convention: Convention = CANONICAL,
     *,
     boxes: NDArray[np.floating[Any]] | None = None,
-    **changes: Any,
+    **overrides: Any,
 ) -> Chosen:
     """The anchors of a batch that count: its positives and what mining makes of the rest.
 
     Args:
         losses: (B, A) class loss of each anchor.
         labels: (B, A) target label, 0 for background, -1 for what counts nowhere.
-        convention: Its `Loss` holds the rules: negatives are mined in each picture or in the
-            whole batch, after suppression among all anchors of a picture if so said.
-        boxes: (B, A, 4) corner form, the predicted boxes: needed, and looked at, only with a
+        convention: Its `Loss` holds the rules: negatives are mined in each image or in the
+            whole batch, after suppression among all anchors of an image if so said.
+        boxes: (B, A, 4) xyxy, the predicted boxes: needed, and looked at, only with a
             `mining_nms`.
-        changes: Fields of the convention to answer otherwise.
+        overrides: Overrides of single fields.
 
     Returns:
         `Chosen`.
@@ -101,14 +100,14 @@ def choose_anchors(
         TypeError: As `mine_hard_negatives`.
 
     Example:
-        One positive in two pictures: its three negatives are the hardest of the whole batch.
+        One positive in two images: its three negatives are the hardest of the whole batch.
 
         >>> losses, labels = np.array([[9.0, 1, 2], [5, 4, 3]]), np.array([[1, 0, 0], [0, 0, 0]])
         >>> choose_anchors(losses, labels, mining="batch").negatives
         array([[False, False, False],
                [ True,  True,  True]])
     """
-    convention = convention.but(**changes)
+    convention = convention.replace(**overrides)
     _check(losses, labels, 2, "(B, A)")
     rules, counting = convention.loss, np.array(labels)
     if rules.mining_nms is not None:
@@ -120,9 +119,9 @@ def choose_anchors(
                 f"Received: {None if boxes is None else boxes.shape}"
             )
         check_each(boxes, "boxes", np.isfinite(boxes).all(axis=-1), "numbers")
-        for picture in range(len(labels)):
-            kept = nms(boxes[picture], losses[picture], iou_threshold=rules.mining_nms)
-            counting[picture, np.setdiff1d(np.arange(labels.shape[1]), kept)] = NOTHING
+        for image in range(len(labels)):
+            kept = nms(boxes[image], losses[image], iou_threshold=rules.mining_nms)
+            counting[image, np.setdiff1d(np.arange(labels.shape[1]), kept)] = IGNORE
     scope = (1, -1) if rules.mining == "batch" and labels.size else labels.shape
     negatives = [
         mine_hard_negatives(*group, convention)
@@ -139,4 +138,4 @@ def _check(losses: Any, labels: Any, rank: int, shape: str) -> None:
             f"losses, labels: expected one shape {shape}. Received: {losses.shape}, {labels.shape}"
         )
     check_each(losses, "losses", losses > -np.inf, "a number")
-    check_each(labels, "labels", labels >= NOTHING, "-1 or more")
+    check_each(labels, "labels", labels >= IGNORE, "-1 or more")

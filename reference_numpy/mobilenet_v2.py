@@ -120,7 +120,7 @@ def mobilenet_v2_features(
     """The maps that a detector reads.
 
     Args:
-        images: (B, H, W, 3) pictures in [-1, 1], at least 32 × 32.
+        images: (B, H, W, 3) images in [-1, 1], at least 32 × 32.
         weights: Arrays by the names of `keras_impl.models.mobilenet_v2`, of any width multiplier.
         seen: Where every map is left under its name.
 
@@ -128,14 +128,14 @@ def mobilenet_v2_features(
         The maps by stride: {8: (B, ⌈H/8⌉, ⌈W/8⌉, ...), 16: ..., 32: ...}.
 
     Raises:
-        ValueError: Pictures that are too small, not in RGB or not finite.
-        TypeError: Pictures that are not floats.
+        ValueError: Images that are too small, not in RGB or not finite.
+        TypeError: Images that are not floats.
         KeyError: A weight is missing.
     """
     check_floats(images, "images", ...)
     if images.ndim != 4 or images.shape[-1] != 3 or min(images.shape[1:3]) < 32:
         raise ValueError(
-            "images: expected pictures (batch, height, width, 3) of at least 32 x 32 pixels. "
+            "images: expected images (batch, height, width, 3) of at least 32 x 32 pixels. "
             f"Received: {images.shape}"
         )
     check_each(images, "images", np.isfinite(images), "a finite number")

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from reference_numpy._typing import Floats
 from reference_numpy.checks import check_each, check_floats, check_whole
 from reference_numpy.coding import background_first
-from reference_numpy.conventions import CANONICAL, Convention
+from reference_numpy.conventions import CANONICAL, IGNORE, Convention
 from reference_numpy.losses import (
     check_labels,
     focal,
@@ -23,7 +23,6 @@ from reference_numpy.losses import (
     softmax_cross_entropy,
 )
 from reference_numpy.mining import choose_anchors
-from reference_numpy.targets import NOTHING
 
 __all__ = ["MultiBox", "class_losses", "multibox_loss", "normalisers"]
 
@@ -32,7 +31,7 @@ Mask = NDArray[np.bool_]
 
 
 def class_losses(
-    logits: Floats, labels: Ints, convention: Convention = CANONICAL, **changes: Any
+    logits: Floats, labels: Ints, convention: Convention = CANONICAL, **overrides: Any
 ) -> Floats:
     """The class loss of each anchor.
 
@@ -40,7 +39,7 @@ def class_losses(
         logits: (..., C + 1) predicted classes.
         labels: (...) target label, 0 for background; -1 has loss 0.
         convention: Its `Loss` names the loss, its `Coding` the place of the background.
-        changes: Fields of it to answer otherwise.
+        overrides: Overrides of single fields.
 
     Returns:
         (...) softmax cross-entropy; or sigmoid cross-entropy or focal loss, summed over columns.
@@ -57,13 +56,13 @@ def class_losses(
         >>> class_losses(undecided, label, class_loss="sigmoid") / np.log(2)
         array([2.])
     """
-    convention = convention.but(**changes)
+    convention = convention.replace(**overrides)
     check_floats(logits, "logits", ..., "C + 1")
     check_whole(labels, "labels", *logits.shape[:-1])
-    check_labels(labels, logits.shape[-1], least=NOTHING)
+    check_labels(labels, logits.shape[-1], least=IGNORE)
     rules = convention.loss
     # What counts nowhere may be anything.
-    counting = np.where((labels == NOTHING)[..., None], 0, logits)
+    counting = np.where((labels == IGNORE)[..., None], 0, logits)
     columns = background_first(counting, convention)
     known = np.maximum(labels, 0)
     if rules.class_loss == "softmax":
@@ -75,31 +74,31 @@ def class_losses(
         else:
             each = focal(columns, truth, rules.focal_alpha, rules.focal_gamma)
         losses = each.sum(axis=-1)
-    return np.asarray(np.where(labels == NOTHING, 0, losses))
+    return np.asarray(np.where(labels == IGNORE, 0, losses))
 
 
 def normalisers(
-    labels: Ints, convention: Convention = CANONICAL, **changes: Any
+    labels: Ints, convention: Convention = CANONICAL, **overrides: Any
 ) -> NDArray[np.float64]:
-    """What the losses of each picture are divided by: (B, A) target labels → (B,) float64.
+    """What the losses of each image are divided by: (B, A) target labels → (B,) float64.
 
     Raises:
         ValueError: Other shapes, or a label below -1.
         TypeError: Labels that are not whole numbers.
 
     Example:
-        Two pictures with 3 and 0 positives:
+        Two images with 3 and 0 positives:
 
         >>> labels = np.array([[1, 2, 1, 0], [0, 0, 0, 0]])
-        >>> normalisers(labels), normalisers(labels, normaliser="picture")
+        >>> normalisers(labels), normalisers(labels, normaliser="image")
         (array([3., 3.]), array([6., 2.]))
     """
-    rule = convention.but(**changes).loss.normaliser
+    rule = convention.replace(**overrides).loss.normaliser
     check_whole(labels, "labels", "B", "A")
-    check_each(labels, "labels", labels >= NOTHING, "-1 or more")
+    check_each(labels, "labels", labels >= IGNORE, "-1 or more")
     batch = len(labels)
     positives = np.count_nonzero(labels > 0, axis=1)
-    if rule == "picture":
+    if rule == "image":
         return np.asarray(np.maximum(positives, 1.0) * batch)
     one = {
         "positives": max(1, positives.sum()),
@@ -137,12 +136,12 @@ def multibox_loss(
     convention: Convention = CANONICAL,
     *,
     boxes: Floats | None = None,
-    **changes: Any,
+    **overrides: Any,
 ) -> MultiBox:
     """The MultiBox loss (equation 1) of a batch.
 
     Canonically smooth L1 over positives, softmax cross-entropy over these and the mined
-    negatives, both divided by max(1, positives in the batch); mining is per picture.
+    negatives, both divided by max(1, positives in the batch); mining is per image.
 
     Args:
         deltas: (B, A, 4) predicted codes.
@@ -150,9 +149,9 @@ def multibox_loss(
         target_deltas: (B, A, 4) from `assign_targets`.
         target_labels: (B, A) from `assign_targets`.
         convention: Its `Loss` holds the rules.
-        boxes: (B, A, 4) corner form, the predicted boxes: needed, and looked at, only where
+        boxes: (B, A, 4) xyxy, the predicted boxes: needed, and looked at, only where
             anchors are suppressed before mining.
-        changes: Fields of the convention to answer otherwise.
+        overrides: Overrides of single fields.
 
     Returns:
         `MultiBox`.
@@ -163,7 +162,7 @@ def multibox_loss(
         TypeError: Arrays that are not floats (labels: whole numbers).
 
     Example:
-        One picture, a positive that is 2 off in one coordinate and undecided of class, and a
+        One image, a positive that is 2 off in one coordinate and undecided of class, and a
         negative that is undecided too: box loss 2 - 1/2, class loss 2 log 2.
 
         >>> deltas, logits = np.array([[[2.0, 0, 0, 0], [0, 0, 0, 0]]]), np.zeros((1, 2, 2))
@@ -171,19 +170,19 @@ def multibox_loss(
         >>> float(loss.box_loss), float(loss.class_loss / np.log(2)), loss.positives
         (1.5, 2.0, 1)
     """
-    convention = convention.but(**changes)
+    convention = convention.replace(**overrides)
     rules = convention.loss
     check_whole(target_labels, "target_labels", "B", "A")
     shape = target_labels.shape
     check_floats(deltas, "deltas", *shape, 4)
     check_floats(target_deltas, "target_deltas", *shape, 4)
     check_floats(logits, "logits", *shape, "C + 1")
-    check_labels(target_labels, logits.shape[-1], NOTHING, "target_labels")
+    check_labels(target_labels, logits.shape[-1], IGNORE, "target_labels")
     losses = class_losses(logits, target_labels, convention)
     counted, negatives = choose_anchors(losses, target_labels, convention, boxes=boxes)
     divisors = normalisers(target_labels, convention).astype(deltas.dtype)
     class_sums = np.where(counted | negatives, losses, 0).sum(axis=1)
-    in_box_loss = counted if rules.box_over == "positives" else target_labels != NOTHING
+    in_box_loss = counted if rules.box_over == "positives" else target_labels != IGNORE
     codes = []
     for name, values in (("deltas", deltas), ("target_deltas", target_deltas)):
         fine = np.isfinite(values) | ~in_box_loss[..., None]

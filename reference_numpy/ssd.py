@@ -1,6 +1,6 @@
 """The whole network's forward pass: backbone, extra maps, heads (arXiv:1512.02325, section 2.1).
 
-From prepared pictures to what the heads say of every anchor; `detection` reads that.
+From prepared images to what the heads say of every anchor; `detection` reads that.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def feature_maps(
     the 3 × 3 is a depthwise unit and a 1 × 1 unit (arXiv:1801.04381, section 6.2).
 
     Args:
-        images: (B, H, W, 3) pictures in [-1, 1], of the layout's size.
+        images: (B, H, W, 3) images in [-1, 1], of the layout's size.
         weights: Arrays by name, as `keras_impl.weights.npz.read_weights` gives them.
         layout: Where the anchors are.
         seen: Where every map is left under its name, for who wants to look inside.
@@ -41,8 +41,8 @@ def feature_maps(
         One (B, rows, columns, C) map a level.
 
     Raises:
-        ValueError: Pictures of another size or not finite, or a map that nothing yields.
-        TypeError: Pictures that are not floats.
+        ValueError: Images of another size or not finite, or a map that nothing yields.
+        TypeError: Images that are not floats.
         KeyError: A weight is missing.
     """
     check_floats(images, "images", "B", *layout.image_size, 3)
@@ -90,7 +90,7 @@ def forward(
     a depthwise unit and a 1 × 1 convolution with bias. The kernels say which.
 
     Args:
-        images: (B, H, W, 3) pictures in [-1, 1], of the layout's size.
+        images: (B, H, W, 3) images in [-1, 1], of the layout's size.
         weights: Of `feature_maps`.
         layout: Of `feature_maps`.
         seen: Of `feature_maps`; the heads leave theirs there too.
@@ -112,10 +112,10 @@ def forward(
                 x = conv_unit(x, f"{name}_depthwise", weights, seen=seen)
             x = conv_unit(x, name, weights, relu=False, seen=seen)
             # Channels are shape by shape: (B, rows, columns, shapes × numbers).
-            pictures, rows, columns, channels = x.shape
-            x = x.reshape(pictures, rows * columns, shapes, channels // shapes)
+            batch, rows, columns, channels = x.shape
+            x = x.reshape(batch, rows * columns, shapes, channels // shapes)
             if layout.order == "shape":
                 x = x.transpose(0, 2, 1, 3)
-            flat.append(x.reshape(pictures, rows * columns * shapes, x.shape[-1]))
+            flat.append(x.reshape(batch, rows * columns * shapes, x.shape[-1]))
         outputs.append(np.concatenate(flat, axis=1))
     return outputs[0], outputs[1]

@@ -21,16 +21,16 @@ __all__ = ["nms", "soft_nms"]
 
 
 def nms(
-    boxes: Floats, scores: Floats, convention: Convention = CANONICAL, **changes: Any
+    boxes: Floats, scores: Floats, convention: Convention = CANONICAL, **overrides: Any
 ) -> NDArray[np.int64]:
     """Suppress the boxes of one class.
 
     Args:
-        boxes: (N, 4) corner form; a box without area overlaps nothing.
+        boxes: (N, 4) xyxy; a box without area overlaps nothing.
         scores: (N,) any numbers; equal scores are visited from the lowest index, canonically.
         convention: Its `Detection` holds the rules: `iou_threshold`, compared in the dtype of
             `boxes`, `suppress_at`, `ties` and `eta`; its `Overlap` says what IoU is.
-        changes: Fields of it to answer otherwise.
+        overrides: Overrides of single fields.
 
     Returns:
         (K,) indices of the kept boxes in the order visited.
@@ -47,7 +47,7 @@ def nms(
         >>> nms(chain, np.array([0.9, 0.8, 0.7]), iou_threshold=0.3)
         array([0, 2])
     """
-    convention = convention.but(**changes)
+    convention = convention.replace(**overrides)
     rules = convention.detection
     _check(boxes, scores)
     threshold, eta = boxes.dtype.type(rules.iou_threshold), boxes.dtype.type(rules.eta)
@@ -69,7 +69,7 @@ def nms(
 
 
 def soft_nms(
-    boxes: Floats, scores: Floats, convention: Convention = CANONICAL, **changes: Any
+    boxes: Floats, scores: Floats, convention: Convention = CANONICAL, **overrides: Any
 ) -> tuple[NDArray[np.int64], Floats]:
     """Lower the scores of the boxes of one class (arXiv:1704.04503, section 3).
 
@@ -78,11 +78,11 @@ def soft_nms(
     until what is left does not pass the score threshold.
 
     Args:
-        boxes: (N, 4) corner form.
+        boxes: (N, 4) xyxy.
         scores: (N,) finite numbers from 0.
         convention: Its `Detection` holds the rules of `nms`, `soft_sigma` and the score
             threshold; `iou_threshold=1` drops nothing.
-        changes: Fields of it to answer otherwise.
+        overrides: Overrides of single fields.
 
     Returns:
         (K,) indices of the kept boxes, surest first, and (K,) their lowered scores.
@@ -99,7 +99,7 @@ def soft_nms(
         >>> kept, lowered.round(4)
         (array([0, 1]), array([0.9  , 0.623]))
     """
-    convention = convention.but(**changes)
+    convention = convention.replace(**overrides)
     rules = convention.detection
     _check(boxes, scores)
     check_each(scores, "scores", (scores >= 0) & (scores < np.inf), "a finite number from 0")

@@ -1,4 +1,4 @@
-"""Targets: what the network should say about one picture.
+"""Targets: what the network should say about one image.
 
 arXiv:1512.02325, section 2.2: matching decides which object an anchor answers for; coding
 writes that object's box relative to the anchor; every other anchor is background.
@@ -12,25 +12,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reference_numpy.boxes import (
-    centers_to_corners,
     check_anchors,
     check_boxes,
-    pairwise_coverage,
+    cxcywh_to_xyxy,
+    pairwise_ioa,
     pairwise_iou,
 )
 from reference_numpy.checks import check_each, check_floats, check_whole
 from reference_numpy.coding import encode
-from reference_numpy.conventions import CANONICAL, Convention
-from reference_numpy.matching import IGNORED, UNMATCHED, match
+from reference_numpy.conventions import CANONICAL, IGNORE, IGNORED, PADDING, UNMATCHED, Convention
+from reference_numpy.matching import match
 
-__all__ = ["NOTHING", "PADDING", "Targets", "assign_targets"]
-
-PADDING = -1  # label of a row that is no object
-NOTHING = -1  # label of an anchor that is neither object nor background
+__all__ = ["Targets", "assign_targets"]
 
 
 class Targets(NamedTuple):
-    """Training targets of one picture with A anchors.
+    """Training targets of one image with A anchors.
 
     Attributes:
         labels: (A,) 0 for background, the label of the anchor's object, or -1: counts nowhere.
@@ -50,19 +47,19 @@ def assign_targets(
     convention: Convention = CANONICAL,
     *,
     crowds: NDArray[np.bool_] | None = None,
-    **changes: Any,
+    **overrides: Any,
 ) -> Targets:
     """Assign each anchor its class and box.
 
     Args:
-        boxes: (N, 4) corner form, the objects of one picture; N may be 0.
+        boxes: (N, 4) xyxy, the objects of one image; N may be 0.
         labels: (N,) label of each object from 1; -1 marks a row that is padding, whose box
             is not looked at and changes nothing.
-        anchors: (A, 4) centre form.
+        anchors: (A, 4) cxcywh.
         convention: Its `Overlap`, `Matching` and `Coding` hold the rules.
         crowds: (N,) True for a crowd or a difficult object, which no anchor answers for;
             anchors that overlap it and have no object are neither object nor background.
-        changes: Fields of the convention to answer otherwise.
+        overrides: Overrides of single fields.
 
     Returns:
         `Targets`, deltas in the dtype of `boxes`.
@@ -84,7 +81,7 @@ def assign_targets(
         array([[0., 0., 0., 0.],
                [0., 0., 0., 0.]])
     """
-    convention = convention.but(**changes)
+    convention = convention.replace(**overrides)
     rules = convention.matching
     check_floats(boxes, "boxes", "N", 4)
     check_anchors(anchors)
@@ -106,19 +103,19 @@ def assign_targets(
         )
 
     rows = np.flatnonzero(~padding & ~crowd)
-    corners = centers_to_corners(anchors)
+    corners = cxcywh_to_xyxy(anchors)
     matched = match(pairwise_iou(boxes[rows], corners, convention), convention)
     positive = matched >= 0
     objects = np.full(len(anchors), UNMATCHED)
     objects[positive] = rows[matched[positive]]
-    target_labels = np.where(matched == IGNORED, NOTHING, 0)
+    target_labels = np.where(matched == IGNORED, IGNORE, 0)
     crowded = boxes[crowd & ~padding]
     if len(crowded) and rules.crowd_by != "none":
         if rules.crowd_by == "iou":
             overlap = pairwise_iou(corners, crowded, convention).max(axis=1)
         else:
-            overlap = pairwise_coverage(corners, crowded).max(axis=1)
-        target_labels[overlap >= boxes.dtype.type(rules.crowd_overlap)] = NOTHING
+            overlap = pairwise_ioa(crowded, corners).max(axis=0)
+        target_labels[overlap >= boxes.dtype.type(rules.crowd_overlap)] = IGNORE
     target_labels[positive] = np.asarray(labels)[objects[positive]]
     deltas = np.zeros((len(anchors), 4), dtype=boxes.dtype)
     deltas[positive] = encode(boxes[objects[positive]], anchors[positive], convention)

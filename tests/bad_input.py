@@ -70,7 +70,7 @@ class Spec(NamedTuple):
         return "..." in self.axes
 
 
-# Which dtypes spoil which kind of array. "boxes" (corner form) and "anchors" (centre form) are
+# Which dtypes spoil which kind of array. "boxes" (xyxy) and "anchors" (cxcywh) are
 # floats that can be spoilt in more ways.
 FLOATS = ("int64", "bool", "complex128", "str", "object")
 DTYPES: dict[str, tuple[str, ...]] = {
@@ -290,7 +290,7 @@ EXPECTED = {
         r"\b{of}\b|\bbooleans\b|\bfloat32\b|\bfloat64\b|\bshape\b|\ban array\b"
     ),
     SHAPES: (
-        r"\bshapes? \(|\bshapes that broadcast$|\bone shape$|\barray \(|\bwindow\b|\bpictures\b"
+        r"\bshapes? \(|\bshapes that broadcast$|\bone shape$|\barray \(|\bwindow\b|\bimages\b"
         r"|\bto\b|^\(\d"
     ),
     r"too .*": r"^-?\d+ (or more|to -?\d)|^a (finite )?number (from|in) |^more than",
@@ -440,7 +440,7 @@ def never(case: Case, answer: Any, valid: Any) -> None:
 
 
 def unkept(case: Case, answer: Any, valid: Any) -> None:
-    """Not among the indices kept of its picture; the other picture's are as before."""
+    """Not among the indices kept of its image; the other image's are as before."""
     quiet(case, answer, valid)
     assert case.index is not None
     kept, before = parts(answer)[0], parts(valid)[0]
@@ -467,7 +467,7 @@ def in_column(case: Case, answer: Any, valid: Any) -> None:
 
 
 def in_rows(case: Case, answer: Any, valid: Any) -> None:
-    """Anything in the row of every picture; all other rows as they were."""
+    """Anything in the row of every image; all other rows as they were."""
     assert case.index is not None
     (found,), (wanted,) = parts(answer), parts(valid)
     there = np.zeros(found.shape, np.bool_)
@@ -580,7 +580,7 @@ LAYOUT = AnchorLayout(
     "tiny", (64, 64), ((4, 4), (2, 2), (1, 1)), (0.2, 0.4, 0.6, 0.8), ((2.0,), (2.0,), ())
 )
 IMAGES = np.linspace(-1, 1, 64 * 64 * 3).reshape(1, 64, 64, 3)
-DRAWS = {"generator": np.random.default_rng(0), "pictures": 2, "dtype": np.float32}
+DRAWS = {"generator": np.random.default_rng(0), "images": 2, "dtype": np.float32}
 
 PASSES = {"nan": shows, "inf": quiet, "-inf": quiet}  # element by element
 PASSES |= {"nan in front": shows, "inf in front": quiet, "-inf in front": quiet}
@@ -674,7 +674,7 @@ NO_LAYOUT = tuple(
         *({"offset": wrong} for wrong in (-0.1, 1.5)),
         {"aspect_ratios": ((1.0,), ()), "square": "listed", "extra_square": "last"},
         {"extra_square": "second", "aspect_ratios": ((1.0,), (1.0,)), "square": "listed"},
-        *({"whole_pixels": True, "unit": unit} for unit in ("picture", "shorter side")),
+        *({"whole_pixels": True, "unit": unit} for unit in ("image", "shorter side")),
         {"scales": (0.2, 0.5, 0.9), "whole_pixels": True, "unit": "pixels"},
     )
 )
@@ -808,9 +808,9 @@ BOTH = (
 REFERENCE = (
     *(reference for reference, _ in BOTH),
     # boxes
-    Subject("boxes.corners_to_centers", {"boxes": BOXES}, {"boxes": "boxes ... 4"}, ANY_SIZE),
+    Subject("boxes.xyxy_to_cxcywh", {"boxes": BOXES}, {"boxes": "boxes ... 4"}, ANY_SIZE),
     Subject(
-        "boxes.centers_to_corners",
+        "boxes.cxcywh_to_xyxy",
         {"boxes": ANCHORS},
         {"boxes": "anchors ... 4"},
         {**ANY_SIZE, **HUGE},
@@ -834,7 +834,7 @@ REFERENCE = (
         rules=True,
     ),
     Subject(
-        "boxes.pairwise_coverage",
+        "boxes.pairwise_ioa",
         {"first": BOXES, "second": OTHERS},
         {"first": "boxes N 4", "second": "boxes M 4"},
         ANY_SIZE,
@@ -1184,7 +1184,7 @@ REFERENCE = (
         wrong=_fields(Convention),
     ),
     Subject(
-        "conventions.choices.Convention.but",
+        "conventions.choices.Convention.replace",
         {"self": CANONICAL},
         wrong=(*(wrong for kind in CHOICES for wrong in _fields(kind)), *CONTRADICTIONS),
     ),
@@ -1214,15 +1214,15 @@ REFERENCE = (
     Subject(
         "testing.cases.random_objects",
         {**DRAWS, "objects": 3, "classes": 2},
-        wrong=(*counts("pictures", "objects"), *counts("classes", least=1)),
+        wrong=(*counts("images", "objects"), *counts("classes", least=1)),
     ),
     Subject(
-        "testing.cases.random_losses", {**DRAWS, "anchors": 4}, wrong=counts("pictures", "anchors")
+        "testing.cases.random_losses", {**DRAWS, "anchors": 4}, wrong=counts("images", "anchors")
     ),
     Subject(
         "testing.cases.random_scored_boxes",
         {**DRAWS, "anchors": 4, "classes": 2},
-        wrong=counts("pictures", "anchors", "classes"),
+        wrong=counts("images", "anchors", "classes"),
     ),
     Subject(
         "testing.workloads.matching_workload",
@@ -1257,7 +1257,7 @@ EXPLAINED = {
 
 
 def batch(array: np.ndarray) -> np.ndarray:
-    """Two pictures of one, in float32."""
+    """Two images of one, in float32."""
     return np.stack([array, array[::-1]]).astype(F4 if array.dtype.kind == "f" else array.dtype)
 
 
@@ -1293,8 +1293,8 @@ KERAS = (
             rules=name == "columns",
         )
         for name, boxes, kind in (
-            ("corners_to_centers", BOXES, "boxes"),
-            ("centers_to_corners", ANCHORS, "anchors"),
+            ("xyxy_to_cxcywh", BOXES, "boxes"),
+            ("cxcywh_to_xyxy", ANCHORS, "anchors"),
             ("area", BOXES, "boxes"),
             ("clip", BOXES, "boxes"),
             ("flip_horizontally", BOXES, "boxes"),
@@ -1310,7 +1310,7 @@ KERAS = (
             {**IN_ROW, **LISTS},
             rules=name == "iou",
         )
-        for name in ("iou", "coverage")
+        for name in ("iou", "ioa")
     ),
     *(
         Subject(
@@ -1320,7 +1320,7 @@ KERAS = (
             {**{f"first: {how}": in_row for how in IN_ROW}, **SECOND, **LISTS},
             rules=name == "pairwise_iou",
         )
-        for name in ("pairwise_iou", "pairwise_coverage")
+        for name in ("pairwise_iou", "pairwise_ioa")
     ),
     Subject(
         "boxes.check_boxes",
@@ -1382,6 +1382,7 @@ KERAS = (
         {"boxes": batch(CORNERS), "anchors": _f4(ANCHORS)},
         {"boxes": "boxes B A 4", "anchors": "anchors A 4"},
         {**OPEN, **IN_ROW, **ANCHORED, **LISTS},
+        wrong=(({"boxes": _f4(CORNERS)[0]}, "boxes"),),
         rules=True,
     ),
     Subject(
@@ -1389,6 +1390,7 @@ KERAS = (
         {"deltas": batch(DELTAS), "anchors": _f4(ANCHORS)},
         {"deltas": "floats B A 4", "anchors": "anchors A 4"},
         {**OPEN, **IN_ROW, **ANCHORED, **LISTS},
+        wrong=(({"deltas": _f4(DELTAS)[0]}, "deltas"),),
         rules=True,
     ),
     Subject(

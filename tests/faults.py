@@ -36,7 +36,7 @@ from reference_numpy import (
     targets,
 )
 from reference_numpy.anchors import make_anchors
-from reference_numpy.conventions import PRESETS
+from reference_numpy.conventions import IGNORE, PRESETS
 from reference_numpy.detection import Detections
 from tests.parity import test_conformance as suite
 
@@ -98,17 +98,17 @@ def each(function: Function) -> Function:
 
 
 def match(box, anchors, convention):
-    iou = boxes.pairwise_iou(box, boxes.centers_to_corners(anchors), convention)
+    iou = boxes.pairwise_iou(box, boxes.cxcywh_to_xyxy(anchors), convention)
     return matching.match(iou, convention)
 
 
 def assign(box, labels, anchors, crowds=None, *, convention):
     crowds = np.zeros(labels.shape, bool) if crowds is None else crowds
-    pictures = [
+    images = [
         targets.assign_targets(one, label, anchors, convention, crowds=crowd)
         for one, label, crowd in zip(box, labels, crowds, strict=True)
     ]
-    return tuple(np.stack(part) for part in zip(*pictures, strict=True))
+    return tuple(np.stack(part) for part in zip(*images, strict=True))
 
 
 def loss(deltas, logits, wanted, labels, box, convention):
@@ -123,13 +123,13 @@ def gradient(deltas, logits, wanted, labels, box, convention):
 
 
 RIGHT: dict[str, Function] = {
-    "corners_to_centers": plainly(boxes.corners_to_centers),
-    "centers_to_corners": plainly(boxes.centers_to_corners),
+    "xyxy_to_cxcywh": plainly(boxes.xyxy_to_cxcywh),
+    "cxcywh_to_xyxy": plainly(boxes.cxcywh_to_xyxy),
     "area": plainly(boxes.area),
     "clip": plainly(boxes.clip),
     "flip_horizontally": plainly(boxes.flip_horizontally),
     "pairwise_iou": each(boxes.pairwise_iou),
-    "pairwise_coverage": each(lambda first, second, _: boxes.pairwise_coverage(first, second)),
+    "pairwise_ioa": each(lambda first, second, _: boxes.pairwise_ioa(first, second)),
     "make_anchors": lambda zero, convention: make_anchors(convention.layout, zero.dtype),
     "match": per_image("match", match),
     "encode": coding.encode,
@@ -166,12 +166,12 @@ class Way(NamedTuple):
     of: Callable[[str], Function]
 
 
-def by(**changes: Any) -> Way:
+def by(**overrides: Any) -> Way:
     """By other rules than those claimed."""
     return Way(
         lambda operation: (
             lambda *arrays, convention: RIGHT[operation](
-                *arrays, convention=convention.but(**changes)
+                *arrays, convention=convention.replace(**overrides)
             )
         )
     )
@@ -280,12 +280,12 @@ def offset_in_areas(first, second, convention):
 # Anchors
 
 
-def laid_out(**changes: Function) -> Function:
+def laid_out(**overrides: Function) -> Function:
     """By a layout of which fields are changed, each by a function of the layout."""
 
     def call(zero, convention):
         layout = convention.layout
-        other = replace(layout, **{name: change(layout) for name, change in changes.items()})
+        other = replace(layout, **{name: change(layout) for name, change in overrides.items()})
         return make_anchors(other, zero.dtype)
 
     return call
@@ -295,14 +295,14 @@ def turned(layout):
     return tuple(tuple(1 / one for one in level) for level in layout.aspect_ratios)
 
 
-# Matching: functions of the IoU of one picture
+# Matching: functions of the IoU of one image
 
 
 def matched(change: Function) -> Function:
     """A matcher that is given IoU in place of boxes; of no objects nothing is asked."""
 
     def call(box, anchors, convention):
-        iou = boxes.pairwise_iou(box, boxes.centers_to_corners(anchors), convention)
+        iou = boxes.pairwise_iou(box, boxes.cxcywh_to_xyxy(anchors), convention)
         return change(iou, convention) if len(box) else np.full(len(anchors), -1)
 
     return per_image("match", call)
@@ -358,7 +358,7 @@ def matched_without_padding(box, labels, anchors, convention):
 
 
 def in_units_of_the_box(box, anchor, convention):
-    center = boxes.corners_to_centers(box)
+    center = boxes.xyxy_to_cxcywh(box)
     shift = (center[:, :2] - anchor[:, :2]) / center[:, 2:]
     stretch = np.log(center[:, 2:] / anchor[:, 2:])
     return joined(shift, stretch) / np.array(convention.coding.variances, box.dtype)
@@ -373,7 +373,7 @@ def epsilon_of_the_box_alone(box, anchor, convention):
 def grown_by_a_share(deltas, anchor, convention):
     scaled = deltas * np.array(convention.coding.variances, deltas.dtype)
     center = anchor[:, :2] + scaled[:, :2] * anchor[:, 2:]
-    return boxes.centers_to_corners(joined(center, (1 + scaled[:, 2:]) * anchor[:, 2:]))
+    return boxes.cxcywh_to_xyxy(joined(center, (1 + scaled[:, 2:]) * anchor[:, 2:]))
 
 
 def cut_before_the_variance(deltas, anchor, convention):
@@ -394,7 +394,7 @@ def label_of_another_row(box, labels, anchors, *, convention):
 
 def codes_of_background(box, labels, anchors, *, convention):
     label, deltas, own = assign(box, labels, anchors, convention=convention)
-    everywhere = assign(box, labels, anchors, convention=convention.but(threshold=1e-9))[1]
+    everywhere = assign(box, labels, anchors, convention=convention.replace(threshold=1e-9))[1]
     return label, np.where((own >= 0)[..., None], deltas, everywhere), own
 
 
@@ -406,15 +406,15 @@ def padding_is_an_object(box, labels, anchors, *, convention):
 
 
 def crowds_by(near: Function) -> Function:
-    """A rule for crowds: (corners of anchors, crowds of one picture, limit=) → which are near."""
+    """A rule for crowds: (corners of anchors, crowds of one image, limit=) → which are near."""
 
     def call(box, labels, anchors, crowds, *, convention):
         objects = np.where(crowds, -1, labels)
         label, deltas, own = assign(box, objects, anchors, convention=convention)
-        corners, limit = boxes.centers_to_corners(anchors), convention.matching.crowd_overlap
-        for picture, crowd in enumerate(crowds & (labels > 0)):
-            marked = near(corners, box[picture][crowd], limit=limit) & (own[picture] < 0)
-            label[picture][marked] = targets.NOTHING
+        corners, limit = boxes.cxcywh_to_xyxy(anchors), convention.matching.crowd_overlap
+        for image, crowd in enumerate(crowds & (labels > 0)):
+            marked = near(corners, box[image][crowd], limit=limit) & (own[image] < 0)
+            label[image][marked] = IGNORE
         return label, deltas, own
 
     return call
@@ -482,7 +482,7 @@ def mined(
     order: Function = lambda values: np.argsort(-values, kind="stable"),
     count: Function = lambda labels, ratio: ratio * np.count_nonzero(labels > 0),
 ) -> Function:
-    """Mining of one picture, with parts to be had wrong."""
+    """Mining of one image, with parts to be had wrong."""
 
     def call(values, labels, convention):
         some, chosen = np.flatnonzero(may(labels)), np.zeros(labels.shape, bool)
@@ -631,7 +631,7 @@ def softly(
     return per_image("soft_nms", call)
 
 
-# Selection and detection: functions of one picture
+# Selection and detection: functions of one image
 
 
 def selected(change: Function) -> Function:
@@ -644,7 +644,7 @@ def reordered(found, order, convention):
 
 
 def across_classes(box, score, convention):
-    alone = convention.but(iou_threshold=1.0, max_detections=score.size)
+    alone = convention.replace(iou_threshold=1.0, max_detections=score.size)
     found = detection.select(box, score, alone)
     return reordered(found, suppression.nms(found.boxes, found.scores, convention), convention)
 
@@ -700,7 +700,7 @@ def detected(scores: Function) -> Function:
 # What is written out above, with no part wrong: it has to pass, or its faults would prove nothing.
 WRITTEN_OUT: list[tuple[str, Function]] = [
     ("pairwise_iou", each(iou_by_share)),
-    ("pairwise_coverage", each(lambda one, two, _: covered(one, two))),
+    ("pairwise_ioa", each(lambda one, two, _: of_the_crowd(one, two))),
     ("match", matched(matching.match)),
     (
         "assign_targets_with_crowds",
@@ -719,12 +719,12 @@ WRITTEN_OUT: list[tuple[str, Function]] = [
 
 FAULTS = [
     *of(
-        "corners_to_centers",
+        "xyxy_to_cxcywh",
         ("axes swapped", "Gives (cy, cx, h, w).", then(swapped)),
         (
             "the far corner for the size",
             "Gives (cx, cy, xmax, ymax).",
-            plainly(lambda box: joined(boxes.corners_to_centers(box)[:, :2], box[:, 2:])),
+            plainly(lambda box: joined(boxes.xyxy_to_cxcywh(box)[:, :2], box[:, 2:])),
         ),
         (
             "the sign of the centre",
@@ -739,7 +739,7 @@ FAULTS = [
         IN_SINGLE,
     ),
     *of(
-        "centers_to_corners",
+        "cxcywh_to_xyxy",
         ("axes swapped", "Gives (ymin, xmin, ymax, xmax).", then(swapped)),
         (
             "whole sizes",
@@ -751,7 +751,7 @@ FAULTS = [
             "Takes (cx, cy) for the near corner.",
             plainly(lambda box: joined(box[:, :2], box[:, :2] + box[:, 2:])),
         ),
-        ("clipped", "Cuts what reaches beyond the picture.", then(boxes.clip)),
+        ("clipped", "Cuts what reaches beyond the image.", then(boxes.clip)),
         IN_SINGLE,
     ),
     *of(
@@ -807,7 +807,7 @@ FAULTS = [
         ),
         (
             "shifted",
-            "Moves a box into the picture and keeps its size.",
+            "Moves a box into the image and keeps its size.",
             plainly(lambda box: box - np.tile(np.minimum(box[:, :2], 0), 2)),
         ),
         (
@@ -850,12 +850,12 @@ FAULTS = [
         IN_SINGLE,
     ),
     *of(
-        "pairwise_coverage",
+        "pairwise_ioa",
         ("IoU", "Divides by the union.", each(boxes.pairwise_iou)),
         (
-            "share of the other",
-            "Divides by the area of the second box.",
-            each(lambda one, two, _: of_the_crowd(one, two)),
+            "over the other",
+            "Divides by the area of the first box.",
+            each(lambda one, two, _: covered(one, two)),
         ),
         (
             "0 / 0",
@@ -901,7 +901,7 @@ FAULTS = [
         ),
         (
             "clipped",
-            "Cuts anchors at the border of the picture.",
+            "Cuts anchors at the border of the image.",
             laid_out(clip=lambda layout: "corners"),
         ),
         (
@@ -915,7 +915,7 @@ FAULTS = [
         ),
         (
             "steps forgotten",
-            "Claims Caffe's layout and divides the picture by the cells.",
+            "Claims Caffe's layout and divides the image by the cells.",
             laid_out(steps=lambda layout: ()),
             {"layout": PRESETS["caffe"].layout},
         ),
@@ -1000,7 +1000,7 @@ FAULTS = [
         ("variances forgotten", "Multiplies by none.", by(variances=(1.0, 1.0, 1.0, 1.0))),
         ("reciprocal variances", "Divides by them.", by(variances=(10.0, 10.0, 5.0, 5.0))),
         ("axes swapped", "Reads (ty, tx, th, tw).", by(code_order="yxhw")),
-        ("centres given back", "Gives (cx, cy, w, h).", then(boxes.corners_to_centers)),
+        ("centres given back", "Gives (cx, cy, w, h).", then(boxes.xyxy_to_cxcywh)),
         ("no exponential", "Grows an anchor by 1 + tw.", grown_by_a_share),
         ("sizes cut", "Cuts the exponent at log(1000 / 16).", by(largest_exponent=log(1000 / 16))),
         (
@@ -1086,7 +1086,7 @@ FAULTS = [
             "Lets anchors answer for a crowd.",
             given(lambda *arrays: arrays[:3]),
         ),
-        ("IoU", "Asks for the IoU with a crowd instead of the share covered.", by(crowd_by="iou")),
+        ("IoU", "Asks for the IoU with a crowd instead of the IoA.", by(crowd_by="iou")),
         (
             "share of the crowd",
             "Asks which share of the crowd the anchor covers.",
@@ -1287,7 +1287,7 @@ FAULTS = [
         "mine_hard_negatives",
         (
             "over the batch",
-            "Mines the hardest negatives of all pictures together.",
+            "Mines the hardest negatives of all images together.",
             mined_in_the_batch,
         ),
         (
@@ -1316,25 +1316,25 @@ FAULTS = [
             "Is off by one.",
             mined(count=lambda labels, ratio: ratio * np.count_nonzero(labels > 0) - 1),
         ),
-        ("one at the least", "Mines a negative of a picture without objects.", by(min_negatives=1)),
+        ("one at the least", "Mines a negative of an image without objects.", by(min_negatives=1)),
         ("rounded up", "Gives the half of a negative.", by(rounding="up")),
     ),
     *of(
         "multibox_loss",
         (
             "mining over the batch",
-            "Takes the hardest negatives of all pictures together.",
+            "Takes the hardest negatives of all images together.",
             by(mining="batch"),
         ),
         (
             "normaliser off by the batch size",
-            "Divides by positives per picture.",
+            "Divides by positives per image.",
             by(normaliser="mean"),
         ),
         (
-            "each picture by itself",
-            "Divides each picture by its own positives, then averages.",
-            by(normaliser="picture"),
+            "each image by itself",
+            "Divides each image by its own positives, then averages.",
+            by(normaliser="image"),
         ),
         (
             "0 / 0",
@@ -1404,7 +1404,7 @@ FAULTS = [
         ),
         (
             "normaliser off by the batch size",
-            "Divides by positives per picture.",
+            "Divides by positives per image.",
             by(normaliser="mean"),
         ),
         ("weight forgotten", "Takes the box loss once, whatever its weight.", by(box_weight=1.0)),
@@ -1432,7 +1432,7 @@ FAULTS = [
             "kept in the order of the list",
             "Sorts what it kept by index.",
             per_image(
-                "nms", lambda *picture, convention: np.sort(suppression.nms(*picture, convention))
+                "nms", lambda *image, convention: np.sort(suppression.nms(*image, convention))
             ),
         ),
         (
@@ -1512,7 +1512,7 @@ FAULTS = [
             by(suppress_in="anchor"),
         ),
         ("clipped after", "Cuts boxes when suppression is over.", by(clip="after")),
-        ("not clipped", "Leaves boxes beyond the picture.", by(clip="none")),
+        ("not clipped", "Leaves boxes beyond the image.", by(clip="none")),
         (
             "cut before suppression",
             "Takes the best of all classes first, then suppresses among them.",
@@ -1580,8 +1580,8 @@ FAULTS = [
         ("clipped after", "Cuts boxes when suppression is over.", by(clip="after")),
         (
             "corners for anchors",
-            "Is given anchors in corner form.",
-            given(lambda *heads: (*heads[:2], np.abs(boxes.centers_to_corners(heads[2])))),
+            "Is given anchors in xyxy.",
+            given(lambda *heads: (*heads[:2], np.abs(boxes.cxcywh_to_xyxy(heads[2])))),
         ),
     ),
 ]
@@ -1589,15 +1589,15 @@ FAULTS = [
 
 # --- the suite -----------------------------------------------------------------------------------
 
-CASES = 8  # pictures of each random workload, a third of what Keras is asked
+CASES = 8  # images of each random workload, a third of what Keras is asked
 
 
 def offering(
     operation: str, function: Function, claims: Mapping[str, Any] | None = None
 ) -> Implementation:
     """An implementation of one operation."""
-    changes = {**CLAIMS.get(operation, {}), **(claims or {})}
-    return Implementation("somebody's", {operation: Offer(function, changes=changes)})
+    overrides = {**CLAIMS.get(operation, {}), **(claims or {})}
+    return Implementation("somebody's", {operation: Offer(function, overrides=overrides)})
 
 
 def failures(implementation: Implementation) -> Iterator[tuple[str, str]]:
@@ -1641,7 +1641,7 @@ _HEAD = """# Faults that the conformance suite catches
 
 A suite is worth what it would catch. Here are {faults} wrong implementations of the {operations}
 operations of [conformance.md](conformance.md), mistakes that people make, and what of the suite
-fails for each: *random* workloads in a dtype ({cases} pictures of each, a third of what Keras is
+fails for each: *random* workloads in a dtype ({cases} images of each, a third of what Keras is
 asked), and conflict cases by their names in [conflicts.md](conflicts.md). None gets through, and
 the same operations without a mistake pass everything.
 

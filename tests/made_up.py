@@ -12,7 +12,7 @@ __all__ = ["CONVENTIONS", "MADE_UP", "in_both"]
 
 # What no preset answers. Numbers are such that the small cases meet them.
 MADE_UP = [
-    CANONICAL.but(
+    CANONICAL.replace(
         name="made up: limits",
         iou_epsilon=1e-5,
         positive_at=">",
@@ -42,12 +42,12 @@ MADE_UP = [
         max_detections=15,
         clip="none",
     ),
-    CANONICAL.but(
+    CANONICAL.replace(
         name="made up: soft",
         iou_offset=0.1,
         force="first",
         force_above=0.1,
-        crowd_by="share",
+        crowd_by="ioa",
         degenerate="drop",
         size_epsilon=0.01,
         mining="none",
@@ -74,7 +74,7 @@ MADE_UP = [
             clip="corners",
         ),
     ),
-    CANONICAL.but(
+    CANONICAL.replace(
         name="made up: falling threshold",
         suppress_in="anchor",
         iou_threshold=0.8,
@@ -90,7 +90,7 @@ MADE_UP = [
         code_order="yxhw",
         degenerate="encode",
         background="last",
-        normaliser="picture",
+        normaliser="image",
         class_loss="sigmoid",
         mining_nms=0.3,
     ),

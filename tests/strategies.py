@@ -1,4 +1,4 @@
-"""Hypothesis strategies: boxes, IoU, scores, batches of pictures, predictions, detections.
+"""Hypothesis strategies: boxes, IoU, scores, batches of images, predictions, detections.
 
 What is drawn *on a grid* is a multiple of 1/8 (scores and IoU: of 1/4), so that sums, products
 and differences are exact in every dtype, and ties, duplicates and thresholds met exactly are
@@ -286,29 +286,29 @@ def boxes_at_threshold(
     return drawn, min(float(moved(iou[which % len(iou)], step % 3 - 1)), 1.0)
 
 
-# --- pictures and batches ------------------------------------------------------------------------
+# --- images and batches ------------------------------------------------------------------------
 
 
 class Batch(NamedTuple):
-    """The objects of some pictures, as lists and padded with rows of label -1 to one length.
+    """The objects of some images, as lists and padded with rows of label -1 to one length.
 
     Attributes:
-        pictures: (boxes, labels) of each picture, (N, 4) and (N,), N from 0.
+        images: (boxes, labels) of each image, (N, 4) and (N,), N from 0.
         boxes: (B, M, 4) the same boxes in order; a row of padding holds anything.
         labels: (B, M) the same labels, -1 for padding.
     """
 
-    pictures: list[tuple[np.ndarray, np.ndarray]]
+    images: list[tuple[np.ndarray, np.ndarray]]
     boxes: np.ndarray
     labels: np.ndarray
 
 
 @st.composite
 def batches_of_objects(
-    draw: st.DrawFn, dtype: Any, *, pictures: int = 3, most: int = 4, classes: int = 3
+    draw: st.DrawFn, dtype: Any, *, images: int = 3, most: int = 4, classes: int = 3
 ) -> Batch:
     """Ragged lists of objects of positive area, and the same padded, among the objects too."""
-    counts = draw(integers(draw(st.integers(0, pictures)), most))
+    counts = draw(integers(draw(st.integers(0, images)), most))
     length, size = most + draw(st.integers(0, 2)), RAW * int(counts.sum())
     raw = draw(st.binary(min_size=size, max_size=size))
     junk, label, order = draw(integers((3, len(counts), length), 119))
@@ -317,18 +317,18 @@ def batches_of_objects(
     )
     ragged, padded = [], anything[junk % len(anything)]
     padded_labels = np.full((len(counts), length), -1)
-    for picture, count in enumerate(counts):
+    for image, count in enumerate(counts):
         own, raw = make_boxes(raw[: RAW * count], SOLID, dtype), raw[RAW * count :]
-        labels = 1 + label[picture, :count] % classes
-        rows = np.sort(np.argsort(order[picture], kind="stable")[:count])
-        padded[picture, rows], padded_labels[picture, rows] = own, labels
+        labels = 1 + label[image, :count] % classes
+        rows = np.sort(np.argsort(order[image], kind="stable")[:count])
+        padded[image, rows], padded_labels[image, rows] = own, labels
         ragged.append((own, labels))
     event(f"padding before an object: {bool((np.diff(padded_labels) > 1).any())}")
     return Batch(ragged, padded, padded_labels)
 
 
 class Heads(NamedTuple):
-    """The arguments of `multibox_loss`, in its order: B pictures, A anchors, three columns."""
+    """The arguments of `multibox_loss`, in its order: B images, A anchors, three columns."""
 
     deltas: np.ndarray
     logits: np.ndarray
@@ -338,7 +338,7 @@ class Heads(NamedTuple):
 
 @st.composite
 def heads(draw: st.DrawFn, dtype: Any, values: Any = None, labels: tuple[int, ...] = ()) -> Heads:
-    """Predictions and targets of up to three pictures of up to five anchors and three classes.
+    """Predictions and targets of up to three images of up to five anchors and three classes.
 
     Args:
         draw: Hypothesis' own.
@@ -375,8 +375,8 @@ def load(truth: Any, found: Any, classes: int = 1) -> Load:
     """A load from rows a person can read.
 
     Args:
-        truth: For each picture, (label, box) pairs.
-        found: For each picture, (label, score, box) triples.
+        truth: For each image, (label, box) pairs.
+        found: For each image, (label, score, box) triples.
         classes: How many classes there are.
     """
     return Load(
@@ -391,14 +391,14 @@ def load(truth: Any, found: Any, classes: int = 1) -> Load:
 
 @st.composite
 def loads(draw: st.DrawFn, distinct: bool = False) -> Load:
-    """Up to two pictures and three classes, with equal scores, duplicates and empty lists.
+    """Up to two images and three classes, with equal scores, duplicates and empty lists.
 
     Corners are whole pixels, so few that IoU ties and thresholds met exactly are common; the
-    detections may be without area. With `distinct` no two objects of a picture are equal. There
+    detections may be without area. With `distinct` no two objects of an image are equal. There
     is an object at least.
     """
-    classes, pictures = draw(st.integers(1, 3)), draw(st.integers(1, 2))
-    counts = draw(integers((pictures, 2), 13)) % (5, 8)
+    classes, images = draw(st.integers(1, 3)), draw(st.integers(1, 2))
+    counts = draw(integers((images, 2), 13)) % (5, 8)
     truth, found = [], []
     for objects, detections in counts:
         rows = draw(integers((objects + detections, 6), 119))

@@ -127,9 +127,9 @@ def iou(first: Number, second: Number) -> Number:
     return common / ((own + other) - common)
 
 
-def coverage(first: Number, second: Number) -> Number:
-    common, own, _ = overlap(first, second)
-    return common / own
+def ioa(first: Number, second: Number) -> Number:
+    common, _, other = overlap(first, second)
+    return common / other
 
 
 def encode(box: Number, anchor: Number) -> Number:
@@ -180,12 +180,12 @@ def sigmoid_cross_entropy(logits: Number, targets: Number) -> Number:
 
 
 FORMULAS = {
-    "corners_to_centers": centers,
-    "centers_to_corners": corners,
+    "xyxy_to_cxcywh": centers,
+    "cxcywh_to_xyxy": corners,
     "area": area,
     "flip_horizontally": flip,
     "pairwise_iou": iou,
-    "pairwise_coverage": coverage,
+    "pairwise_ioa": ioa,
     "encode": encode,
     "decode": decode,
     "smooth_l1": smooth_l1,

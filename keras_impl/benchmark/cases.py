@@ -81,7 +81,7 @@ class Case(NamedTuple):
 
     Attributes:
         call: One round; it ends when the result is there.
-        check: Raises AssertionError if the first result is wrong, or returns how many pictures
+        check: Raises AssertionError if the first result is wrong, or returns how many images
             were excused; None where there is nothing to compare with.
         repeats: Whether every call gives the same.
     """
@@ -134,7 +134,7 @@ def matching_case(job: Job, work: MatchingWorkload, *, to_numpy: bool = True) ->
     if job.implementation == "reference":
         assign = reference_targets.assign_targets
         return Case(
-            lambda: [assign(*picture, anchors) for picture in zip(boxes, labels, strict=True)],
+            lambda: [assign(*image, anchors) for image in zip(boxes, labels, strict=True)],
             _right,
         )
     check = partial(check_targets, work=work, excuse=job.mode == "xla")
@@ -144,7 +144,7 @@ def matching_case(job: Job, work: MatchingWorkload, *, to_numpy: bool = True) ->
         assigner = TargetAssigner(anchors)
         if job.implementation.endswith(NEW_ARRAYS):
             return Case(lambda: assigner.assign(boxes, labels), check)
-        # Memory that held the targets of other pictures, as in a pipeline.
+        # Memory that held the targets of other images, as in a pipeline.
         batch, objects = labels.shape
         others = matching_workload(LAYOUTS[len(anchors)], batch, objects, SEED + 1)
         held = assigner.assign(others.boxes, others.labels)
@@ -183,8 +183,8 @@ def _decoding(job: Job, work: DecodingWorkload, convention: Convention) -> Case:
 
     def by_reference() -> list[reference_detection.Detections]:
         return [
-            reference_detection.detect(*picture, anchors, convention)
-            for picture in zip(deltas, logits, strict=True)
+            reference_detection.detect(*image, anchors, convention)
+            for image in zip(deltas, logits, strict=True)
         ]
 
     def check(found: Any) -> int:
@@ -253,7 +253,7 @@ def _digit_model() -> Any:
 
 
 def _digit_batch(count: int) -> tuple[Array, Array, Array]:
-    """Canvases of the package's digits: pictures, boxes, labels."""
+    """Canvases of the package's digits: images, boxes, labels."""
     from keras_impl.data.canvases import batch_images, canvas, collate
     from keras_impl.data.mnist import load_digits
 
@@ -263,22 +263,22 @@ def _digit_batch(count: int) -> tuple[Array, Array, Array]:
 
 
 def _network() -> Case:
-    """The forward pass of the digit detector: one picture, as a graph."""
+    """The forward pass of the digit detector: one image, as a graph."""
     import keras
 
     model = _digit_model()
-    pictures = _digit_batch(sizes(NETWORK_LOAD)[0])[0]
+    images = _digit_batch(sizes(NETWORK_LOAD)[0])[0]
     forward = partial(model, training=False)
 
     def check(found: Any) -> int:
-        for name, right in forward(pictures).items():
+        for name, right in forward(images).items():
             right = keras.ops.convert_to_numpy(right)
             error = np.abs(found[name] - right).max()
             if found[name].shape != right.shape or not error <= CLOSE * np.abs(right).max():
                 raise AssertionError(f"{name}: off by {error} from the same model run eagerly")
         return 0
 
-    return Case(_in_mode(forward, "graph", pictures), check)
+    return Case(_in_mode(forward, "graph", images), check)
 
 
 def _targets_and_loss() -> Case:
@@ -327,10 +327,10 @@ def _training_step() -> Case:
     images, boxes, labels = _digit_batch(sizes(TRAINING_LOAD)[0])
     # With the statistics of the batch, as in the step.
     said = {name: np.asarray(part) for name, part in model(images, training=True).items()}
-    pictures, box, label = map(keras.ops.convert_to_tensor, (images, boxes, labels))
+    inputs, box, label = map(keras.ops.convert_to_tensor, (images, boxes, labels))
 
     def step() -> Any:
-        return model.train_on_batch(pictures, {"boxes": box, "labels": label}, return_dict=True)
+        return model.train_on_batch(inputs, {"boxes": box, "labels": label}, return_dict=True)
 
     def check(found: Any) -> int:
         wanted = _reference_targets(boxes, labels, model)
@@ -349,7 +349,6 @@ def _reference_targets(boxes: Array, labels: Array, model: Any) -> tuple[Array, 
     """Labels and deltas of a batch, by the reference."""
     assign = reference_targets.assign_targets
     found = [
-        assign(*picture, model.anchors, model.convention)
-        for picture in zip(boxes, labels, strict=True)
+        assign(*image, model.anchors, model.convention) for image in zip(boxes, labels, strict=True)
     ]
     return np.stack([one.labels for one in found]), np.stack([one.deltas for one in found])

@@ -40,7 +40,7 @@ def check_targets(found: Any, work: MatchingWorkload, *, excuse: bool) -> int:
         excuse: Whether near-ties are excused.
 
     Returns:
-        Pictures in which one was.
+        Images in which one was.
 
     Raises:
         AssertionError: They are not the reference's; it says where.
@@ -50,7 +50,7 @@ def check_targets(found: Any, work: MatchingWorkload, *, excuse: bool) -> int:
     dtypes = [part.dtype for part in found]
     _demand(dtypes == [np.int32, np.float32, np.int32], f"another dtype: {dtypes}")
     excused = 0
-    for picture, (boxes, labels, *parts) in enumerate(zip(*work[:2], *found, strict=True)):
+    for image, (boxes, labels, *parts) in enumerate(zip(*work[:2], *found, strict=True)):
         inputs = (boxes[None], labels[None], work.anchors)
         outputs = tuple(part[None] for part in parts)
         verdict = OPERATIONS["assign_targets"].judge(inputs, outputs, "float32", excuse, CANONICAL)
@@ -63,7 +63,7 @@ def check_targets(found: Any, work: MatchingWorkload, *, excuse: bool) -> int:
                 if others.size
                 else f"labels, or deltas off by {verdict.error} eps"
             )
-            raise AssertionError(f"picture {picture}: not the reference's targets: {where}")
+            raise AssertionError(f"image {image}: not the reference's targets: {where}")
         excused += verdict.excused
     return excused
 
@@ -80,12 +80,12 @@ def check_detections(
 
     Args:
         found: `keras_impl.ops.detection.Detections` as arrays.
-        expected: The reference's, one a picture.
+        expected: The reference's, one an image.
         work: What both were made of.
         convention: What the heads mean; what is kept has to be `CANONICAL`'s.
 
     Returns:
-        Pictures in which a near-tie was excused.
+        Images in which a near-tie was excused.
 
     Raises:
         AssertionError: They are not the reference's; it says where.
@@ -95,27 +95,27 @@ def check_detections(
     batch = len(expected)
     _demand_shapes(found, [(batch, slots, 4), *[(batch, slots)] * 3])
     excused = 0
-    for picture, want in enumerate(expected):
-        boxes, scores, labels, anchors = (part[picture] for part in found)
+    for image, want in enumerate(expected):
+        boxes, scores, labels, anchors = (part[image] for part in found)
         count = int((labels != -1).sum())
         unused = slice(count, None)
         empty = (labels[unused] == -1) & (anchors[unused] == -1) & (scores[unused] == 0)
-        _demand(empty.all(), f"picture {picture}: a detection after an unused slot")
-        _demand(not boxes[unused].any(), f"picture {picture}: an unused slot with a box")
+        _demand(empty.all(), f"image {image}: a detection after an unused slot")
+        _demand(not boxes[unused].any(), f"image {image}: an unused slot with a box")
         boxes, scores, labels, anchors = (part[:count] for part in (boxes, scores, labels, anchors))
 
-        truth = Truth(work.deltas[picture], work.logits[picture], work.anchors, convention)
+        truth = Truth(work.deltas[image], work.logits[image], work.anchors, convention)
         objection = truth.objection(anchors, labels)
-        _demand(not objection, f"picture {picture}: not the reference's detections: {objection}")
+        _demand(not objection, f"image {image}: not the reference's detections: {objection}")
         same = np.array_equal(anchors, want.anchors) and np.array_equal(labels, want.labels)
         excused += not same
 
         error = np.abs(scores - truth.scores[anchors, labels - 1])
         close = (error <= truth.score_rounding[anchors, labels - 1]).all()
-        _demand(close, f"picture {picture}: scores off by {error.max(initial=0)}")
+        _demand(close, f"image {image}: scores off by {error.max(initial=0)}")
         error = np.abs(boxes - truth.boxes[anchors])
         close = (error <= truth.corner_rounding[anchors, None]).all()
-        _demand(close, f"picture {picture}: boxes off by {error.max(initial=0)}")
+        _demand(close, f"image {image}: boxes off by {error.max(initial=0)}")
     return excused
 
 
@@ -131,12 +131,12 @@ def _demand(truth: Any, otherwise: str) -> None:
 
 
 class Truth:
-    """What the heads say of one picture in double precision, and how far float32 may be off.
+    """What the heads say of one image in double precision, and how far float32 may be off.
 
     Args:
         deltas: (A, 4) codes.
         logits: (A, C + 1) classes.
-        anchors: (A, 4) centre form.
+        anchors: (A, 4) cxcywh.
         convention: What the heads mean; what is kept has to be `CANONICAL`'s.
 
     Raises:

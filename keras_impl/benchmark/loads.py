@@ -7,10 +7,10 @@ from reference_numpy.conventions import CAFFE_SSD512, SSD300, SSD_MOBILENET300, 
 __all__ = [
     "ANCHOR_LOADS",
     "DEVICES",
+    "IMAGE_LOADS",
     "NEW_ARRAYS",
     "OBJECT_LOADS",
     "OPERATIONS",
-    "PICTURE_LOADS",
     "device_kind",
     "sizes",
 ]
@@ -21,10 +21,10 @@ SEED = 0
 # Batch x objects x anchors.
 OBJECT_LOADS = ("32x1x8732", "32x8x8732", "32x32x8732", "8x100x8732")
 ANCHOR_LOADS = ("32x32x1917", "32x32x8732", "32x32x24564")
-PICTURE_LOADS = ("1x1x8732", "1x10x8732", "1x100x8732", "1x1000x8732")
+IMAGE_LOADS = ("1x1x8732", "1x10x8732", "1x100x8732", "1x1000x8732")
 EAGER_LOAD = "1x8x1917"  # eagerly Python starts every operation of every step of a loop
 LAYOUTS: dict[int, AnchorLayout] = {1917: SSD_MOBILENET300, 8732: SSD300, 24564: CAFFE_SSD512}
-# 8 pictures on 8732 anchors and 21 classes; photographs on 1917 and 24.
+# 8 images on 8732 anchors and 21 classes; photographs on 1917 and 24.
 DECODING_LOADS = ("realistic", "hard", "photographs")
 DECODING_BATCH = DECODING_OBJECTS = 8
 NETWORK_LOAD = "1x2884"  # batch x anchors of the digit detector

@@ -15,10 +15,10 @@ from keras_impl._common.files import write_file
 from keras_impl._common.html import STYLE, facts_list, table
 from keras_impl.benchmark.loads import (
     ANCHOR_LOADS,
+    IMAGE_LOADS,
     NEW_ARRAYS,
     OBJECT_LOADS,
     OPERATIONS,
-    PICTURE_LOADS,
     sizes,
 )
 from keras_impl.benchmark.records import Benchmark, Record, Target
@@ -246,30 +246,30 @@ def _charts(done: Benchmark) -> Iterable[str]:
                     found.setdefault(_name(record), []).append((x(record.load), value))
         return {name: sorted(found[name]) for name in names if name in found}
 
-    def of_a_picture(record: Record) -> float:
+    def of_an_image(record: Record) -> float:
         return record.median_ms / sizes(record.load)[0]
 
     for title, x_name, y_name, found in (
         (
             "Time against objects, batches on 8732 anchors",
-            "objects in a picture",
-            "ms for a picture",
-            lines(OBJECT_LOADS, lambda load: sizes(load)[1], of_a_picture),
+            "objects in an image",
+            "ms for an image",
+            lines(OBJECT_LOADS, lambda load: sizes(load)[1], of_an_image),
         ),
         (
-            "Time against objects, one picture on 8732 anchors",
-            "objects in the picture",
+            "Time against objects, one image on 8732 anchors",
+            "objects in the image",
             "ms",
-            lines(PICTURE_LOADS, lambda load: sizes(load)[1], lambda record: record.median_ms),
+            lines(IMAGE_LOADS, lambda load: sizes(load)[1], lambda record: record.median_ms),
         ),
         (
-            "Time against anchors, 32 pictures with 32 objects",
+            "Time against anchors, 32 images with 32 objects",
             "anchors",
             "ms",
             lines(ANCHOR_LOADS, lambda load: sizes(load)[2], lambda record: record.median_ms),
         ),
         (
-            "Extra memory at the peak, 32 pictures with 32 objects",
+            "Extra memory at the peak, 32 images with 32 objects",
             "anchors",
             "MB",
             lines(
@@ -412,7 +412,7 @@ PAGE = """<!DOCTYPE html>
 </div>
 
 <h2>All timings</h2>
-<p>A load is pictures × objects × anchors. Decoding is of 8 pictures, on 8732 anchors and 21
+<p>A load is images × objects × anchors. Decoding is of 8 images, on 8732 anchors and 21
 classes, or, of photographs, on 1917 and 24. <code>keras host</code> is NumPy; it is given the
 memory of an earlier answer to use again, but for <code>keras NEW_ARRAYS</code>. Above 1 the
 fastest peer takes longer.</p>

@@ -10,10 +10,10 @@ from keras_impl.benchmark.loads import (
     ANCHOR_LOADS,
     DECODING_LOADS,
     EAGER_LOAD,
+    IMAGE_LOADS,
     NETWORK_LOAD,
     NEW_ARRAYS,
     OBJECT_LOADS,
-    PICTURE_LOADS,
     TRAINING_LOAD,
 )
 
@@ -60,7 +60,7 @@ def plan(quick: bool = False) -> Plan:
     """What `ssd bench` measures on this machine.
 
     What matters most comes first, in case that the time does not suffice. The long form adds
-    photographs, decoding in graphs, and for everyone the loads of one picture and memory.
+    photographs, decoding in graphs, and for everyone the loads of one image and memory.
 
     Args:
         quick: Three minutes, not twenty.
@@ -70,7 +70,7 @@ def plan(quick: bool = False) -> Plan:
     """
     from keras_impl.benchmark.peers import PEERS, installed
 
-    everywhere = tuple(dict.fromkeys((*OBJECT_LOADS, *ANCHOR_LOADS, *PICTURE_LOADS)))
+    everywhere = tuple(dict.fromkeys((*OBJECT_LOADS, *ANCHOR_LOADS, *IMAGE_LOADS)))
     most = tuple(dict.fromkeys((*OBJECT_LOADS, *ANCHOR_LOADS)))
     others = OBJECT_LOADS if quick else everywhere
     decoded = DECODING_LOADS[:2] if quick else DECODING_LOADS
@@ -100,7 +100,7 @@ def plan(quick: bool = False) -> Plan:
             ("keras", "xla", "decoding", decoded),
             ("keras", "graph", "matching", everywhere),
             ("keras", "graph", "decoding", decoded),
-            ("reference", "host", "matching", (*OBJECT_LOADS, "32x32x1917", *PICTURE_LOADS[:3])),
+            ("reference", "host", "matching", (*OBJECT_LOADS, "32x32x1917", *IMAGE_LOADS[:3])),
             ("reference", "host", "decoding", decoded),
             ("keras", "eager", "matching", (EAGER_LOAD,)),
             ("reference", "host", "matching", (EAGER_LOAD,)),

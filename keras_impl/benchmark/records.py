@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 from keras_impl.benchmark.loads import (
     ANCHOR_LOADS,
     DECODING_LOADS,
+    IMAGE_LOADS,
     OBJECT_LOADS,
-    PICTURE_LOADS,
     TRAINING_LOAD,
     sizes,
 )
@@ -47,7 +47,7 @@ class Record:
         implementation: "reference", "keras", or the name of a peer.
         mode: "host", "eager", "graph" or "xla".
         device: Where it ran.
-        load: Pictures x objects x anchors, as "32x8x8732"; for decoding "hard", "realistic" or
+        load: Images x objects x anchors, as "32x8x8732"; for decoding "hard", "realistic" or
             "photographs".
         median_ms: Median of the rounds.
         iqr_ms: Between their quartiles.
@@ -97,7 +97,7 @@ class Benchmark:
     Attributes:
         records: In the order of the operations.
         first_ms: Of the first call of each, which traces and compiles.
-        excused: Pictures of each in which a near-tie was decided otherwise, with a proof.
+        excused: Images of each in which a near-tie was decided otherwise, with a proof.
         failures: What was wrong or did not run, a sentence each.
         notes: What was left out and why, likewise.
         facts: The machine, and the versions.
@@ -197,7 +197,7 @@ def targets(records: Sequence[Record]) -> list[Target]:
         return Target(name, f"{show(most)} or less", _shown(worst, show), met)
 
     small, large = (of("matching", load) for load in ANCHOR_LOADS[1:])
-    pictures = [of("matching", load) for load in PICTURE_LOADS]
+    images = [of("matching", load) for load in IMAGE_LOADS]
     batch, _, anchors = sizes(ANCHOR_LOADS[1])
     share = quotient(
         of("targets_and_loss", TRAINING_LOAD, "graph"), of("training_step", TRAINING_LOAD, "graph")
@@ -228,9 +228,9 @@ def targets(records: Sequence[Record]) -> list[Target]:
             _times,
         ),
         at_most(
-            "time of matching on the host for ten times the objects of one picture, 1 to 1000",
+            "time of matching on the host for ten times the objects of one image, 1 to 1000",
             10,
-            [quotient(more, less) for less, more in itertools.pairwise(pictures)],
+            [quotient(more, less) for less, more in itertools.pairwise(images)],
             _times,
         ),
         at_most(

@@ -38,7 +38,7 @@ def add(commands: Any) -> None:
 Times target assignment and detection on the host, as a graph and under XLA, beside the peers that
 are installed, on the same numbers, each in a process of its own; then the network and a training
 step. What is ours is compared with the NumPy reference before it is timed. Peak memory is that of
-one call beyond its inputs and outputs. A load is pictures x objects x anchors. Leave the machine
+one call beyond its inputs and outputs. A load is images x objects x anchors. Leave the machine
 alone meanwhile: at most 20 minutes, 3 with --quick.""",
         """\
 examples:

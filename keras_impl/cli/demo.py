@@ -40,7 +40,7 @@ operation in every mode, times anchor matching, and writes a report. Nothing is 
         """\
 examples:
   ssd demo                        writes demo-out/report.html; open it in a browser
-  ssd demo --pictures 16 --seed 7 --json demo.json
+  ssd demo --images 16 --seed 7 --json demo.json
 
 exit status 1 if anything disagrees.""",
     )
@@ -48,7 +48,7 @@ exit status 1 if anything disagrees.""",
         "--out", metavar="DIR", default="demo-out", help="folder for the report (%(default)s)"
     )
     parser.add_argument(
-        "--pictures", metavar="N", type=positive_count, default=8, help="canvases (%(default)s)"
+        "--images", metavar="N", type=positive_count, default=8, help="canvases (%(default)s)"
     )
     add_seed(parser)
     add_weights(parser)
@@ -66,13 +66,13 @@ def _run(arguments: argparse.Namespace) -> int:
         from keras_impl.data.mnist import load_digits
         from keras_impl.demo import report, run as demo
 
-        report.check_folder(arguments.out, arguments.pictures)
+        report.check_folder(arguments.out, arguments.images)
         digits = load_digits("test", arguments.mnist, arguments.download)
         weights, model = digit_detector(arguments.weights)
         done = demo.run(
             model,
             digits,
-            pictures=arguments.pictures,
+            num_images=arguments.images,
             seed=arguments.seed,
             watch=progress.say,
         )
@@ -90,7 +90,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _command(name: str, arguments: argparse.Namespace) -> str:
     """The command that makes the same again."""
-    words = ["ssd", name, "--out", arguments.out, "--pictures", str(arguments.pictures)]
+    words = ["ssd", name, "--out", arguments.out, "--images", str(arguments.images)]
     words += ["--seed", str(arguments.seed)]
     for option in ("weights", "mnist"):
         if getattr(arguments, option):
@@ -106,18 +106,18 @@ def _demo_table(done: Demo) -> Table:
         verdict = "" if passed is None else "agrees" if passed else "DISAGREES"
         table.add_row(name, verdict, text, style="bold red" if passed is False else None)
 
-    pictures = done.pictures
-    detections = sum(one.comparison.detections for one in pictures)
+    examples = done.examples
+    detections = sum(one.comparison.detections for one in examples)
     row(
         "detections",
-        all(one.comparison.passed for one in pictures),
-        f"{detections} on {len(pictures)} canvases",
+        all(one.comparison.passed for one in examples),
+        f"{detections} on {len(examples)} canvases",
     )
     row(
         "targets",
-        all(one.responsibility.equal for one in pictures),
-        f"{sum(int((one.responsibility.objects >= 0).sum()) for one in pictures)} positive anchors "
-        f"for {sum(len(one.truth) for one in pictures)} digits",
+        all(one.responsibility.equal for one in examples),
+        f"{sum(int((one.responsibility.objects >= 0).sum()) for one in examples)} positive anchors "
+        f"for {sum(len(one.truth) for one in examples)} digits",
     )
     row("parity", done.parity.passed, f"{len(done.parity.checks)} checks")
     row(
@@ -128,6 +128,6 @@ def _demo_table(done: Demo) -> Table:
     for name in dict.fromkeys(timing.implementation for timing in done.timings):
         best = max(one.pairs_per_second for one in done.timings if one.implementation == name)
         row(f"  {name}", None, f"up to {best / 1e6:.3g} million anchor x object pairs a second")
-    found = sum(one.hits for one in pictures)
-    row("quality", None, f"{found} of {sum(len(one.truth) for one in pictures)} digits found")
+    found = sum(one.hits for one in examples)
+    row("quality", None, f"{found} of {sum(len(one.truth) for one in examples)} digits found")
     return table

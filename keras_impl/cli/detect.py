@@ -18,7 +18,7 @@ from keras_impl.cli.status import DISAGREES, OK, UsageError
 
 __all__ = ["add"]
 
-CHUNK = 16, 40_000_000  # pictures, and pixels, that `detect` holds at once
+CHUNK = 16, 40_000_000  # images, and pixels, that `detect` holds at once
 
 
 def add(commands: Any) -> None:
@@ -27,12 +27,12 @@ def add(commands: Any) -> None:
         commands,
         "detect",
         _run,
-        "detect in pictures of your own",
+        "detect in images of your own",
         """\
-Each picture is written to the output folder as PNG, with boxes, classes and confidences; small
-pictures are drawn larger. Pictures of yours are never overwritten. The shipped detector knows white
+Each image is written to the output folder as PNG, with boxes, classes and confidences; small
+images are drawn larger. Images of yours are never overwritten. The shipped detector knows white
 digits on black; oidv4, which `ssd weights oidv4` fetches, people, cats, cups, cars and 19 other
-things. A picture that cannot be read is reported, and the others go on.""",
+things. An image that cannot be read is reported, and the others go on.""",
         """\
 examples:
   ssd detect photo.jpg --model oidv4 --out found
@@ -41,10 +41,10 @@ examples:
   ssd detect demo-out --out found                                    digits
 
 the JSON: [{"file", "width", "height", "detections": [{"label", "score",
-"box": [xmin, ymin, xmax, ymax] in pixels}]}]; exit status 1 if a picture could not be read.""",
+"box": [xmin, ymin, xmax, ymax] in pixels}]}]; exit status 1 if an image could not be read.""",
     )
-    parser.add_argument("images", metavar="IMAGE", nargs="+", help="a picture, or a folder of them")
-    parser.add_argument("--out", metavar="DIR", required=True, help="folder for the pictures")
+    parser.add_argument("images", metavar="IMAGE", nargs="+", help="an image, or a folder of them")
+    parser.add_argument("--out", metavar="DIR", required=True, help="folder for the images")
     parser.add_argument(
         "--score",
         metavar="S",
@@ -83,7 +83,7 @@ def _run(arguments: argparse.Namespace) -> int:
     entries: list[dict[str, Any]] = []
     taken: set[str] = set()
     failed = 0
-    table = make_table(("picture", None), ("drawn", None), ("detections", None))
+    table = make_table(("image", None), ("drawn", None), ("detections", None))
     with Progress("starting", len(files)) as progress:
         if backend == "keras":
             progress.say(starting())
@@ -100,13 +100,13 @@ def _run(arguments: argparse.Namespace) -> int:
             progress.advance(1)
 
         for chunk in chunks(files, reading.open_image, unreadable):
-            pictures = [picture for _, picture in chunk]
-            found = detector.detect(pictures, score=arguments.score)
-            for (path, picture), seen in zip(chunk, found, strict=True):
+            images = [image for _, image in chunk]
+            found = detector.detect(images, score=arguments.score)
+            for (path, image), seen in zip(chunk, found, strict=True):
                 target = writing.free_name(out, path, taken)
                 taken.add(target.name.lower())
-                writing.save_drawn(target, detector.draw(picture, seen), path)
-                entries.append(detections.entry(str(path), picture.size, seen, names))
+                writing.save_drawn(target, detector.draw(image, seen), path)
+                entries.append(detections.entry(str(path), image.size, seen, names))
                 words = [f"{names[one.label]} ({one.score:.2f})" for one in seen]
                 table.add_row(str(path), str(target), ", ".join(words) or "nothing")
                 progress.advance(1)
@@ -115,7 +115,7 @@ def _run(arguments: argparse.Namespace) -> int:
     if entries:
         make_console(arguments.json).print(table)
     if failed:
-        print(f"ssd: {failed} of {len(files)} pictures could not be read", file=sys.stderr)
+        print(f"ssd: {failed} of {len(files)} images could not be read", file=sys.stderr)
     return DISAGREES if failed else OK
 
 
@@ -124,17 +124,17 @@ def chunks(
     read: Callable[[Path], Any],
     unreadable: Callable[[Path, Exception], None],
 ) -> Iterator[list[tuple[Path, Any]]]:
-    """Read pictures, a bounded number of pixels at a time."""
+    """Read images, a bounded number of pixels at a time."""
     chunk: list[tuple[Path, Any]] = []
     pixels = 0
     for path in files:
         try:
-            picture = read(path)
+            image = read(path)
         except (ValueError, OSError) as error:
             unreadable(path, error)
             continue
-        chunk.append((path, picture))
-        pixels += picture.width * picture.height
+        chunk.append((path, image))
+        pixels += image.width * image.height
         if len(chunk) >= CHUNK[0] or pixels >= CHUNK[1]:
             yield chunk
             chunk, pixels = [], 0

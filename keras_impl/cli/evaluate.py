@@ -40,14 +40,14 @@ is COCO's: map over IoU .50 to .95, ap50, ap75, and of each digit.""",
         """\
 examples:
   ssd evaluate digits                                   the shipped weights, one digit a canvas
-  ssd evaluate digits --digits 1-10 --pictures 1000 --mnist DIR --json result.json
+  ssd evaluate digits --digits 1-10 --images 1000 --mnist DIR --json result.json
   ssd evaluate digits --weights runs/one/weights.npz --json - | jq .map""",
     )
     parser.add_argument(
         "--digits", choices=DIGIT_MODES[:2], default="1", help="digits on a canvas (%(default)s)"
     )
     parser.add_argument(
-        "--pictures", metavar="N", type=positive_count, default=500, help="canvases (%(default)s)"
+        "--images", metavar="N", type=positive_count, default=500, help="canvases (%(default)s)"
     )
     add_seed(parser)
     add_weights(parser)
@@ -59,7 +59,7 @@ def _run(arguments: argparse.Namespace) -> int:
     need_extra()
     check_weights(arguments.weights)
     check_json(arguments.json)
-    with Progress(starting(), arguments.pictures) as progress:
+    with Progress(starting(), arguments.images) as progress:
         start_keras()
         import numpy as np
 
@@ -74,7 +74,7 @@ def _run(arguments: argparse.Namespace) -> int:
             model,
             digits,
             arguments.digits,
-            arguments.pictures,
+            arguments.images,
             arguments.seed,
             advance=progress.advance,
         )
@@ -91,7 +91,7 @@ def _run(arguments: argparse.Namespace) -> int:
             str(digit): None if math.isnan(value) else value
             for digit, value in enumerate(result.per_class.tolist())
         },
-        "pictures": arguments.pictures,
+        "images": arguments.images,
         "digits": arguments.digits,
         "seed": arguments.seed,
         "source": digits.source,
@@ -108,7 +108,7 @@ def _run(arguments: argparse.Namespace) -> int:
     console = make_console(arguments.json)
     console.print(table)
     console.print(
-        f"{arguments.pictures} canvases with {arguments.digits} test "
+        f"{arguments.images} canvases with {arguments.digits} test "
         f"{'digit' if arguments.digits == '1' else 'digits'} each, seed {arguments.seed}; "
         f"digits: {digits.source}; weights: {weights}",
         soft_wrap=True,

@@ -24,7 +24,7 @@ def add(commands: Any) -> None:
         _run,
         "write a detector for SavedModel, LiteRT or ONNX",
         """\
-The network takes prepared pictures, RGB in [-1, 1], and gives what its heads say: deltas and
+The network takes prepared images, RGB in [-1, 1], and gives what its heads say: deltas and
 logits. A JSON file beside it holds what decoding takes: the anchors, the convention, the names of
 the classes. With --detections decoding and suppression are part of the graph, of plain operations
 only. What was written is loaded by its own runtime and compared with Keras before it counts.""",
@@ -67,7 +67,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
     with as_options(form="--format", path="--out"):
         check_target(arguments.out, arguments.format)
-    picture = None if arguments.check is None else open_image(arguments.check)
+    image = None if arguments.check is None else open_image(arguments.check)
     with Progress("starting TensorFlow") as progress:
         start_keras()
         from keras_impl.detector.exporting import export
@@ -81,7 +81,7 @@ def _run(arguments: argparse.Namespace) -> int:
                 arguments.format,
                 detections=arguments.detections,
                 score=arguments.score,
-                images=None if picture is None else prepare(picture, model.layout.image_size)[None],
+                images=None if image is None else prepare(image, model.layout.image_size)[None],
             )
     close = f"at most {done.difference:.2g} from Keras"
     if done.compared is None:

@@ -56,15 +56,15 @@ def digit_detector(given: str | None) -> tuple[str, SSD]:
     expected, found = (10, (CANVAS, CANVAS)), (model.classes, tuple(model.layout.image_size))
     if found != expected:
         raise UsageError(
-            f"--weights: expected a digit detector: {expected[0]} classes, pictures of "
-            f"{CANVAS} x {CANVAS}. Received: {path}: {found[0]} classes, pictures of "
+            f"--weights: expected a digit detector: {expected[0]} classes, images of "
+            f"{CANVAS} x {CANVAS}. Received: {path}: {found[0]} classes, images of "
             f"{found[1][0]} x {found[1][1]}"
         )
     return ("shipped" if given is None else str(path)), model
 
 
 def find_images(given: Sequence[str]) -> list[Path]:
-    """Every picture once, those of a folder by name; drawn ones of this program left out."""
+    """Every image once, those of a folder by name; drawn ones of this program left out."""
     from keras_impl.images.reading import images_in
 
     found: dict[str, Path] = {}
@@ -73,11 +73,11 @@ def find_images(given: Sequence[str]) -> list[Path]:
         if name and path.is_dir():
             inside = images_in(path)
             if not inside:
-                raise UsageError(f"IMAGE: expected pictures in the folder. Received: {name}, none")
+                raise UsageError(f"IMAGE: expected images in the folder. Received: {name}, none")
         elif name and path.exists():
             inside = [path]
         else:
-            raise UsageError(f"IMAGE: expected a picture or a folder. Received: {name}, not found")
+            raise UsageError(f"IMAGE: expected an image or a folder. Received: {name}, not found")
         for one in inside:
             found.setdefault(os.path.realpath(one), one)
     return list(found.values())

@@ -178,7 +178,7 @@ def _photos(arguments: argparse.Namespace) -> int:
     console = make_console(arguments.json)
     console.print(table)
     if failed:
-        print(f"ssd: {failed} of {len(files)} pictures could not be read", file=sys.stderr)
+        print(f"ssd: {failed} of {len(files)} images could not be read", file=sys.stderr)
     if not checks:
         return DISAGREES
     worst = [max(getattr(check, name) for check in checks) for name in ("deltas", "logits")]

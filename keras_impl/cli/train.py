@@ -46,7 +46,7 @@ time, the same command goes on after the last finished epoch, and ends with the 
 the same recipe and seed give the same run on the same machine.""",
         """\
 examples:
-  ssd train digits --out runs/first --epochs 2 --pictures 800      about a minute, poor
+  ssd train digits --out runs/first --epochs 2 --images 800      about a minute, poor
   ssd train digits --out runs/one --digits 1 --mnist DIR           all of MNIST, one digit each
   ssd train digits --out runs/two --init oidv4                     from the Open Images backbone
   ssd evaluate digits --weights runs/one/weights.npz
@@ -64,7 +64,7 @@ sample.""",
     for option, kind, text in (
         ("--alpha", positive_number, "width multiplier of the network"),
         ("--epochs", positive_count, "epochs, after each of which there is a validation"),
-        ("--pictures", positive_count, "canvases an epoch, a multiple of the batch"),
+        ("--images", positive_count, "canvases an epoch, a multiple of the batch"),
         ("--batch", positive_count, "canvases a step"),
         ("--learning-rate", positive_number, "at its height, soon after the start"),
         ("--box-weight", positive_number, "weight of the box loss beside the class loss"),
@@ -132,7 +132,7 @@ class Training:
 
     def begin(self, recipe: Recipe, done: int, source: str) -> None:
         """Training starts."""
-        self.steps, self.epochs = recipe.pictures // recipe.batch, recipe.epochs
+        self.steps, self.epochs = recipe.images // recipe.batch, recipe.epochs
         if done == recipe.epochs:
             print(f"{self.out} is finished: {done} of {done} epochs; nothing to do")
             return
@@ -140,7 +140,7 @@ class Training:
         if done:
             print(f"{self.out} goes on after epoch {done} of {recipe.epochs}")
         print(
-            f"{'epoch':>9}{'pictures':>10}{'loss':>9}{'class':>9}{'box':>9}"
+            f"{'epoch':>9}{'images':>10}{'loss':>9}{'class':>9}{'box':>9}"
             f"{'mAP':>9}{'AP50':>9}{'AP75':>9}{'seconds':>9}",
             flush=True,
         )
@@ -158,7 +158,7 @@ class Training:
         """An epoch is done."""
         name = f"{row['epoch']:g}/{self.epochs}"
         print(
-            f"{name:>9}{row['pictures']:>10g}{row['loss']:>9.4f}{row['class_loss']:>9.4f}"
+            f"{name:>9}{row['images']:>10g}{row['loss']:>9.4f}{row['class_loss']:>9.4f}"
             f"{row['box_loss']:>9.4f}{row['val_map']:>9.4f}{row['val_ap50']:>9.4f}"
             f"{row['val_ap75']:>9.4f}{row['seconds']:>9.1f}",
             flush=True,

@@ -18,12 +18,12 @@ __all__ = [
 
 
 def per_image(operation: str, function: Callable[..., Any]) -> Callable[..., Any]:
-    """Make a function of one picture, without padding, one of a batch with padding.
+    """Make a function of one image, without padding, one of a batch with padding.
 
     Args:
         operation: One of "match", "assign_targets", "mine_hard_negatives", "nms", "soft_nms",
             "select", "detect".
-        function: (arrays of one picture, convention=) → as in `reference_numpy`: (A,) objects;
+        function: (arrays of one image, convention=) → as in `reference_numpy`: (A,) objects;
             (labels, deltas, objects or None); (A,) mask; (K,) kept; (kept, scores); `Detections`.
 
     Returns:
@@ -36,20 +36,20 @@ def per_image(operation: str, function: Callable[..., Any]) -> Callable[..., Any
         (array([[ 0, -1]]),)
     """
     adapt: dict[str, Callable[..., Any]] = {
-        "match": _match_pictures,
-        "assign_targets": _target_pictures,
-        "mine_hard_negatives": _mining_pictures,
-        "nms": _nms_pictures,
-        "soft_nms": _soft_nms_pictures,
-        "select": _select_pictures,
-        "detect": _detect_pictures,
+        "match": _match_images,
+        "assign_targets": _target_images,
+        "mine_hard_negatives": _mining_images,
+        "nms": _nms_images,
+        "soft_nms": _soft_nms_images,
+        "select": _select_images,
+        "detect": _detect_images,
     }
     if operation not in adapt:
         raise ValueError(f"operation: expected one of {list(adapt)}. Received: {operation!r}")
     return partial(adapt[operation], function)
 
 
-def _match_pictures(
+def _match_images(
     function: Callable[..., Any], boxes: Any, labels: Any, anchors: Any, *, convention: Convention
 ) -> Arrays:
     found = []
@@ -60,7 +60,7 @@ def _match_pictures(
     return (np.stack(found),)
 
 
-def _target_pictures(
+def _target_images(
     function: Callable[..., Any], boxes: Any, labels: Any, anchors: Any, *, convention: Convention
 ) -> tuple[Any, ...]:
     parts: list[tuple[Any, ...]] = []
@@ -75,63 +75,63 @@ def _target_pictures(
     return np.stack(classes), np.stack(deltas), np.stack(objects) if told else None
 
 
-def _mining_pictures(
+def _mining_images(
     function: Callable[..., Any], losses: Any, labels: Any, *, convention: Convention
 ) -> Arrays:
-    pictures = zip(losses, labels, strict=True)
-    return (np.stack([function(*picture, convention=convention) for picture in pictures]),)
+    images = zip(losses, labels, strict=True)
+    return (np.stack([function(*image, convention=convention) for image in images]),)
 
 
-def _nms_pictures(
+def _nms_images(
     function: Callable[..., Any], boxes: Any, scores: Any, *, convention: Convention
 ) -> Arrays:
     kept = np.full(scores.shape, -1)
-    for picture, (box, score) in enumerate(zip(boxes, scores, strict=True)):
+    for image, (box, score) in enumerate(zip(boxes, scores, strict=True)):
         rows = np.flatnonzero(score > -np.inf)
         found = np.asarray(function(box[rows], score[rows], convention=convention), np.int64)
-        kept[picture, : len(found)] = rows[found]
+        kept[image, : len(found)] = rows[found]
     return (kept,)
 
 
-def _soft_nms_pictures(
+def _soft_nms_images(
     function: Callable[..., Any], boxes: Any, scores: Any, *, convention: Convention
 ) -> Arrays:
     kept, lowered = np.full(scores.shape, -1), np.zeros_like(scores)
-    for picture, (box, score) in enumerate(zip(boxes, scores, strict=True)):
+    for image, (box, score) in enumerate(zip(boxes, scores, strict=True)):
         rows = np.flatnonzero(score > -np.inf)
         found, after = function(box[rows], score[rows], convention=convention)
-        kept[picture, : len(found)] = rows[np.asarray(found, np.int64)]
-        lowered[picture, : len(found)] = after
+        kept[image, : len(found)] = rows[np.asarray(found, np.int64)]
+        lowered[image, : len(found)] = after
     return kept, lowered
 
 
-def _select_pictures(
+def _select_images(
     function: Callable[..., Any], boxes: Any, scores: Any, *, convention: Convention
 ) -> tuple[Any, ...]:
-    pictures = zip(boxes, scores, strict=True)
-    return _padded([function(*one, convention=convention) for one in pictures], convention)
+    images = zip(boxes, scores, strict=True)
+    return _padded([function(*one, convention=convention) for one in images], convention)
 
 
-def _detect_pictures(
+def _detect_images(
     function: Callable[..., Any], deltas: Any, logits: Any, anchors: Any, *, convention: Convention
 ) -> tuple[Any, ...]:
-    pictures = zip(deltas, logits, strict=True)
-    found = [function(*one, anchors, convention=convention) for one in pictures]
+    images = zip(deltas, logits, strict=True)
+    found = [function(*one, anchors, convention=convention) for one in images]
     return *_padded(found, convention), None, None
 
 
 def _padded(found: Sequence[Any], convention: Convention) -> tuple[Any, ...]:
-    """Detections of each picture in `max_detections` slots."""
+    """Detections of each image in `max_detections` slots."""
     slots = convention.detection.max_detections
     dtype = np.asarray(found[0][0]).dtype
     boxes, scores = np.zeros((len(found), slots, 4), dtype), np.zeros((len(found), slots), dtype)
     labels, anchors = np.full((2, len(found), slots), -1)
-    for picture, one in enumerate(found):
+    for image, one in enumerate(found):
         seen = Detections(*one)
         used = len(seen.scores)
-        boxes[picture, :used], scores[picture, :used] = seen.boxes, seen.scores
-        labels[picture, :used] = seen.labels
+        boxes[image, :used], scores[image, :used] = seen.boxes, seen.scores
+        labels[image, :used] = seen.labels
         if seen.anchors is not None:
-            anchors[picture, :used] = seen.anchors
+            anchors[image, :used] = seen.anchors
     told = all(one[3] is not None for one in found)
     return boxes, scores, labels, anchors if told else None

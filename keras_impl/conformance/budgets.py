@@ -32,8 +32,8 @@ class Budget(NamedTuple):
 _SUM = (4 * TERMS - 1) / 2 + 1.5  # of all terms of a loss, and what is done with the sum
 
 BUDGETS = {
-    "corners_to_centers": Budget(1.0, "one sum or difference: u; halving is exact"),
-    "centers_to_corners": Budget(1.0, "one sum or difference: u; halving is exact"),
+    "xyxy_to_cxcywh": Budget(1.0, "one sum or difference: u; halving is exact"),
+    "cxcywh_to_xyxy": Budget(1.0, "one sum or difference: u; halving is exact"),
     "area": Budget(2.0, "two differences and a product: 3u of the area"),
     "clip": Budget(0.0, "comparisons only"),
     "flip_horizontally": Budget(1.0, "of 1 + |x|: one difference, u"),
@@ -48,7 +48,7 @@ BUDGETS = {
         "of the same with every difference made positive: a side 2u, an area 5u; union 5u (a + b) "
         "+ 5u i and three sums, a + b <= 2 unions, so 18u; the quotient u: 25u",
     ),
-    "pairwise_coverage": Budget(4.0, "of the share: two areas 3u each, the quotient u: 7u"),
+    "pairwise_ioa": Budget(4.0, "of the quotient: two areas 3u each, the division u: 7u"),
     "background_first": Budget(0.0, "columns change places"),
     "encode": Budget(
         5.0,
@@ -167,7 +167,7 @@ def budget(op: str, convention: Convention = CANONICAL) -> Budget:
     """The budget of an operation as a convention has it done.
 
     Example:
-        >>> budget("encode").eps, budget("encode", CANONICAL.but(size_epsilon=1e-8)).eps
+        >>> budget("encode").eps, budget("encode", CANONICAL.replace(size_epsilon=1e-8)).eps
         (5.0, 6.5)
     """
     overlap, coding, loss = convention.overlap, convention.coding, convention.loss

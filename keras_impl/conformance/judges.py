@@ -36,7 +36,7 @@ from reference_numpy import (
     targets,
 )
 from reference_numpy.anchors import make_anchors
-from reference_numpy.conventions import Convention
+from reference_numpy.conventions import IGNORE, IGNORED, Convention
 
 __all__ = [
     "judge_anchors",
@@ -111,7 +111,7 @@ def _witnessed(iou: Array, answer: Array, eps: float, convention: Convention) ->
     """
     margin = budget("pairwise_iou", convention).eps * eps * iou
     chosen = answer[None, :] == np.arange(len(iou))[:, None]
-    chosen |= answer[None, :] == matching.IGNORED
+    chosen |= answer[None, :] == IGNORED
     favourable = np.clip(np.where(chosen, iou + margin, iou - margin), 0, 1)
     return bool(np.array_equal(matching.match(favourable, convention), answer))
 
@@ -123,10 +123,10 @@ def judge_match(
     batch, labels, anchors = inputs
     (got,) = outputs
     wrong = excused = 0
-    for picture, answer in enumerate(got):
-        rows = np.flatnonzero(labels[picture] > 0)
-        corners = boxes.centers_to_corners(anchors)
-        iou = boxes.pairwise_iou(batch[picture][rows], corners, convention)
+    for image, answer in enumerate(got):
+        rows = np.flatnonzero(labels[image] > 0)
+        corners = boxes.cxcywh_to_xyxy(anchors)
+        iou = boxes.pairwise_iou(batch[image][rows], corners, convention)
         found = matching.match(iou, convention)
         wanted = np.where(found < 0, found, np.append(rows, -1)[found])
         if np.array_equal(answer, wanted):
@@ -155,42 +155,40 @@ def judge_targets(
     got_labels, deltas, told = outputs
     wrong = excused = 0
     worst = 0.0
-    for picture in range(len(batch)):
-        crowd = crowds[0][picture] if crowds else np.zeros(labels[picture].shape, np.bool_)
+    for image in range(len(batch)):
+        crowd = crowds[0][image] if crowds else np.zeros(labels[image].shape, np.bool_)
         wanted = targets.assign_targets(
-            batch[picture], labels[picture], anchors, convention, crowds=crowd
+            batch[image], labels[image], anchors, convention, crowds=crowd
         )
-        own = wanted.objects if told is None else told[picture]
+        own = wanted.objects if told is None else told[image]
         positive = own >= 0
-        objects = labels[picture] * ~crowd  # crowds and padding are none
+        objects = labels[image] * ~crowd  # crowds and padding are none
         if not np.isin(own[positive], np.flatnonzero(objects > 0)).all():
             wrong += 1
             continue
         same = np.array_equal(own, wanted.objects)
         # One row more, for the list may have none.
-        of_object = np.append(labels[picture], 0)[np.maximum(own, -1)]
+        of_object = np.append(labels[image], 0)[np.maximum(own, -1)]
         label = np.where(positive, of_object, wanted.labels)
-        same_labels = np.array_equal(got_labels[picture], label)
-        code = np.zeros(deltas[picture].shape, WIDER[dtype])
+        same_labels = np.array_equal(got_labels[image], label)
+        code = np.zeros(deltas[image].shape, WIDER[dtype])
         scale = np.zeros_like(code)
         if positive.any():
-            box = batch[picture][own[positive]].astype(WIDER[dtype])
+            box = batch[image][own[positive]].astype(WIDER[dtype])
             anchor = anchors[positive].astype(WIDER[dtype])
             code[positive] = coding.encode(box, anchor, convention)
             scale[positive] = encode_scale(box, anchor, convention)
-        error = float(errors(deltas[picture], code, scale, dtype).max(initial=0))
+        error = float(errors(deltas[image], code, scale, dtype).max(initial=0))
         worst = max(worst, error)
-        sensible = np.array_equal(got_labels[picture][positive], label[positive])
-        sensible &= bool(np.isin(got_labels[picture][~positive], (0, targets.NOTHING)).all())
+        sensible = np.array_equal(got_labels[image][positive], label[positive])
+        sensible &= bool(np.isin(got_labels[image][~positive], (0, IGNORE)).all())
         if error > budget("assign_targets", convention).eps or not sensible:
             wrong += 1
         elif same and same_labels:
             continue
         elif excuses and not crowd.any():
-            answer = np.where(
-                positive, own, np.where(got_labels[picture] < 0, matching.IGNORED, -1)
-            )
-            part = batch[[picture]], labels[[picture]], anchors
+            answer = np.where(positive, own, np.where(got_labels[image] < 0, IGNORED, -1))
+            part = batch[[image]], labels[[image]], anchors
             verdict = judge_match(part, (answer[None],), dtype, True, convention)
             wrong, excused = wrong + verdict.mismatches, excused + verdict.excused
         else:
@@ -201,7 +199,7 @@ def judge_targets(
 def judge_mining(
     inputs: Arrays, outputs: Arrays, dtype: str, excuses: bool, convention: Convention
 ) -> Verdict:
-    """The mined anchors of each picture."""
+    """The mined anchors of each image."""
     (got,) = outputs
     wrong = sum(
         not np.array_equal(mask, mining.mine_hard_negatives(loss, label, convention))
@@ -247,7 +245,7 @@ def _nms_witnessed(
 def judge_nms(
     inputs: Arrays, outputs: Arrays, dtype: str, excuses: bool, convention: Convention
 ) -> Verdict:
-    """The kept boxes of each picture, in order; a score of -inf is a slot without a box."""
+    """The kept boxes of each image, in order; a score of -inf is a slot without a box."""
     (got,) = outputs
     wrong = excused = 0
     for answer, box, score in zip(got, *inputs, strict=True):
@@ -388,14 +386,14 @@ def judge_detect(
     wrong = excused = 0
     worst = 0.0
     parts = [[None] * len(outputs[0]) if part is None else part for part in outputs]
-    for picture, (*told, box, score) in enumerate(zip(*parts, strict=True)):
+    for image, (*told, box, score) in enumerate(zip(*parts, strict=True)):
         got: list[Any] = list(told)
-        decoded = coding.decode(deltas[picture], anchors, convention)
+        decoded = coding.decode(deltas[image], anchors, convention)
         true_box = decoded if rules.clip == "none" else boxes.clip(decoded)
-        true_score = _scores(logits[picture], convention)[:, 1:]
-        scale = decode_scale(deltas[picture], anchors, convention)
-        unit = score_scale(logits[picture], convention)[:, 1:]
-        wanted = detection.detect(inputs[0][picture], inputs[1][picture], inputs[2], convention)
+        true_score = _scores(logits[image], convention)[:, 1:]
+        scale = decode_scale(deltas[image], anchors, convention)
+        unit = score_scale(logits[image], convention)[:, 1:]
+        wanted = detection.detect(inputs[0][image], inputs[1][image], inputs[2], convention)
         used = got[2] > 0
         if got[3] is None:  # not told, so they must be the reference's
             anchor_of_slot = np.full(got[2].shape, -1)
@@ -474,7 +472,7 @@ def judge_multibox(
     if not told:
         counted, negatives = reference.counted, reference.negatives
     divisors = multibox.normalisers(labels, convention)[:, None]
-    in_box = counted if convention.loss.box_over == "positives" else labels != targets.NOTHING
+    in_box = counted if convention.loss.box_over == "positives" else labels != IGNORE
     box_terms = np.where(in_box, losses.smooth_l1(deltas, wanted).sum(axis=-1), 0) / divisors
     box_scale = np.where(in_box, smooth_l1_scale(deltas, wanted).sum(axis=-1), 0) / divisors
     in_class = counted | negatives
@@ -522,7 +520,7 @@ def judge_multibox_gradient(
     divisors = multibox.normalisers(labels, convention)[:, None, None]
     # What counts nowhere has no gradient at all.
     everywhere = convention.loss.box_over == "all"
-    in_box = (labels != targets.NOTHING if everywhere else reference.counted)[..., None]
+    in_box = (labels != IGNORE if everywhere else reference.counted)[..., None]
     in_class = (reference.counted | reference.negatives)[..., None]
     box_scale = np.where(in_box, smooth_l1_gradient_scale(deltas, wanted), 0) / divisors
     box_scale = box_scale * convention.loss.box_weight

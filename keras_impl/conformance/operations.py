@@ -39,7 +39,6 @@ from keras_impl.conformance.workloads import (
     FEW,
     Workloads,
     anchor_workloads,
-    covering,
     crowd_workloads,
     detect_workloads,
     match_workloads,
@@ -97,8 +96,8 @@ def _each(function: Callable[..., Any]) -> Callable[..., Array]:
     return call
 
 
-_BOX_PAIRS = "(N, 3, 4) boxes, (N, 5, 4) boxes, corner form"
-_OBJECTS = "(B, M, 4) boxes, (B, M) labels (-1: padding), (A, 4) anchors in centre form"
+_BOX_PAIRS = "(N, 3, 4) boxes, (N, 5, 4) boxes, xyxy"
+_OBJECTS = "(B, M, 4) boxes, (B, M) labels (-1: padding), (A, 4) anchors in cxcywh"
 _TARGETS = "(B, A) labels, (B, A, 4) deltas, (B, A) objects or None"
 _HEADS = "(B, A, 4) deltas, (B, A, C + 1) logits"
 _LOSS = f"{_HEADS}, (B, A, 4) target deltas, (B, A) target labels, (B, A, 4) predicted boxes"
@@ -112,40 +111,40 @@ def _plainly(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 OPERATIONS: dict[str, Operation] = {
-    "corners_to_centers": Operation(
-        "(N, 4) boxes, corner form",
-        "(N, 4) boxes, centre form",
+    "xyxy_to_cxcywh": Operation(
+        "(N, 4) boxes, xyxy",
+        "(N, 4) boxes, cxcywh",
         rows(lambda generator, n: (some_boxes(generator, n),)),
         judge_floats(
-            "corners_to_centers",
-            _plainly(boxes.corners_to_centers),
+            "xyxy_to_cxcywh",
+            _plainly(boxes.xyxy_to_cxcywh),
             _plainly(lambda box: np.tile(np.abs(box[:, :2]) + np.abs(box[:, 2:]), 2)),
         ),
     ),
-    "centers_to_corners": Operation(
-        "(N, 4) boxes, centre form",
-        "(N, 4) boxes, corner form",
+    "cxcywh_to_xyxy": Operation(
+        "(N, 4) boxes, cxcywh",
+        "(N, 4) boxes, xyxy",
         rows(lambda generator, n: (some_anchors(generator, n),)),
         judge_floats(
-            "centers_to_corners",
-            _plainly(boxes.centers_to_corners),
+            "cxcywh_to_xyxy",
+            _plainly(boxes.cxcywh_to_xyxy),
             _plainly(lambda box: np.tile(np.abs(box[:, :2]) + box[:, 2:], 2)),
         ),
     ),
     "area": Operation(
-        "(N, 4) boxes, corner form",
+        "(N, 4) boxes, xyxy",
         "(N,) areas",
         rows(lambda generator, n: (some_inside_out(generator, n),)),
         judge_floats("area", _plainly(boxes.area), _plainly(boxes.area)),
     ),
     "clip": Operation(
-        "(N, 4) boxes, corner form",
-        "(N, 4) boxes within the picture",
+        "(N, 4) boxes, xyxy",
+        "(N, 4) boxes within the image",
         rows(lambda generator, n: (some_boxes(generator, n),)),
         judge_floats("clip", _plainly(boxes.clip), _plainly(np.abs)),
     ),
     "flip_horizontally": Operation(
-        "(N, 4) boxes, corner form",
+        "(N, 4) boxes, xyxy",
         "(N, 4) boxes in the image mirrored left to right",
         rows(lambda generator, n: (some_boxes(generator, n),)),
         judge_floats(
@@ -160,19 +159,19 @@ OPERATIONS: dict[str, Operation] = {
         rows(overlapping),
         judge_floats("pairwise_iou", _each(boxes.pairwise_iou), _each(iou_scale)),
     ),
-    "pairwise_coverage": Operation(
+    "pairwise_ioa": Operation(
         _BOX_PAIRS,
-        "(N, 3, 5) share of each first box that each second one covers",
-        rows(covering),
+        "(N, 3, 5) intersection over the area of the second box",
+        rows(overlapping),
         judge_floats(
-            "pairwise_coverage",
-            _each(lambda first, second, _: boxes.pairwise_coverage(first, second)),
-            _each(lambda first, second, _: boxes.pairwise_coverage(first, second)),
+            "pairwise_ioa",
+            _each(lambda first, second, _: boxes.pairwise_ioa(first, second)),
+            _each(lambda first, second, _: boxes.pairwise_ioa(first, second)),
         ),
     ),
     "make_anchors": Operation(
         "() zero of the dtype wanted",
-        "(A, 4) anchors of the convention's layout, centre form",
+        "(A, 4) anchors of the convention's layout, cxcywh",
         anchor_workloads,
         judge_anchors,
         compiled=False,
@@ -184,14 +183,14 @@ OPERATIONS: dict[str, Operation] = {
         judge_match,
     ),
     "encode": Operation(
-        "(A, 4) boxes in corner form, (A, 4) anchors in centre form",
+        "(A, 4) boxes in xyxy, (A, 4) anchors in cxcywh",
         "(A, 4) deltas",
         rows(lambda generator, n: (some_boxes(generator, n), some_anchors(generator, n))),
         judge_floats("encode", coding.encode, encode_scale),
     ),
     "decode": Operation(
-        "(A, 4) deltas, (A, 4) anchors in centre form",
-        "(A, 4) boxes in corner form",
+        "(A, 4) deltas, (A, 4) anchors in cxcywh",
+        "(A, 4) boxes in xyxy",
         rows(lambda generator, n: (generator.normal(0, 5, (n, 4)), some_anchors(generator, n))),
         judge_floats("decode", coding.decode, decode_scale),
     ),
@@ -263,7 +262,7 @@ OPERATIONS: dict[str, Operation] = {
     ),
     "mine_hard_negatives": Operation(
         "(B, A) losses, (B, A) labels",
-        "(B, A) mask of the negatives that count in each picture",
+        "(B, A) mask of the negatives that count in each image",
         mining_workloads,
         judge_mining,
     ),
@@ -308,7 +307,7 @@ OPERATIONS: dict[str, Operation] = {
         asks=lambda convention: convention.detection.soft_sigma is None,
     ),
     "detect": Operation(
-        f"{_HEADS}, (A, 4) anchors in centre form",
+        f"{_HEADS}, (A, 4) anchors in cxcywh",
         f"{_FOUND}; (B, A, 4) decoded boxes and (B, A, C) scores, or None",
         detect_workloads,
         judge_detect,

@@ -41,7 +41,7 @@ def iou_scale(first: Array, second: Array, convention: Convention) -> Array:
 def encode_scale(box: Array, anchor: Array, convention: Convention = CANONICAL) -> Array:
     """The largest intermediate of encoding."""
     rules = convention.coding
-    center, variances = boxes.corners_to_centers(box), np.array(rules.variances)
+    center, variances = boxes.xyxy_to_cxcywh(box), np.array(rules.variances)
     if rules.form == "difference":
         scale = np.abs(center) + np.abs(anchor)
     else:

@@ -46,7 +46,7 @@ class Offer(NamedTuple):
 
     Attributes:
         function: (arrays, convention=) → what `Operation.gives` says, as arrays.
-        changes: Answers in which this operation departs from the convention claimed as a whole.
+        overrides: Answers in which this operation departs from the convention claimed as a whole.
         fixed: Numbers of the convention that it cannot be told, which the comparison then leaves
             as they are.
         dtypes: Those it can be asked in, if not all of the implementation's.
@@ -55,7 +55,7 @@ class Offer(NamedTuple):
     """
 
     function: Callable[..., Any]
-    changes: Mapping[str, Any] = {}
+    overrides: Mapping[str, Any] = {}
     fixed: tuple[str, ...] = ()
     dtypes: tuple[str, ...] = ()
     workloads: Workloads | None = None
@@ -70,7 +70,7 @@ class Deviation(NamedTuple):
         reason: What it does instead, in one sentence.
         inputs: Arrays for the operation; None where `conflict` names them.
         conflict: Name of a conflict case whose inputs show it.
-        changes: Numbers of the convention in this case.
+        overrides: Numbers of the convention in this case.
         certain: Whether it shows on every machine. An order that an unstable sort leaves open
             may be the right one on some processor.
     """
@@ -80,7 +80,7 @@ class Deviation(NamedTuple):
     reason: str
     inputs: Arrays | None = None
     conflict: str | None = None
-    changes: Mapping[str, Any] = {}
+    overrides: Mapping[str, Any] = {}
     certain: bool = True
 
 
@@ -142,7 +142,7 @@ class Implementation:
 
     def claimed(self, label: str) -> Convention:
         """The convention that one operation claims to follow."""
-        return self.convention.but(**self.offer(label).changes)
+        return self.convention.replace(**self.offer(label).overrides)
 
     def asked(self) -> list[str]:
         """The names of `operations` that its convention has a place for."""
@@ -175,7 +175,7 @@ class Check:
         mode: How it was run.
         backend: What ran it.
         dtype: One of `DTYPES`.
-        cases: Answers compared: pictures for decisions, rows of numbers for floats.
+        cases: Answers compared: images for decisions, rows of numbers for floats.
         mismatches: Those that are wrong.
         excused: Those that differ by a near-tie, with a witness.
         max_error_eps: Worst error of the floats, in eps × the largest intermediate.
@@ -211,7 +211,7 @@ def check(
         label: A name of its `operations`.
         mode: One of its modes.
         dtype: One of `DTYPES`.
-        cases: Random pictures for each decision; floats get 25 rows for each.
+        cases: Random images for each decision; floats get 25 rows for each.
         seed: Of the random cases.
 
     Returns:
@@ -273,7 +273,7 @@ def ask(
     label: str,
     inputs: Arrays,
     mode: str = "eager",
-    changes: Mapping[str, Any] | None = None,
+    overrides: Mapping[str, Any] | None = None,
 ) -> tuple[Any, ...]:
     """An implementation's answer to these inputs.
 
@@ -282,12 +282,12 @@ def ask(
         label: A name of its `operations`.
         inputs: As `Operation.takes` says.
         mode: One of its modes.
-        changes: Numbers of the convention in this case.
+        overrides: Numbers of the convention in this case.
 
     Returns:
         As `Operation.gives` says.
     """
-    convention = settled(implementation, label, changes or {})
+    convention = settled(implementation, label, overrides or {})
     function = partial(implementation.offer(label).function, convention=convention)
     answer = implementation.in_mode(function, mode)(*inputs)
     return answer if isinstance(answer, tuple) else (answer,)
@@ -298,23 +298,23 @@ def judge(
     label: str,
     inputs: Arrays,
     mode: str = "eager",
-    changes: Mapping[str, Any] | None = None,
+    overrides: Mapping[str, Any] | None = None,
 ) -> Verdict:
     """What the reference says of that answer; arguments as of `ask`."""
     dtype = next(one.dtype.name for one in inputs if np.issubdtype(one.dtype, np.floating))
-    outputs = ask(implementation, label, inputs, mode, changes)
-    convention = settled(implementation, label, changes or {})
+    outputs = ask(implementation, label, inputs, mode, overrides)
+    convention = settled(implementation, label, overrides or {})
     excuses = mode in implementation.may_fuse
     return OPERATIONS[operation_of(label)].judge(inputs, outputs, dtype, excuses, convention)
 
 
-def settled(implementation: Implementation, label: str, changes: Mapping[str, Any]) -> Convention:
+def settled(implementation: Implementation, label: str, overrides: Mapping[str, Any]) -> Convention:
     """The convention an operation claims, with other numbers, but for those that are fixed.
 
     For `make_anchors` they are numbers of the layout.
     """
     claimed, fixed = implementation.claimed(label), implementation.offer(label).fixed
-    free = {name: value for name, value in changes.items() if name not in fixed}
+    free = {name: value for name, value in overrides.items() if name not in fixed}
     if operation_of(label) == "make_anchors":
-        return claimed.but(layout=replace(claimed.layout, **free))
-    return claimed.but(**free)
+        return claimed.replace(layout=replace(claimed.layout, **free))
+    return claimed.replace(**free)

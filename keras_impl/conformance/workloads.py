@@ -15,7 +15,6 @@ from reference_numpy.testing import cases
 __all__ = [
     "FEW",
     "anchor_workloads",
-    "covering",
     "crowd_workloads",
     "detect_workloads",
     "match_workloads",
@@ -32,7 +31,7 @@ __all__ = [
 ]
 
 Workloads = Callable[[np.random.Generator, str, int], Iterator[Arrays]]
-PICTURES, OBJECTS = 4, 8  # of one batch
+IMAGES, OBJECTS = 4, 8  # of one batch
 SMALL = AnchorLayout(
     "parity", (64, 64), ((8, 8), (4, 4), (1, 1)), (0.15, 0.35, 0.6, 0.9), ((2.0, 0.5),) * 3
 )
@@ -93,13 +92,6 @@ def overlapping(generator: np.random.Generator, count: int) -> tuple[Array, Arra
     return first, np.concatenate([near, far, first[:, 1:2], touching, flat], axis=1)
 
 
-def covering(generator: np.random.Generator, count: int) -> tuple[Array, Array]:
-    """The same, with first boxes without area among them."""
-    first, second = overlapping(generator, count)
-    first[::4, 2, 2] = first[::4, 2, 0]
-    return first, second
-
-
 def match_workloads(generator: np.random.Generator, dtype: str, count: int) -> Iterator[Arrays]:
     """The worked cases on six anchors, then random ones on a small layout.
 
@@ -114,11 +106,11 @@ def match_workloads(generator: np.random.Generator, dtype: str, count: int) -> I
     for row, case in enumerate(cases.MATCHING):
         padded[row, : len(case.boxes)] = np.reshape(case.boxes, (-1, 4))
         labels[row, : len(case.boxes)] = 1 + np.arange(len(case.boxes))
-    for start in range(0, len(padded), PICTURES):
-        yield padded[start : start + PICTURES], labels[start : start + PICTURES], grid
-    for batch in range(0, count, PICTURES):
-        box, label = cases.random_objects(generator, PICTURES, OBJECTS, CLASSES - 1, dtype)
-        if batch % (2 * PICTURES) == 0:  # padding may hold anything, other objects for example
+    for start in range(0, len(padded), IMAGES):
+        yield padded[start : start + IMAGES], labels[start : start + IMAGES], grid
+    for batch in range(0, count, IMAGES):
+        box, label = cases.random_objects(generator, IMAGES, OBJECTS, CLASSES - 1, dtype)
+        if batch % (2 * IMAGES) == 0:  # padding may hold anything, other objects for example
             box = np.where(label[..., None] < 0, box[::-1, ::-1], box)
             yield box, label, small
         else:
@@ -138,8 +130,8 @@ def mining_workloads(generator: np.random.Generator, dtype: str, count: int) -> 
         np.array([case.losses for case in plain], dtype),
         np.array([case.labels for case in plain], np.int32),
     )
-    for batch in range(0, count, PICTURES):
-        values, labels = cases.random_losses(generator, PICTURES, 231, dtype)
+    for batch in range(0, count, IMAGES):
+        values, labels = cases.random_losses(generator, IMAGES, 231, dtype)
         if batch % 3 == 2:
             labels[generator.random(labels.shape) < 0.2] = -1
         yield values, labels
@@ -152,29 +144,29 @@ def nms_workloads(generator: np.random.Generator, dtype: str, count: int) -> Ite
     for row, case in enumerate(cases.NMS):
         padded[row, : len(case.boxes)] = np.reshape(case.boxes, (-1, 4))
         scores[row, : len(case.boxes)] = case.scores
-    for start in range(0, len(padded), PICTURES):
-        yield padded[start : start + PICTURES], scores[start : start + PICTURES]
-    for _ in range(0, count, PICTURES):
-        box, score = cases.random_scored_boxes(generator, PICTURES, 40, 1, dtype)
+    for start in range(0, len(padded), IMAGES):
+        yield padded[start : start + IMAGES], scores[start : start + IMAGES]
+    for _ in range(0, count, IMAGES):
+        box, score = cases.random_scored_boxes(generator, IMAGES, 40, 1, dtype)
         yield box, score[..., 0]
 
 
 def select_workloads(generator: np.random.Generator, dtype: str, count: int) -> Iterator[Arrays]:
-    """Scored boxes that reach beyond the picture; in one picture most scores are at the limit."""
-    for _ in range(0, count, PICTURES):
-        box, score = cases.random_scored_boxes(generator, PICTURES, 60, 3, dtype)
+    """Scored boxes that reach beyond the image; in one image most scores are at the limit."""
+    for _ in range(0, count, IMAGES):
+        box, score = cases.random_scored_boxes(generator, IMAGES, 60, 3, dtype)
         number = box.dtype.type
         score[0] = np.where(score[0] > number(0.9), score[0], number(FEW["score_threshold"]))
         yield box * number(1.5) - number(0.25), score
 
 
 def detect_workloads(generator: np.random.Generator, dtype: str, count: int) -> Iterator[Arrays]:
-    """Heads at random; three of four pictures have a trouble each, where background is first."""
+    """Heads at random; three of four images have a trouble each, where background is first."""
     anchors = make_anchors(SMALL, dtype)
-    for _ in range(0, count, PICTURES):
-        deltas = generator.normal(0, 2, (PICTURES, len(anchors), 4))
+    for _ in range(0, count, IMAGES):
+        deltas = generator.normal(0, 2, (IMAGES, len(anchors), 4))
         deltas[:, ::5, 2:] += 5  # e times as large, and so across the border
-        logits = generator.normal(0, 2, (PICTURES, len(anchors), CLASSES))
+        logits = generator.normal(0, 2, (IMAGES, len(anchors), CLASSES))
         logits[:, ::3] = np.round(logits[:, ::3])
         deltas[:, ::3] = 0
         logits[1, :, 3] += 6  # one class has more candidates than may enter
@@ -188,20 +180,20 @@ def detect_workloads(generator: np.random.Generator, dtype: str, count: int) -> 
 
 
 def multibox_workloads(generator: np.random.Generator, dtype: str, count: int) -> Iterator[Arrays]:
-    """Batches of 96 anchors in all, some without a positive in one picture, or in any."""
-    anchors = TERMS // PICTURES
-    for batch in range(0, count, PICTURES):
-        logits = some_logits(generator, TERMS).reshape(PICTURES, anchors, CLASSES)
+    """Batches of 96 anchors in all, some without a positive in one image, or in any."""
+    anchors = TERMS // IMAGES
+    for batch in range(0, count, IMAGES):
+        logits = some_logits(generator, TERMS).reshape(IMAGES, anchors, CLASSES)
         logits[1] /= 16  # less sure, so that little decides who is mined
-        # Few in most pictures, so that there are negatives to choose among.
+        # Few in most images, so that there are negatives to choose among.
         most = np.array([[1], [1 / 8], [1 / 8], [1 / 4]]) * (batch % 3 > 0)
-        share = generator.random((PICTURES, 1)) * most
-        labels = generator.integers(1, CLASSES, (PICTURES, anchors))
+        share = generator.random((IMAGES, 1)) * most
+        labels = generator.integers(1, CLASSES, (IMAGES, anchors))
         labels[generator.random(labels.shape) >= share] = 0
         if batch % 5 == 4:
             labels[generator.random(labels.shape) < 0.2] = -1
-        deltas, wanted = generator.normal(0, 1.5, (2, PICTURES, anchors, 4))
-        box, _ = cases.random_scored_boxes(generator, PICTURES, anchors, 1, dtype)
+        deltas, wanted = generator.normal(0, 1.5, (2, IMAGES, anchors, 4))
+        box, _ = cases.random_scored_boxes(generator, IMAGES, anchors, 1, dtype)
         yield (
             deltas.astype(dtype),
             logits.astype(dtype),

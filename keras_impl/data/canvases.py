@@ -26,11 +26,11 @@ TRIES = 50  # corners tried before a digit is left out
 
 
 class Canvas(NamedTuple):
-    """One picture and what is on it.
+    """One image and what is on it.
 
     Attributes:
         image: uint8 (224, 224).
-        boxes: float32 (n, 4), corners (xmin, ymin, xmax, ymax) relative to the picture.
+        boxes: float32 (n, 4), corners (xmin, ymin, xmax, ymax) relative to the image.
         labels: int32 (n,), the digit + 1, since 0 is the background.
     """
 

@@ -1,4 +1,4 @@
-"""Handwritten digits on a black canvas: pictures to learn from, without a download.
+"""Handwritten digits on a black canvas: images to learn from, without a download.
 
 Digits come from MNIST (`load_digits`), a canvas is composed of them (`compose`), and
 canvases are streamed to the network (`dataset`). A canvas depends on nothing but the digits,

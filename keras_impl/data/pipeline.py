@@ -29,7 +29,7 @@ __all__ = ["assign_targets", "dataset"]
 def dataset(
     digits: Digits,
     mode: str,
-    pictures: int | None,
+    num_images: int | None,
     batch: int,
     seed: int,
     *,
@@ -37,17 +37,17 @@ def dataset(
     objects: int = MOST_DIGITS,
     drop_remainder: bool = False,
 ) -> tf.data.Dataset:
-    """Stream canvases `first` to `first + pictures - 1`, in this order, composed as they go.
+    """Stream canvases `first` to `first + num_images - 1`, in this order, composed as they go.
 
     Canvases are independent draws, so there is nothing to shuffle. For new canvases in each
-    epoch take `pictures=None` and `steps_per_epoch`, and to resume after n pictures,
+    epoch take `num_images=None` and `steps_per_epoch`, and to resume after n images,
     `first=n`; for the same ones in each epoch, a number, since each iteration starts again.
 
     Args:
         digits: Digits to draw from.
         mode: One of `DIGIT_MODES`.
-        pictures: How many; None for no end.
-        batch: Pictures in a batch, B.
+        num_images: How many; None for no end.
+        batch: Images in a batch, B.
         seed: Names the series, as in `canvas`.
         first: Index of the first canvas.
         objects: Room for objects, M.
@@ -59,7 +59,7 @@ def dataset(
         smaller. Beside the batches being prepared, nothing is held.
 
     Raises:
-        ValueError: Negative seed or first, a batch or number of pictures below 1, too little
+        ValueError: Negative seed or first, a batch or number of images below 1, too little
             room for the mode's objects, or as `compose`.
     """
     check_mode(mode)
@@ -67,16 +67,18 @@ def dataset(
     check_counts(seed=seed, first=first)
     check_counts(1, batch=batch)
     check_counts(1 if mode == "1" else MOST_DIGITS, objects=objects)
-    if pictures is not None:
-        check_counts(batch if drop_remainder else 1, pictures=pictures)
-        pictures -= pictures % batch if drop_remainder else 0
+    if num_images is not None:
+        check_counts(batch if drop_remainder else 1, num_images=num_images)
+        num_images -= num_images % batch if drop_remainder else 0
     import tensorflow as tf
 
-    full = pictures is None or pictures % batch == 0
+    full = num_images is None or num_images % batch == 0
 
     def batches() -> Iterator[CanvasBatch]:
-        for start in itertools.count(0, batch) if pictures is None else range(0, pictures, batch):
-            size = batch if pictures is None else min(batch, pictures - start)
+        for start in (
+            itertools.count(0, batch) if num_images is None else range(0, num_images, batch)
+        ):
+            size = batch if num_images is None else min(batch, num_images - start)
             indices = range(first + start, first + start + size)
             yield collate([canvas(digits, mode, seed, index) for index in indices], objects)
 
@@ -90,11 +92,11 @@ def dataset(
         tf.TensorSpec((size, objects, 4), tf.float32),
         tf.TensorSpec((size, objects), tf.int32),
     )
-    # Whole batches leave Python: one crossing for each, not one for each picture.
+    # Whole batches leave Python: one crossing for each, not one for each image.
     stream = tf.data.Dataset.from_generator(batches, output_signature=signature)
     stream = stream.map(prepare, num_parallel_calls=1, deterministic=True).prefetch(2)
-    if pictures is not None:
-        stream = stream.apply(tf.data.experimental.assert_cardinality(-(-pictures // batch)))
+    if num_images is not None:
+        stream = stream.apply(tf.data.experimental.assert_cardinality(-(-num_images // batch)))
     return stream
 
 

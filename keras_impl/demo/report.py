@@ -1,4 +1,4 @@
-"""The demo's report: one HTML file that needs nothing else, and the pictures beside it.
+"""The demo's report: one HTML file that needs nothing else, and the images beside it.
 
 Nothing is decided or measured here; `demo.Demo` holds all that is shown.
 """
@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from keras_impl._common.files import write_file
 from keras_impl._common.html import STYLE, facts_list, state, table
-from keras_impl.demo.run import Demo, Picture, Timing
+from keras_impl.demo.run import Demo, Example, Timing
 from keras_impl.images.detections import class_names
 from keras_impl.images.drawing import colour, draw, enlarged, outline
 from keras_impl.images.writing import CANVAS, SOURCE, mark_of, png
@@ -38,26 +38,26 @@ DASH = 9  # pixels of a dash
 
 def verdict(demo: Demo) -> str:
     """The answer in one line."""
-    detections = sum(picture.comparison.detections for picture in demo.pictures)
+    detections = sum(example.comparison.detections for example in demo.examples)
     checks, cases = demo.parity.checks, sum(check.cases for check in demo.parity.checks)
     excused = (
-        sum(picture.comparison.excused for picture in demo.pictures)
+        sum(example.comparison.excused for example in demo.examples)
         + sum(check.excused for check in checks)
         + sum(timing.excused for timing in demo.timings)
     )
     what = (
-        f"{_many(len(demo.pictures), 'picture')} with {_many(detections, 'detection')}, "
+        f"{_many(len(demo.examples), 'image')} with {_many(detections, 'detection')}, "
         f"{_many(len(checks), 'parity check')} with {_many(cases, 'case')}"
     )
     ties = f"; {_many(excused, 'near-tie')} excused" if excused else ""
     if demo.passed:
         return f"Keras agrees with the NumPy reference: {what}, no mismatch{ties}."
-    pictures = sum(not picture.passed for picture in demo.pictures)
+    wrong = sum(not example.passed for example in demo.examples)
     failed = sum(not check.passed for check in checks)
     loads = sum(timing.mismatches > 0 for timing in demo.timings)
     return (
-        f"Keras DISAGREES with the NumPy reference in {pictures} of "
-        f"{_many(len(demo.pictures), 'picture')}, {failed} of "
+        f"Keras DISAGREES with the NumPy reference in {wrong} of "
+        f"{_many(len(demo.examples), 'image')}, {failed} of "
         f"{_many(len(checks), 'parity check')} and {loads} of "
         f"{_many(len(demo.timings), 'timed load')}{ties}."
     )
@@ -70,12 +70,12 @@ def _many(number: int, what: str) -> str:
 # --- Files --------------------------------------------------------------------------------
 
 
-def check_folder(folder: str | os.PathLike[str], pictures: int) -> None:
+def check_folder(folder: str | os.PathLike[str], num_images: int) -> None:
     """Make the folder, and refuse one in which a file of someone else would be overwritten.
 
     Args:
         folder: Where `write` shall write.
-        pictures: How many pictures there will be.
+        num_images: How many images there will be.
 
     Raises:
         ValueError: It is not a folder, or a file in it that this program did not write has
@@ -90,7 +90,7 @@ def check_folder(folder: str | os.PathLike[str], pictures: int) -> None:
         raise PermissionError(f"out: expected a folder that can be written to. Received: {folder}")
     foreign = [
         path
-        for number in range(1, pictures + 1)
+        for number in range(1, num_images + 1)
         for path, key in _names(folder, number)
         if os.path.lexists(path) and mark_of(path, key) is None
     ]
@@ -105,7 +105,7 @@ def check_folder(folder: str | os.PathLike[str], pictures: int) -> None:
 
 
 def write(folder: str | os.PathLike[str], demo: Demo, command: str = "ssd demo") -> Path:
-    """Write the pictures as PNG and the report.
+    """Write the images as PNG and the report.
 
     Args:
         folder: Where to; it must exist.
@@ -116,9 +116,9 @@ def write(folder: str | os.PathLike[str], demo: Demo, command: str = "ssd demo")
         The report.
     """
     folder = Path(folder)
-    drawn = [_draw_views(picture) for picture in demo.pictures]
-    for number, (picture, views) in enumerate(zip(demo.pictures, drawn, strict=True), start=1):
-        images = (picture.image, *views)
+    drawn = [_draw_views(example) for example in demo.examples]
+    for number, (example, views) in enumerate(zip(demo.examples, drawn, strict=True), start=1):
+        images = (example.image, *views)
         for (path, key), image in zip(_names(folder, number), images, strict=True):
             write_file(path, png(image, key, path.name))
     write_file(folder / REPORT, render(demo, command, drawn))
@@ -126,9 +126,9 @@ def write(folder: str | os.PathLike[str], demo: Demo, command: str = "ssd demo")
 
 
 def _names(folder: Path, number: int) -> list[tuple[Path, str]]:
-    """The files of a picture, and how they are marked: itself, then its views."""
-    views = [(folder / f"picture-{number}-{view}.png", SOURCE) for view in VIEWS]
-    return [(folder / f"picture-{number}.png", CANVAS), *views]
+    """The files of an image, and how they are marked: itself, then its views."""
+    views = [(folder / f"image-{number}-{view}.png", SOURCE) for view in VIEWS]
+    return [(folder / f"image-{number}.png", CANVAS), *views]
 
 
 def _is_report(path: Path) -> bool:
@@ -139,47 +139,47 @@ def _is_report(path: Path) -> bool:
         return False
 
 
-# --- Pictures -----------------------------------------------------------------------------
+# --- Images -----------------------------------------------------------------------------
 
 
-def _draw_views(picture: Picture) -> tuple[Image.Image, ...]:
+def _draw_views(example: Example) -> tuple[Image.Image, ...]:
     return (
-        draw(picture.image, picture.keras, NAMES),
-        draw(picture.image, picture.numpy, NAMES),
-        draw_anchors(picture),
+        draw(example.image, example.keras, NAMES),
+        draw(example.image, example.numpy, NAMES),
+        draw_anchors(example),
     )
 
 
-def draw_anchors(picture: Picture) -> Image.Image:
-    """Draw the positive anchors of a picture, coloured by the object they answer for.
+def draw_anchors(example: Example) -> Image.Image:
+    """Draw the positive anchors of an image, coloured by the object they answer for.
 
     The object's own box is tinted; the anchor that it was given first, whatever their overlap,
     is dashed.
 
     Args:
-        picture: Of a demo.
+        example: Of a demo.
 
     Returns:
-        A new picture.
+        A new image.
     """
-    duty = picture.responsibility
-    drawn, times = enlarged(picture.image)
+    duty = example.responsibility
+    drawn, times = enlarged(example.image)
     scale = (drawn.width, drawn.height)
     tint = Image.new("RGBA", drawn.size, (0, 0, 0, 0))
     brush = ImageDraw.Draw(tint)
-    for number, one in enumerate(picture.truth):
+    for number, one in enumerate(example.truth):
         x0, y0, x1, y1 = (corner * times for corner in one.box)
         brush.rectangle((x0, y0, x1 - 1, y1 - 1), fill=(*colour(number), 90))
     drawn = Image.alpha_composite(drawn.convert("RGBA"), tint).convert("RGB")
     pen = ImageDraw.Draw(drawn)
     for anchor, owner in enumerate(duty.objects.tolist()):
         if owner >= 0 and duty.first[owner] != anchor:
-            outline(pen, _corners(picture.anchors[anchor], scale), colour(owner), 1)
+            outline(pen, _corners(example.anchors[anchor], scale), colour(owner), 1)
     for owner, anchor in enumerate(duty.first.tolist()):
         if anchor >= 0:
-            _dashed(pen, _corners(picture.anchors[anchor], scale), colour(owner))
+            _dashed(pen, _corners(example.anchors[anchor], scale), colour(owner))
     font = ImageFont.load_default(16)
-    for number, one in enumerate(picture.truth):
+    for number, one in enumerate(example.truth):
         text = f"{NAMES[one.label]} ({int((duty.objects == number).sum())})"
         x0, y0, x1, y1 = (corner * times for corner in one.box)
         x = min(max((x0 + x1) / 2, 24), drawn.width - 24)
@@ -227,19 +227,19 @@ def render(
     Args:
         demo: What to show.
         command: The command that made it.
-        drawn: The views of each picture, if they are drawn already.
+        drawn: The views of each image, if they are drawn already.
 
     Returns:
         HTML that loads nothing from anywhere.
     """
-    drawn = drawn or [_draw_views(picture) for picture in demo.pictures]
+    drawn = drawn or [_draw_views(example) for example in demo.examples]
     cards = [
-        _card(number, picture, views)
-        for number, (picture, views) in enumerate(zip(demo.pictures, drawn, strict=True), start=1)
+        _card(number, example, views)
+        for number, (example, views) in enumerate(zip(demo.examples, drawn, strict=True), start=1)
     ]
     anchors = [
-        _anchor_figure(number, picture, views[-1])
-        for number, (picture, views) in enumerate(zip(demo.pictures, drawn, strict=True), start=1)
+        _anchor_figure(number, example, views[-1])
+        for number, (example, views) in enumerate(zip(demo.examples, drawn, strict=True), start=1)
     ]
     return PAGE.format(
         generator=GENERATOR,
@@ -247,7 +247,7 @@ def render(
         state="good" if demo.passed else "bad",
         sign="✓" if demo.passed else "✗",
         verdict=escape(verdict(demo)),
-        found=escape(_found(demo.pictures)),
+        found=escape(_found(demo.examples)),
         cards="\n".join(cards),
         anchors="\n".join(anchors),
         parity=_parity(demo.parity.checks),
@@ -256,22 +256,22 @@ def render(
     )
 
 
-def _found(pictures: Sequence[Picture]) -> str:
-    found, there = sum(one.hits for one in pictures), sum(len(one.truth) for one in pictures)
-    extra = sum(len(one.numpy) - one.hits for one in pictures)
+def _found(examples: Sequence[Example]) -> str:
+    found, there = sum(one.hits for one in examples), sum(len(one.truth) for one in examples)
+    extra = sum(len(one.numpy) - one.hits for one in examples)
     false = _many(extra, "false detection") if extra else "no false detection"
     return f"{found} of {_many(there, 'digit')} found, {false} (class right and IoU at least 0.5)."
 
 
-def _card(number: int, picture: Picture, views: Sequence[Image.Image]) -> str:
-    result = picture.comparison
+def _card(number: int, example: Example, views: Sequence[Image.Image]) -> str:
+    result = example.comparison
     names = ("Keras", "NumPy reference")
     figures = "".join(
-        _figure(view, name, f"Picture {number} with the detections of {name}")
+        _figure(view, name, f"Image {number} with the detections of {name}")
         for view, name in zip(views, names, strict=False)
     )
     rows = []
-    for one, other in zip(picture.keras, picture.numpy, strict=False):
+    for one, other in zip(example.keras, example.numpy, strict=False):
         apart = max(abs(a - b) for a, b in zip(one.box, other.box, strict=True))
         rows.append(
             (
@@ -290,8 +290,8 @@ def _card(number: int, picture: Picture, views: Sequence[Image.Image]) -> str:
         else f"{result.differences} differ, "
         + ("near-ties, excused" if result.passed else "NOT explained by rounding")
     )
-    return f"""<article class="{state(picture.passed)}">
-<h3>Picture {number}: {_many(len(picture.truth), "digit")} {_badge(picture.passed)}</h3>
+    return f"""<article class="{state(example.passed)}">
+<h3>Image {number}: {_many(len(example.truth), "digit")} {_badge(example.passed)}</h3>
 <div class="pair">{figures}</div>
 <details><summary>All {_many(result.detections, "detection")} above 0.01: {differing}</summary>
 <p>From the same head outputs. Given Keras' own boxes and scores, the reference decides
@@ -302,10 +302,10 @@ def _card(number: int, picture: Picture, views: Sequence[Image.Image]) -> str:
 </article>"""
 
 
-def _anchor_figure(number: int, picture: Picture, view: Image.Image) -> str:
-    duty = picture.responsibility
+def _anchor_figure(number: int, example: Example, view: Image.Image) -> str:
+    duty = example.responsibility
     rows = []
-    for index, one in enumerate(picture.truth):
+    for index, one in enumerate(example.truth):
         mine = duty.objects == index
         first = int(duty.first[index])
         rows.append(
@@ -319,9 +319,9 @@ def _anchor_figure(number: int, picture: Picture, view: Image.Image) -> str:
         )
     head = ("digit", "anchors", "given first", "its IoU", "mean IoU")
     positives = int((duty.objects >= 0).sum())
-    caption = f"Picture {number}: {positives} of {len(duty.objects)} anchors are positive"
+    caption = f"Image {number}: {positives} of {len(duty.objects)} anchors are positive"
     return f"""<article class="{state(duty.equal)}">
-{_figure(view, caption, f"Positive anchors of picture {number}")}
+{_figure(view, caption, f"Positive anchors of image {number}")}
 <p>Keras, in a graph, assigns {"exactly the same" if duty.equal else "OTHERS"}.
 {_badge(duty.equal)}</p>
 <details><summary>Anchors of each digit</summary>{table(head, rows)}</details>

@@ -35,7 +35,7 @@ from keras_impl.ops import (
 from keras_impl.parity import table as parity
 from reference_numpy import boxes, coding, detection, losses, matching, targets
 from reference_numpy.checks import check_counts
-from reference_numpy.conventions import CANONICAL, SSD300, SSD_MOBILENET300, Convention
+from reference_numpy.conventions import CANONICAL, SSD300, SSD_MOBILENET300, UNMATCHED, Convention
 from reference_numpy.evaluation import match_detections
 from reference_numpy.testing.workloads import MatchingWorkload, matching_workload
 
@@ -46,7 +46,7 @@ __all__ = [
     "BATCH",
     "Comparison",
     "Demo",
-    "Picture",
+    "Image",
     "Responsibility",
     "Timing",
     "compare",
@@ -65,7 +65,7 @@ SHOWN = 0.5  # a detection is shown above this score; all of them are compared
 
 @dataclass(frozen=True)
 class Comparison:
-    """Keras' detections of one picture beside the reference's, from the same head outputs.
+    """Keras' detections of one image beside the reference's, from the same head outputs.
 
     Attributes:
         detections: How many the reference has.
@@ -103,7 +103,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Responsibility:
-    """Which anchor answers for which object of a picture, by the reference.
+    """Which anchor answers for which object of an image, by the reference.
 
     Attributes:
         objects: (A,) object of each anchor, -1 for background.
@@ -120,7 +120,7 @@ class Responsibility:
 
 
 @dataclass(frozen=True)
-class Picture:
+class Example:
     """One unseen canvas and all that is known of it.
 
     Attributes:
@@ -129,7 +129,7 @@ class Picture:
         truth: What is on it, as detections of score 1.
         keras, numpy: What the two implementations see, above `SHOWN`.
         comparison: Of all their detections.
-        anchors: (A, 4) centre form, relative to the picture.
+        anchors: (A, 4) cxcywh, relative to the image.
         responsibility: Of the anchors for the digits.
     """
 
@@ -154,7 +154,7 @@ class Picture:
 
     @property
     def passed(self) -> bool:
-        """Whether Keras agrees with the reference on this picture."""
+        """Whether Keras agrees with the reference on this image."""
         return self.comparison.passed and self.responsibility.equal
 
 
@@ -165,13 +165,13 @@ class Timing:
     Attributes:
         implementation: "NumPy reference", "Keras graph" or "Keras XLA".
         anchors: A.
-        objects: M, objects of the fullest picture.
+        objects: M, objects of the fullest image.
         batch: B.
-        pairs: Anchors × objects of all pictures, padding not counted.
+        pairs: Anchors × objects of all images, padding not counted.
         seconds: Median of the runs.
         runs: How many, after the first, whose answer was checked.
-        mismatches: Pictures in which the answer was wrong.
-        excused: Pictures in which XLA decided a near-tie otherwise, with a witness.
+        mismatches: Images in which the answer was wrong.
+        excused: Images in which XLA decided a near-tie otherwise, with a witness.
     """
 
     implementation: str
@@ -194,7 +194,7 @@ class Timing:
 class Demo:
     """All that the report shows."""
 
-    pictures: tuple[Picture, ...]
+    examples: tuple[Example, ...]
     parity: parity.Report
     timings: tuple[Timing, ...]
     facts: dict[str, str]
@@ -203,7 +203,7 @@ class Demo:
     def passed(self) -> bool:
         """Whether nothing disagrees."""
         return (
-            all(picture.passed for picture in self.pictures)
+            all(example.passed for example in self.examples)
             and not any(timing.mismatches for timing in self.timings)
             and self.parity.passed
         )
@@ -212,17 +212,17 @@ class Demo:
         """The same for machines."""
         return {
             "passed": self.passed,
-            "pictures": [
+            "images": [
                 {
-                    "digits": picture.mode,
-                    **asdict(picture.comparison),
-                    "excused": picture.comparison.excused,
-                    "objects": len(picture.truth),
-                    "found": picture.hits,
-                    "targets_equal": picture.responsibility.equal,
-                    "passed": picture.passed,
+                    "digits": example.mode,
+                    **asdict(example.comparison),
+                    "excused": example.comparison.excused,
+                    "objects": len(example.truth),
+                    "found": example.hits,
+                    "targets_equal": example.responsibility.equal,
+                    "passed": example.passed,
                 }
-                for picture in self.pictures
+                for example in self.examples
             ],
             "throughput": [
                 {**asdict(timing), "pairs_per_second": timing.pairs_per_second}
@@ -237,7 +237,7 @@ def run(
     model: SSD,
     digits: Digits,
     *,
-    pictures: int = 8,
+    num_images: int = 8,
     seed: int = 0,
     cases: int = 12,
     watch: Callable[[str], None] = lambda text: None,
@@ -247,7 +247,7 @@ def run(
     Args:
         model: A digit detector.
         digits: Test digits, never trained on.
-        pictures: How many canvases: two thirds with 1 to 10 digits, then some with one.
+        num_images: How many canvases: two thirds with 1 to 10 digits, then some with one.
         seed: Of the canvases and the cases.
         cases: Of the parity table, see `parity.run`; float32 only, as the detector is.
         watch: Told what is being done.
@@ -256,12 +256,12 @@ def run(
         `Demo`.
 
     Raises:
-        ValueError: No pictures, a negative seed, or a network that is no digit detector.
+        ValueError: No images, a negative seed, or a network that is no digit detector.
     """
-    check_counts(1, pictures=pictures)
+    check_counts(1, num_images=num_images)
     if model.classes != 10:
         raise ValueError(f"model: expected 10 classes, the digits. Received: {model.classes}")
-    modes = ["1-10" if index < -(-2 * pictures // 3) else "1" for index in range(pictures)]
+    modes = ["1-10" if index < -(-2 * num_images // 3) else "1" for index in range(num_images)]
     watch("composing canvases")
     canvases = [canvas(digits, mode, seed, index) for index, mode in enumerate(modes)]
     watch("detecting with both")
@@ -282,7 +282,7 @@ def run(
 # --- Detections ---------------------------------------------------------------------------
 
 
-def _look(model: SSD, canvases: Sequence[Canvas], modes: Sequence[str]) -> Iterator[Picture]:
+def _look(model: SSD, canvases: Sequence[Canvas], modes: Sequence[str]) -> Iterator[Example]:
     outputs = head_outputs(model, batch_images(np.stack([made.image for made in canvases])))
     convention = model.convention
     answers = compare(outputs["deltas"], outputs["logits"], model.anchors, convention)
@@ -293,7 +293,7 @@ def _look(model: SSD, canvases: Sequence[Canvas], modes: Sequence[str]) -> Itera
         sure = np.ones(len(made.labels))
         nobody = np.full(len(made.labels), -1)
         truth = detection.Detections(made.boxes, sure, made.labels.astype(np.int64), nobody)
-        yield Picture(
+        yield Example(
             modes[row],
             image,
             tuple(to_pixels(truth, image.size)),
@@ -317,11 +317,11 @@ def compare(
     Args:
         deltas: (B, A, 4) float32.
         logits: (B, A, C + 1) float32.
-        anchors: (A, 4) float32, centre form.
+        anchors: (A, 4) float32, cxcywh.
         convention: What the heads mean, and what is kept.
 
     Returns:
-        For each picture Keras' detections, the reference's, and how they compare.
+        For each image Keras' detections, the reference's, and how they compare.
     """
     softmax = convention.loss.class_loss == "softmax"
     found = mirror_detection.detect(deltas, logits, anchors, convention)
@@ -393,7 +393,7 @@ def responsibility(
     duties = []
     for made, labels, deltas, objects in zip(canvases, *outputs, strict=True):
         wanted = targets.assign_targets(made.boxes, made.labels, anchors, convention)
-        iou = boxes.pairwise_iou(made.boxes, boxes.centers_to_corners(anchors), convention)
+        iou = boxes.pairwise_iou(made.boxes, boxes.cxcywh_to_xyxy(anchors), convention)
         positive = wanted.objects >= 0
         overlap = np.zeros(len(anchors))
         overlap[positive] = iou[wanted.objects[positive], positive]
@@ -406,7 +406,7 @@ def responsibility(
             error = _error(deltas[positive], code, scale)
             allowed = budget("assign_targets", convention).eps
             equal = error <= allowed and not deltas[~positive].any()
-        first = np.full(len(iou), matching.UNMATCHED)
+        first = np.full(len(iou), UNMATCHED)
         if rules.force == "bipartite":
             first = matching.bipartite(iou, rules.force_above)
         duties.append(Responsibility(wanted.objects, first, overlap, equal))
@@ -433,7 +433,7 @@ def time_matching(
     pairs = int((work.labels > 0).sum()) * count
 
     def by_reference(box: Array, labels: Array, anchors: Array) -> Array:
-        corners = boxes.centers_to_corners(anchors)
+        corners = boxes.cxcywh_to_xyxy(anchors)
         return np.stack(
             [
                 matching.match(boxes.pairwise_iou(one[own > 0], corners))

@@ -24,7 +24,7 @@ PIXELS = 0.5  # of a corner
 def compare_detections(
     first: Sequence[Detection], second: Sequence[Detection], threshold: float
 ) -> tuple[int, int, int, float, float]:
-    """How two lists of detections of one picture differ.
+    """How two lists of detections of one image differ.
 
     Args:
         first: Surest first, boxes in pixels.

@@ -1,6 +1,6 @@
-"""Pictures in, detections out: files of any kind, boxes in pixels, pictures with boxes drawn.
+"""Images in, detections out: files of any kind, boxes in pixels, images with boxes drawn.
 
-A picture is a Pillow image of mode RGB, whatever its file was (`open_image`). The network
+An image is a Pillow image of mode RGB, whatever its file was (`open_image`). The network
 sees it stretched to its own size (`prepare`), and says where things are in its own pixels
 again (`Detector`, `draw`, `entry`). Who computes is the detector's backend: Keras, the NumPy
 reference from the first convolution to the last box, or LiteRT with the reference's decoding.
@@ -53,19 +53,19 @@ Heads = Callable[[NDArray[np.float32]], Mapping[str, NDArray[np.float32]]]
 
 
 class Detector:
-    """A network, and who runs it: pictures in, detections out.
+    """A network, and who runs it: images in, detections out.
 
     Args:
-        heads: Prepared pictures (B, H, W, 3) → {"deltas": (B, A, 4), "logits": (B, A, C + 1)}.
+        heads: Prepared images (B, H, W, 3) → {"deltas": (B, A, 4), "logits": (B, A, C + 1)}.
         convention: What the heads mean and what is kept, and the layout of the anchors.
         classes: How many there are.
         names: What they are called, from label 1 on; None for numbers.
-        select: From prepared pictures and a convention to the detections of each; the reference
+        select: From prepared images and a convention to the detections of each; the reference
             reads the heads if None.
 
     Attributes:
         names: Label → name.
-        anchors: (A, 4) centre form, float32.
+        anchors: (A, 4) cxcywh, float32.
         size: (height, width) of what the network sees.
 
     Example:
@@ -90,37 +90,35 @@ class Detector:
         self.size = convention.layout.image_size
         self._select = select or self._by_reference
 
-    def detect(
-        self, pictures: Sequence[Image.Image], *, score: float = 0.5
-    ) -> list[list[Detection]]:
-        """Detect in pictures of any size.
+    def detect(self, images: Sequence[Image.Image], *, score: float = 0.5) -> list[list[Detection]]:
+        """Detect in images of any size.
 
         Args:
-            pictures: Of mode RGB.
+            images: Of mode RGB.
             score: A detection scores more than this.
 
         Returns:
-            For each picture its detections, the surest first.
+            For each image its detections, the surest first.
 
         Raises:
             ValueError: A score outside [0, 1].
         """
         check_number(score, "score", 0, 1)
-        if not pictures:
+        if not images:
             return []
-        images = np.stack([prepare(picture, self.size) for picture in pictures])
-        rows = self.read(images, score=score)
-        return [to_pixels(row, picture.size) for row, picture in zip(rows, pictures, strict=True)]
+        prepared = np.stack([prepare(image, self.size) for image in images])
+        rows = self.read(prepared, score=score)
+        return [to_pixels(row, image.size) for row, image in zip(rows, images, strict=True)]
 
     def read(
         self, images: NDArray[np.float32], *, score: float = 0.5
     ) -> list[reference.Detections]:
-        """Detections of prepared pictures (B, H, W, 3), boxes relative to the picture."""
-        return self._select(images, self.convention.but(score_threshold=score))
+        """Detections of prepared images (B, H, W, 3), boxes relative to the image."""
+        return self._select(images, self.convention.replace(score_threshold=score))
 
-    def draw(self, picture: Image.Image, detections: Iterable[Detection]) -> Image.Image:
-        """Draw what was found in a picture; see the function `draw`."""
-        return draw(picture, detections, self.names)
+    def draw(self, image: Image.Image, detections: Iterable[Detection]) -> Image.Image:
+        """Draw what was found in an image; see the function `draw`."""
+        return draw(image, detections, self.names)
 
     def _by_reference(
         self, images: NDArray[np.float32], convention: Convention
@@ -202,7 +200,7 @@ def _one_of_backends(backend: str) -> None:
 def _reference_heads(
     weights: Mapping[str, NDArray[np.float32]], layout: AnchorLayout, classes: int
 ) -> Heads:
-    """The forward pass in NumPy, a picture at a time: its maps are what takes memory."""
+    """The forward pass in NumPy, an image at a time: its maps are what takes memory."""
 
     def heads(images: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
         try:
@@ -223,7 +221,7 @@ def _reference_heads(
 
 
 def head_outputs(model: SSD, images: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
-    """What the network says of prepared pictures: deltas (B, A, 4), logits (B, A, C + 1)."""
+    """What the network says of prepared images: deltas (B, A, 4), logits (B, A, C + 1)."""
     found = model.predict(images, batch_size=BATCH, verbose=0)
     return {name: np.asarray(found[name], np.float32) for name in ("deltas", "logits")}
 
@@ -231,12 +229,12 @@ def head_outputs(model: SSD, images: NDArray[np.float32]) -> dict[str, NDArray[n
 def read_heads(
     deltas: NDArray[Any], logits: NDArray[Any], anchors: NDArray[Any], convention: Convention
 ) -> reference.Detections:
-    """What the reference detects in one picture, by `host_detection`, which looks at less of it.
+    """What the reference detects in one image, by `host_detection`, which looks at less of it.
 
     Args:
         deltas: (A, 4) codes.
         logits: (A, C + 1) classes.
-        anchors: (A, 4) centre form.
+        anchors: (A, 4) cxcywh.
         convention: Its answers decide all.
 
     Returns:
@@ -260,7 +258,7 @@ def read_heads(
 
 
 def _rows(found: Any) -> list[reference.Detections]:
-    """The pictures of a padded batch, each without its padding."""
+    """The images of a padded batch, each without its padding."""
     rows = []
     for parts in zip(*found, strict=True):
         used = parts[2] > 0

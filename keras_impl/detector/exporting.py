@@ -42,7 +42,7 @@ KERAS_NAMES = {"saved_model": "tf_saved_model", "litert": "litert", "onnx": "onn
 # Another runtime sums in another order, some sixty layers deep: an error is told from rounding by
 # its size beside the largest number of an output. Float16 kernels would be off ten times as much.
 RELATIVE = 1e-4
-UNIT = (300, 300)  # pixels of the picture in which detections are compared
+UNIT = (300, 300)  # pixels of the image in which detections are compared
 
 Outputs = Mapping[str, NDArray[Any]]
 
@@ -53,7 +53,7 @@ class Exported(NamedTuple):
     Attributes:
         path: The file, or the folder of a SavedModel.
         difference: Largest absolute difference to Keras: of any output of the heads; of detections,
-            of a score, or of a corner relative to the picture.
+            of a score, or of a corner relative to the image.
         compared: How many detections were compared; None for raw heads.
     """
 
@@ -96,7 +96,7 @@ def export(
 ) -> Exported:
     """Write a detector for another runtime, and read it back.
 
-    Pictures go in prepared, (B, H, W, 3) in [-1, 1].
+    Images go in prepared, (B, H, W, 3) in [-1, 1].
 
     Args:
         model: The detector.
@@ -106,7 +106,7 @@ def export(
         detections: Whether decoding and suppression are part of it: "boxes" (B, K, 4), "scores",
             "labels", "anchors" (B, K), padded with label -1, in place of "deltas" and "logits".
         score: With `detections`, what a detection scores more than.
-        images: Prepared pictures on which the export is compared with Keras, beside noise and a
+        images: Prepared images on which the export is compared with Keras, beside noise and a
             grey ramp, in which there is not much to detect.
 
     Returns:
@@ -120,14 +120,14 @@ def export(
     path = check_target(path, form)
     check_number(score, "score", 0, 1)
 
-    convention = model.convention.but(score_threshold=score) if detections else model.convention
+    convention = model.convention.replace(score_threshold=score) if detections else model.convention
     network: keras.Model = model
     if detections:
         given = keras.Input(model.input_shape[1:], name="images")
         network = keras.Model(given, _Decode(model.anchors, convention)(model(given)))
     # Called before it is exported, which Keras asks for.
     size = model.layout.image_size
-    tried = _pictures(size) if images is None else np.concatenate([_pictures(size), images])
+    tried = _images(size) if images is None else np.concatenate([_images(size), images])
     wanted = _answers(partial(network, training=False), tried)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
         made = Path(folder) / path.name
@@ -193,7 +193,7 @@ def _facts(model: SSD, form: str, convention: Convention, detections: bool) -> d
     return facts
 
 
-def _pictures(size: tuple[int, int]) -> NDArray[np.float32]:
+def _images(size: tuple[int, int]) -> NDArray[np.float32]:
     """Noise and a grey ramp, prepared."""
     noise = np.random.default_rng(0).uniform(-1, 1, (1, *size, 3))
     ramp = np.broadcast_to(np.linspace(-1, 1, size[1])[None, None, :, None], noise.shape)
@@ -201,7 +201,7 @@ def _pictures(size: tuple[int, int]) -> NDArray[np.float32]:
 
 
 def _answers(run: Callable[[Any], Outputs], images: NDArray[np.float32]) -> Outputs:
-    """What a network says of pictures, given one after the other."""
+    """What a network says of images, given one after the other."""
     answers = [run(images[row : row + 1]) for row in range(len(images))]
     return {name: np.concatenate([np.asarray(one[name]) for one in answers]) for name in answers[0]}
 

@@ -19,7 +19,7 @@ THEIRS = {"raw_outputs/box_encodings": "deltas", "raw_outputs/class_predictions"
 
 
 class LiteRT:
-    """A LiteRT file and its interpreter, one picture at a time.
+    """A LiteRT file and its interpreter, one image at a time.
 
     Args:
         model: The file, or its bytes.
@@ -61,7 +61,7 @@ class LiteRT:
             self.outputs = {name: one["index"] for name, one in named.items()}
 
     def __call__(self, images: Array) -> Outputs:
-        """(B, H, W, 3) prepared pictures → the outputs by name, stacked again."""
+        """(B, H, W, 3) prepared images → the outputs by name, stacked again."""
         rows = [self._one(image) for image in images]
         return {name: np.concatenate([row[name] for row in rows]) for name in self.outputs}
 
@@ -74,7 +74,7 @@ class LiteRT:
         return found
 
     def tensors(self) -> Outputs:
-        """Every map of the last picture, by the file's names; with `keep` only."""
+        """Every map of the last image, by the file's names; with `keep` only."""
         return {
             one["name"]: self.interpreter.get_tensor(one["index"])
             for one in self.interpreter.get_tensor_details()

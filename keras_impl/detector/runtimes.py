@@ -1,6 +1,6 @@
 """Networks in other people's runtimes: LiteRT, ONNX Runtime and TensorFlow's SavedModel.
 
-Each is given prepared pictures and says what the network says of them, by name: "deltas" and
+Each is given prepared images and says what the network says of them, by name: "deltas" and
 "logits" of the raw heads, or what a model exported with its decoding gives.
 """
 
@@ -29,7 +29,7 @@ def load_exported(path: str | os.PathLike[str], form: str) -> Callable[[Array], 
         form: One of `FORMATS`.
 
     Returns:
-        A function from prepared pictures (B, H, W, 3) to the outputs by name.
+        A function from prepared images (B, H, W, 3) to the outputs by name.
 
     Raises:
         ValueError: An unknown form, or a file that its runtime does not read.

@@ -38,10 +38,10 @@ LOW_SHARE = 0.02  # of anchors, those with the least background
 
 
 class HostDetections(NamedTuple):
-    """What is in each of B pictures, surest first, as NumPy arrays.
+    """What is in each of B images, surest first, as NumPy arrays.
 
     Attributes:
-        boxes: (B, K, 4) corner form, relative to the picture; 0 in unused slots.
+        boxes: (B, K, 4) xyxy, relative to the image; 0 in unused slots.
         scores: (B, K) probability of the class; 0 in unused slots.
         labels: (B, K) int32 class from 1; -1 in unused slots.
         anchors: (B, K) int32 index of the anchor that says so; -1 in unused slots.
@@ -54,14 +54,14 @@ class HostDetections(NamedTuple):
 
 
 class _Candidates(NamedTuple):
-    """Candidates, each picture's in the order in which they are visited.
+    """Candidates, each image's in the order in which they are visited.
 
     Attributes:
-        picture, anchor, column: (n,) indices; pictures ascend; column 0 is label 1.
+        image, anchor, column: (n,) indices; images ascend; column 0 is label 1.
         score: (n,).
     """
 
-    picture: Array
+    image: Array
     anchor: Array
     column: Array
     score: Array
@@ -72,7 +72,7 @@ def detect(
     logits: Array,
     anchors: Array,
     convention: Convention = CANONICAL,
-    **changes: Any,
+    **overrides: Any,
 ) -> HostDetections:
     """Read the head outputs of a batch (arXiv:1512.02325, section 3.1, "Inference").
 
@@ -82,10 +82,10 @@ def detect(
     Args:
         deltas: (B, A, 4) predicted codes, float32 or float64.
         logits: (B, A, C + 1) predicted classes of the same dtype, canonically background first.
-        anchors: (A, 4) centre form.
+        anchors: (A, 4) cxcywh.
         convention: Its `Coding` says what the heads mean, its `Detection` what is kept; scores
             are sigmoids where its `Loss` has sigmoid or focal classes.
-        changes: Fields of it to answer otherwise.
+        overrides: Overrides of single fields.
 
     Returns:
         `HostDetections` with K = `max_detections` slots, equal to the reference's.
@@ -101,7 +101,7 @@ def detect(
         >>> found.boxes[0, 0], found.labels[0, :2]
         (array([0.5, 0.5, 1. , 1. ]), array([ 1, -1], dtype=int32))
     """
-    convention = convention.but(**changes)
+    convention = convention.replace(**overrides)
     deltas, logits = np.asarray(deltas), np.asarray(logits)
     if deltas.ndim != 3 or deltas.shape[2] != 4:
         raise ValueError(f"deltas: expected shape (B, A, 4). Received: {deltas.shape}")
@@ -175,30 +175,28 @@ class _Heads:
         else:
             self.least = _logit(threshold) - 1e-3
 
-    def candidates(self, pictures: Array, wanted: int | None) -> tuple[_Candidates, Array]:
-        """The surest candidates of some pictures.
+    def candidates(self, images: Array, wanted: int | None) -> tuple[_Candidates, Array]:
+        """The surest candidates of some images.
 
         Args:
-            pictures: (n,) which.
+            images: (n,) which.
             wanted: About how many of each at the most; None for all.
 
         Returns:
-            The candidates, and (n,) whether these are all there are of the picture.
+            The candidates, and (n,) whether these are all there are of the image.
         """
         count = self.logits.shape[1]
-        rows, levels = self._above(pictures, wanted)
-        picture = rows // count
-        anchors = rows - picture * count
-        flat = (
-            rows if len(pictures) == len(self.logits) else pictures.take(picture) * count + anchors
-        )
+        rows, levels = self._above(images, wanted)
+        image = rows // count
+        anchors = rows - image * count
+        flat = rows if len(images) == len(self.logits) else images.take(image) * count + anchors
         scores = self._scores(self.logits.reshape(-1, self.columns).take(flat, axis=0))
         # What is not above the level scores less than this, however it is rounded.
         floor = np.where(levels > self.least, _sigmoid(levels) * (1 + ROUNDING), -1)
         floor = np.nextafter(floor.astype(scores.dtype), scores.dtype.type(math.inf))
         limit = scores.dtype.type(self.rules.score_threshold)
         fit = scores >= limit if self.rules.score_at == ">=" else scores > limit
-        fit &= scores > floor.take(picture)[:, None]
+        fit &= scores > floor.take(image)[:, None]
         if self.rules.suppress_in == "anchor":
             best = scores.argmax(axis=1)
             one = np.zeros_like(fit)
@@ -208,11 +206,11 @@ class _Heads:
         row = flat // scores.shape[1]
         column = flat - row * scores.shape[1]
         anchor, score = anchors.take(row), scores.reshape(-1).take(flat)
-        parts = (pictures.take(picture.take(row)), anchor, column, score)
+        parts = (images.take(image.take(row)), anchor, column, score)
         return self._in_order(_Candidates(*parts)), levels <= self.least
 
-    def _above(self, pictures: Array, wanted: int | None) -> tuple[Array, Array]:
-        """Anchors of which some class may be above a level, and the level of each picture.
+    def _above(self, images: Array, wanted: int | None) -> tuple[Array, Array]:
+        """Anchors of which some class may be above a level, and the level of each image.
 
         One comparison, with the level above a low background, leaves few in the time that reading
         takes. The few anchors whose background is lower still are all left.
@@ -220,11 +218,11 @@ class _Heads:
         Returns:
             Flat indices of (n, A), and (n,) levels.
         """
-        shape = (len(pictures), *self.logits.shape[1:])
+        shape = (len(images), *self.logits.shape[1:])
         above, lower = np.empty(shape, np.bool_), np.zeros(shape[:2], np.bool_)
         levels, slacks = np.empty(shape[0]), np.empty(shape[0], self.logits.dtype)
-        for index, picture in enumerate(pictures.tolist()):
-            logits, low, level = self.logits[picture], 0.0, self.least
+        for index, image in enumerate(images.tolist()):
+            logits, low, level = self.logits[image], 0.0, self.least
             if self.softmax:
                 background = logits[:, self.place]
                 sample = background[:: max(1, len(logits) // 512)]
@@ -245,8 +243,8 @@ class _Heads:
             # The same with the background that each anchor has.
             index = row // shape[1]
             behind = row * self.columns + self.place
-            if len(pictures) < len(self.logits):
-                shift = (pictures - np.arange(len(pictures))).take(index) * (shape[1] * shape[2])
+            if len(images) < len(self.logits):
+                shift = (images - np.arange(len(images))).take(index) * (shape[1] * shape[2])
                 places, behind = places + shift, behind + shift
             lead = self.logits.reshape(-1).take(places) - self.logits.reshape(-1).take(behind)
             row = row[lead > (levels - slacks).astype(lead.dtype).take(index)]
@@ -282,14 +280,14 @@ class _Heads:
             return np.asarray((np.where(up, rows.dtype.type(1), small) / (1 + small))[:, 1:])
 
     def _in_order(self, found: _Candidates) -> _Candidates:
-        """Each picture's by falling score; they come by picture, anchor, column."""
-        picture, anchor, column, score = found
+        """Each image's by falling score; they come by image, anchor, column."""
+        image, anchor, column, score = found
         if self.rules.ties == "lowest label":
-            order = np.lexsort((anchor, column, -score, picture))
+            order = np.lexsort((anchor, column, -score, image))
         elif self.rules.ties == "highest anchor":
-            order = np.lexsort((column, -anchor, -score, picture))
+            order = np.lexsort((column, -anchor, -score, image))
         else:
-            cuts = [0, *(np.flatnonzero(np.diff(picture)) + 1).tolist(), len(picture)]
+            cuts = [0, *(np.flatnonzero(np.diff(image)) + 1).tolist(), len(image)]
             parts = [
                 np.argsort(-score[start:end], kind="stable") + start
                 for start, end in itertools.pairwise(cuts)
@@ -308,26 +306,26 @@ class _Selection:
         # Small numbers sort faster.
         self.kind = np.uint16 if groups < 1 << 16 else np.int64
         self.visited = np.zeros(groups, np.int64)  # candidates of each group
-        self.place = np.zeros(len(deltas), np.int64)  # of the next candidate of each picture
+        self.place = np.zeros(len(deltas), np.int64)  # of the next candidate of each image
         nobody = np.empty(0, np.int64)
         none = _Candidates(nobody, nobody, nobody, deltas[:0, 0, 0])
         self.kept = _Boxes(none, np.empty(0, self.kind), deltas[:0, 0].T)
 
-    def visit(self, candidates: _Candidates, pictures: Array, complete: Array) -> Array:
+    def visit(self, candidates: _Candidates, images: Array, complete: Array) -> Array:
         """Visit candidates from where an earlier visit ended.
 
         Args:
-            candidates: Of the pictures; those of earlier visits come first.
-            pictures: (n,) which.
+            candidates: Of the images; those of earlier visits come first.
+            images: (n,) which.
             complete: (n,) whether the candidates are all there are.
 
         Returns:
-            The pictures that need more candidates.
+            The images that need more candidates.
         """
         slots, batch = self.rules.max_detections, len(self.deltas)
-        bounds = np.searchsorted(candidates.picture, np.arange(batch + 1))
+        bounds = np.searchsorted(candidates.image, np.arange(batch + 1))
         start, end = bounds[:-1] + self.place, bounds[1:]
-        open_, size = pictures[start[pictures] < end[pictures]], -(-slots // 2)
+        open_, size = images[start[images] < end[images]], -(-slots // 2)
         taken, _ = self._slots()
         while open_.size:
             first = start[open_]
@@ -344,32 +342,32 @@ class _Selection:
             open_ = open_[(taken[open_] < slots) & (stop < end[open_])]
             size *= 2
         self.place = start - bounds[:-1]
-        return pictures[~(complete | (taken[pictures] >= slots))]
+        return images[~(complete | (taken[images] >= slots))]
 
     def write(self, found: HostDetections) -> None:
         """Write what was kept into the slots."""
         _, takes = self._slots()
-        # What was kept comes in order of visits, of several pictures in turn.
-        picture = self.kept.of.picture[takes]
-        order = np.argsort(picture, kind="stable")
-        picture = picture[order]
-        place = np.arange(len(picture)) - np.searchsorted(picture, picture)
+        # What was kept comes in order of visits, of several images in turn.
+        image = self.kept.of.image[takes]
+        order = np.argsort(image, kind="stable")
+        image = image[order]
+        place = np.arange(len(image)) - np.searchsorted(image, image)
         fits = place < self.rules.max_detections
-        chosen, picture, place = np.flatnonzero(takes)[order][fits], picture[fits], place[fits]
+        chosen, image, place = np.flatnonzero(takes)[order][fits], image[fits], place[fits]
         corners = self.kept.corners.take(chosen, axis=1)
-        found.boxes[picture, place] = (
+        found.boxes[image, place] = (
             np.clip(corners, 0, 1) if self.rules.clip == "after" else corners
         ).T
-        found.scores[picture, place] = self.kept.of.score.take(chosen)
-        found.labels[picture, place] = self.kept.of.column.take(chosen) + 1
-        found.anchors[picture, place] = self.kept.of.anchor.take(chosen)
+        found.scores[image, place] = self.kept.of.score.take(chosen)
+        found.labels[image, place] = self.kept.of.column.take(chosen) + 1
+        found.anchors[image, place] = self.kept.of.anchor.take(chosen)
 
     def _boxes(self, candidates: _Candidates, which: Array) -> _Boxes:
         """Decode candidates, with the arithmetic of `reference_numpy.coding`."""
         rules, number = self.convention.coding, self.deltas.dtype.type
         chosen = _Candidates(*(part.take(which) for part in candidates))
-        picture, anchor = chosen.picture, chosen.anchor
-        row = picture * len(self.anchors) + anchor
+        image, anchor = chosen.image, chosen.anchor
+        row = image * len(self.anchors) + anchor
         codes = self.deltas.reshape(-1, 4).take(row, axis=0).T
         unit = self.anchors.take(anchor, axis=0).T
         places = (0, 1, 2, 3) if rules.code_order == "xywh" else (1, 0, 3, 2)
@@ -389,7 +387,7 @@ class _Selection:
                 corners[axis], corners[axis + 2] = center - half, center + half
         if self.rules.clip == "before":
             np.clip(corners, 0, 1, out=corners)
-        group = picture * self.classes
+        group = image * self.classes
         if self.rules.suppress_in == "class":
             group += chosen.column
         found = _Boxes(chosen, group.astype(self.kind), corners)
@@ -481,14 +479,14 @@ class _Selection:
         return np.asarray(np.maximum(side, 0, out=side))
 
     def _slots(self) -> tuple[Array, Array]:
-        """(B,) how many of each picture take a slot, and (n,) which of the kept do."""
+        """(B,) how many of each image take a slot, and (n,) which of the kept do."""
         kept, takes = self.kept, np.ones(self.kept.size, np.bool_)
         if self.rules.max_per_class is not None:
             takes &= _ranks(kept.group) < self.rules.max_per_class
         if self.rules.drop_empty:
             box = np.clip(kept.corners, 0, 1) if self.rules.clip == "after" else kept.corners
             takes &= np.maximum(box[2] - box[0], 0) * np.maximum(box[3] - box[1], 0) > 0
-        return np.bincount(kept.of.picture[takes], minlength=len(self.deltas)), takes
+        return np.bincount(kept.of.image[takes], minlength=len(self.deltas)), takes
 
 
 class _Boxes(NamedTuple):
@@ -496,8 +494,8 @@ class _Boxes(NamedTuple):
 
     Attributes:
         of: n candidates.
-        group: (n,) a number for the class of the picture: within it boxes suppress each other.
-        corners: (4, n) corner form.
+        group: (n,) a number for the class of the image: within it boxes suppress each other.
+        corners: (4, n) xyxy.
     """
 
     of: _Candidates

@@ -19,20 +19,18 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from keras_impl._common.arrays import Array
-from reference_numpy.conventions import CANONICAL, Convention
+from reference_numpy.conventions import CANONICAL, IGNORE, PADDING, Convention
 
 __all__ = ["HostTargets", "TargetAssigner"]
 
 
-PADDING = -1  # label of a row that is no object
-NOTHING = -1  # label of an anchor that is neither object nor background
 OBJECTS = 1024  # looked at together, which bounds memory
 CELLS = 1 << 17  # pairs evaluated together
 WIDER = 0.6  # of the IoU down to which pairs are known, when an object asks for more
 
 
 class HostTargets(NamedTuple):
-    """Targets of B pictures with A anchors, as NumPy arrays.
+    """Targets of B images with A anchors, as NumPy arrays.
 
     Attributes:
         labels: (B, A) int32, 0 for background, the label of the anchor's object, or -1: counts
@@ -57,15 +55,15 @@ class _Buffer(HostTargets):
 
 
 class TargetAssigner:
-    """Assigns each anchor of each picture its class and box (arXiv:1512.02325, section 2.2).
+    """Assigns each anchor of each image its class and box (arXiv:1512.02325, section 2.2).
 
     What can be known of the anchors is found out once, when it is made.
 
     Args:
-        anchors: (A, 4) centre form, float32 or float64; any, though only those of feature maps
+        anchors: (A, 4) cxcywh, float32 or float64; any, though only those of feature maps
             (in any order of cells and shapes) are fast.
         convention: Its `Overlap`, `Matching` and `Coding` hold the rules.
-        changes: Fields of it to answer otherwise.
+        overrides: Overrides of single fields.
 
     Raises:
         ValueError: An anchor that codes nothing, named by its index, or a threshold that is 0 in
@@ -80,7 +78,9 @@ class TargetAssigner:
         (array([[0, 7]], dtype=int32), array([[-1,  0]], dtype=int32))
     """
 
-    def __init__(self, anchors: Array, convention: Convention = CANONICAL, **changes: Any) -> None:
+    def __init__(
+        self, anchors: Array, convention: Convention = CANONICAL, **overrides: Any
+    ) -> None:
         """See the class."""
         anchors = np.asarray(anchors)
         if anchors.dtype not in (np.float32, np.float64):
@@ -95,7 +95,7 @@ class TargetAssigner:
                 f"Received: {anchors[index].tolist()}"
             )
         self.anchors = anchors
-        self.convention = convention.but(**changes)
+        self.convention = convention.replace(**overrides)
         rules, number = self.convention.matching, anchors.dtype.type
         self._number = number
         self._threshold = number(rules.threshold)
@@ -130,19 +130,19 @@ class TargetAssigner:
         """Assign the targets of a batch.
 
         Args:
-            boxes: (B, M, 4) corner form in the anchors' dtype, padded to M objects a picture.
+            boxes: (B, M, 4) xyxy in the anchors' dtype, padded to M objects an image.
             labels: (B, M) label from 1; -1 marks padding, whose box is not looked at.
             crowds: (B, M) True for a crowd or a difficult object, which no anchor answers for;
                 anchors that overlap it and have no object are neither object nor background.
-            out: What an earlier call gave for as many pictures, unchanged since: its memory is
+            out: What an earlier call gave for as many images, unchanged since: its memory is
                 used again, and what it held is gone. Only for arrays that nobody else holds.
 
         Returns:
-            `HostTargets`, equal to the reference's of each picture.
+            `HostTargets`, equal to the reference's of each image.
 
         Raises:
             ValueError: Shapes that do not fit; a box or label that no object can have, by
-                picture and row.
+                image and row.
             TypeError: Boxes of another dtype than the anchors', labels that are no whole numbers.
         """
         boxes, labels = np.asarray(boxes), np.asarray(labels)
@@ -153,14 +153,14 @@ class TargetAssigner:
             touched.append(self._mark_crowds(found, boxes, crowded))
 
         objects, slots = _Objects(corners, self._offset), max(boxes.shape[1], 1)
-        picture = rows // slots
-        state = _Matching(self, objects, picture * len(self.anchors), rows - picture * slots)
+        image = rows // slots
+        state = _Matching(self, objects, image * len(self.anchors), rows - image * slots)
         owner = found.objects.reshape(-1)
         forced, anchors = state.force()
         keys, who, ignored = state.settle(owner, forced, anchors)
 
         if ignored.size:
-            found.labels.reshape(-1)[ignored] = NOTHING
+            found.labels.reshape(-1)[ignored] = IGNORE
             touched.append(ignored)
         found.labels.reshape(-1)[keys] = labels.reshape(-1).take(rows.take(who))
         anchor = keys - state.first_key.take(who)
@@ -228,7 +228,7 @@ class TargetAssigner:
         return rows[~crowd], corners[~crowd], rows[crowd]
 
     def _blank(self, batch: int, out: HostTargets | None) -> _Buffer:
-        """Targets of pictures with nothing in them."""
+        """Targets of images with nothing in them."""
         shape = (batch, len(self.anchors))
         if out is None:
             return _Buffer(
@@ -254,7 +254,7 @@ class TargetAssigner:
         rules = self.convention.matching
         limit, keys = self._number(rules.crowd_overlap), [np.empty(0, np.int64)]
         for row in crowded:
-            picture = row // boxes.shape[1]
+            image = row // boxes.shape[1]
             crowd = _Objects(boxes.reshape(-1, 4)[row][None], self._offset)
             if rules.crowd_by == "iou":
                 share = self.iou(crowd, 0)
@@ -264,8 +264,8 @@ class TargetAssigner:
                 covered, plain = sides[0] * sides[1], self._area(self._number(0))
                 share = np.divide(covered, plain, out=np.zeros_like(covered), where=plain > 0)
             near = np.flatnonzero(share >= limit)
-            found.labels[picture, near] = NOTHING
-            keys.append(picture * len(self.anchors) + near)
+            found.labels[image, near] = IGNORE
+            keys.append(image * len(self.anchors) + near)
         return np.concatenate(keys)
 
     # Arithmetic, as in `reference_numpy.boxes` and `reference_numpy.coding`
@@ -368,7 +368,7 @@ class _Lattices:
         slack: How far an IoU can be from the bounds' idea of it.
     """
 
-    FAR = 4.0  # in pictures; rounding grows with the coordinates, so beyond there are no bounds
+    FAR = 4.0  # in images; rounding grows with the coordinates, so beyond there are no bounds
 
     def __init__(self, anchors: Array, low: Array, high: Array, offset: float) -> None:
         grids: dict[tuple[bytes, bytes], int] = {}
@@ -432,9 +432,9 @@ class _Matching:
 
     Args:
         assigner: Whose rules hold.
-        objects: N objects of all pictures.
-        first_key: (N,) index of the first anchor of the object's picture in a flattened (B, A).
-        row: (N,) row of each object in its picture's list.
+        objects: N objects of all images.
+        first_key: (N,) index of the first anchor of the object's image in a flattened (B, A).
+        row: (N,) row of each object in its image's list.
     """
 
     def __init__(

@@ -19,12 +19,12 @@ __all__ = [
 
 
 class Detection(NamedTuple):
-    """One thing in one picture.
+    """One thing in one image.
 
     Attributes:
         label: Class from 1.
         score: Probability of the class.
-        box: (xmin, ymin, xmax, ymax) in pixels of the picture, half-open.
+        box: (xmin, ymin, xmax, ymax) in pixels of the image, half-open.
         anchor: Index of the anchor that says so.
     """
 
@@ -35,7 +35,7 @@ class Detection(NamedTuple):
 
 
 def to_pixels(found: reference.Detections, size: tuple[int, int]) -> list[Detection]:
-    """Detections of one picture of (width, height) pixels.
+    """Detections of one image of (width, height) pixels.
 
     Example:
         >>> box, one = np.array([[0.25, 0.5, 0.5, 1.0]]), np.array([1])
@@ -69,7 +69,7 @@ def class_names(classes: int, names: Sequence[str] | None = None) -> dict[int, s
 def entry(
     file: str, size: tuple[int, int], detections: Iterable[Detection], names: dict[int, str]
 ) -> dict[str, Any]:
-    """What is said of a picture in JSON: boxes in pixels, to a hundredth.
+    """What is said of an image in JSON: boxes in pixels, to a hundredth.
 
     Example:
         >>> entry("a.png", (8, 4), [Detection(8, 0.5, (0.0, 1.0, 2.0, 3.0), 5)], class_names(10))

@@ -17,7 +17,7 @@ __all__ = [
     "outline",
 ]
 
-READABLE = 600  # pixels of the longer side; smaller pictures are drawn larger
+READABLE = 600  # pixels of the longer side; smaller images are drawn larger
 MOST_TIMES = 8
 # Bright on black, legible beside each other, one for each digit.
 COLOURS = (
@@ -40,7 +40,7 @@ def colour(index: int) -> tuple[int, int, int]:
 
 
 def enlarged(image: Image.Image) -> tuple[Image.Image, int]:
-    """A copy to draw on, and how many times larger it is: a small picture has no room for text."""
+    """A copy to draw on, and how many times larger it is: a small image has no room for text."""
     times = min(MOST_TIMES, max(1, round(READABLE / max(image.size))))
     drawn = image.convert("RGB")  # a copy
     if times > 1:
@@ -52,12 +52,12 @@ def draw(image: Image.Image, detections: Iterable[Detection], names: dict[int, s
     """Draw boxes, each with its class and confidence, in the colour of the class.
 
     Args:
-        image: The picture; it is not changed.
+        image: The image; it is not changed.
         detections: With boxes in its pixels.
         names: What the labels are called.
 
     Returns:
-        A new picture, a whole number of times larger if the given one is small.
+        A new image, a whole number of times larger if the given one is small.
     """
     drawn, times = enlarged(image)
     unit = max(1, round(max(drawn.size) / 300))  # the width of a line
@@ -95,7 +95,7 @@ def _tag(
     ink: tuple[int, int, int],
     placed: Sequence[tuple[float, float, float, float]],
 ) -> tuple[float, float, float, float]:
-    """Write a label at a box, where it lies in the picture and on no other label if it can."""
+    """Write a label at a box, where it lies in the image and on no other label if it can."""
     left, top, right, bottom = pen.textbbox((0, 0), text, font=font)
     pad = max(2, round((bottom - top) / 4))
     width, height = right - left + 2 * pad, bottom - top + 2 * pad

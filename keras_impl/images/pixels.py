@@ -31,11 +31,11 @@ def normalise(images: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 
 def prepare(image: Image.Image, size: Sequence[int]) -> NDArray[np.float32]:
-    """Make of a picture what the network sees.
+    """Make of an image what the network sees.
 
     Args:
         image: Mode RGB.
-        size: (height, width) of the network's input; the picture is stretched to it.
+        size: (height, width) of the network's input; the image is stretched to it.
 
     Returns:
         (H, W, 3) in [-1, 1].

@@ -19,7 +19,7 @@ __all__ = [
     "open_image",
 ]
 
-# Formats that people have pictures in. Pillow knows many more, some of which start other
+# Formats that people have images in. Pillow knows many more, some of which start other
 # programs (EPS) or were hardly ever read by anyone (a decoder is where attackers look).
 FORMATS = {
     "PNG": (".png",),
@@ -34,7 +34,7 @@ LARGEST = 80_000_000  # pixels; Pillow itself begins to warn a little above
 
 
 def open_image(path: str | os.PathLike[str]) -> Image.Image:
-    """Read a picture as a person would see it, in RGB.
+    """Read an image as a person would see it, in RGB.
 
     Turned as its EXIF says; transparent parts on black, the background the digits have; grey,
     palette and CMYK brought to RGB; the upper 8 of 16 bits; the first of several frames.
@@ -47,14 +47,14 @@ def open_image(path: str | os.PathLike[str]) -> Image.Image:
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: It is no such picture, damaged, of numbers that are no shades of grey, or
+        ValueError: It is no such image, damaged, of numbers that are no shades of grey, or
             of more than 80 million pixels (which is seen before they are decoded).
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"picture: expected a file. Received: {path}")
+        raise FileNotFoundError(f"image: expected a file. Received: {path}")
     with warnings.catch_warnings():
-        # A slip in the metadata of a picture that can be read is not for its user to mend.
+        # A slip in the metadata of an image that can be read is not for its user to mend.
         warnings.simplefilter("ignore")
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         try:
@@ -67,9 +67,9 @@ def open_image(path: str | os.PathLike[str]) -> Image.Image:
                 return _upright_rgb(image)
         except UnidentifiedImageError:
             kinds = ", ".join(FORMATS)
-            raise ValueError(f"picture: expected one of {kinds}. Received: {path}") from None
+            raise ValueError(f"image: expected one of {kinds}. Received: {path}") from None
         except Exception as error:  # a decoder may raise anything on a damaged file
-            raise ValueError(f"picture: {path} cannot be read: {error}") from error
+            raise ValueError(f"image: {path} cannot be read: {error}") from error
 
 
 def _upright_rgb(image: Image.Image) -> Image.Image:
@@ -89,7 +89,7 @@ def _upright_rgb(image: Image.Image) -> Image.Image:
 
 
 def images_in(folder: str | os.PathLike[str]) -> list[Path]:
-    """The picture files of a folder by name, without those that `save_drawn` wrote."""
+    """The image files of a folder by name, without those that `save_drawn` wrote."""
     suffixes = {suffix for known in FORMATS.values() for suffix in known}
     files = sorted(path for path in Path(folder).iterdir() if path.suffix.lower() in suffixes)
     return [path for path in files if path.is_file() and mark_of(path) is None]

@@ -27,7 +27,7 @@ CANVAS = "mobilenetv2-ssd canvas"  # and of that in one that we composed
 
 
 def png(image: Image.Image, key: str = SOURCE, text: str = "") -> bytes:
-    """A picture as the bytes of a PNG file, marked as ours by a line of text in it."""
+    """An image as the bytes of a PNG file, marked as ours by a line of text in it."""
     info = PngImagePlugin.PngInfo()
     info.add_text(key, text)
     buffer = io.BytesIO()
@@ -46,21 +46,21 @@ def mark_of(path: str | os.PathLike[str], key: str = SOURCE) -> str | None:
 
 
 def free_name(folder: Path, source: Path, taken: Iterable[str] = ()) -> Path:
-    """Where the drawn picture of a source goes: "photo.png", or "photo-2.png" and so on.
+    """Where the drawn image of a source goes: "photo.png", or "photo-2.png" and so on.
 
     A file there that this program drew of the same source is replaced; any other file, and a
     name in `taken`, never.
 
     Args:
         folder: The output folder.
-        source: The picture that was drawn on.
+        source: The image that was drawn on.
         taken: Lower-case names given away already.
 
     Returns:
         A path in `folder`.
     """
     mark, used = _mark(source), set(taken)
-    stem = re.sub(r"[^\w .()+-]", "_", source.stem) or "picture"
+    stem = re.sub(r"[^\w .()+-]", "_", source.stem) or "image"
     number = 1
     while True:
         name = f"{stem}.png" if number == 1 else f"{stem}-{number}.png"
@@ -71,10 +71,10 @@ def free_name(folder: Path, source: Path, taken: Iterable[str] = ()) -> Path:
 
 
 def save_drawn(path: Path, image: Image.Image, source: Path) -> None:
-    """Write a drawn picture, marked as ours."""
+    """Write a drawn image, marked as ours."""
     write_file(path, png(image, text=_mark(source)))
 
 
 def _mark(source: Path) -> str:
-    """Names a source without telling where it lies to whoever gets the picture."""
+    """Names a source without telling where it lies to whoever gets the image."""
     return hashlib.sha256(os.path.realpath(source).encode(errors="replace")).hexdigest()[:16]

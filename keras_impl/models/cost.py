@@ -30,7 +30,7 @@ class Part(NamedTuple):
         name: "backbone", "extra maps", "heads" or "total".
         parameters: All weights, running batch statistics among them.
         trainable: Those that training changes.
-        multiply_adds: Of one picture, in convolutions.
+        multiply_adds: Of one image, in convolutions.
     """
 
     name: str
@@ -40,7 +40,7 @@ class Part(NamedTuple):
 
 
 def multiply_adds(model: keras.Model) -> int:
-    """Count the multiply-adds of one picture: convolutions and dense layers, nothing else.
+    """Count the multiply-adds of one image: convolutions and dense layers, nothing else.
 
     Every number in a kernel is used once at every place of the layer's output. Places where
     the kernel hangs over the border count in full, as is usual.
@@ -97,7 +97,7 @@ def _flat_layers(model: keras.Model) -> Iterator[keras.layers.Layer]:
 
 
 def _layer_multiply_adds(layer: keras.layers.Layer) -> int:
-    """Of one picture through one layer."""
+    """Of one image through one layer."""
     if not isinstance(layer, layers.Conv2D | layers.DepthwiseConv2D | layers.Dense):
         return 0
     places = layer.output.shape[1:-1]

@@ -155,7 +155,7 @@ def mobilenet_v2_features(
     """Lay the backbone onto `inputs`, up to the last 1x1 convolution.
 
     Args:
-        inputs: (B, H, W, 3) picture in [-1, 1], H and W at least 32 (None for any).
+        inputs: (B, H, W, 3) image in [-1, 1], H and W at least 32 (None for any).
         alpha: Width multiplier: every convolution's channels are multiplied by it, the last
             one's only when it is above 1 (section 4, "Trade-off hyper parameters").
         batch_norm_momentum: Momentum of the running batch statistics; None for a network whose
@@ -166,7 +166,7 @@ def mobilenet_v2_features(
         The maps by stride, as in `TAPS`: {8: (B, ceil(H/8), ceil(W/8), ...), 16: ..., 32: ...}.
 
     Raises:
-        ValueError: If alpha is not positive, or absurd, or the picture is too small or not in RGB.
+        ValueError: If alpha is not positive, or absurd, or the image is too small or not in RGB.
     """
     if not (isinstance(alpha, Real) and 0 < alpha < inf):
         raise ValueError(f"alpha: expected a positive number. Received: {alpha}")
@@ -176,7 +176,7 @@ def mobilenet_v2_features(
     small = any(side is not None and side < 32 for side in shape[1:3])
     if len(shape) != 4 or shape[3] != 3 or small:
         raise ValueError(
-            "inputs: expected pictures (batch, height, width, 3) of at least 32 x 32 pixels. "
+            "inputs: expected images (batch, height, width, 3) of at least 32 x 32 pixels. "
             f"Received: shape {shape}"
         )
     unit = partial(conv_unit, momentum=batch_norm_momentum, dtype=dtype)
@@ -220,7 +220,7 @@ def MobileNetV2(  # noqa: N802, named like the function of keras.applications it
     dtype: Any = None,
     name: str = "mobilenet_v2",
 ) -> keras.Model:
-    """The backbone as a model: pictures in, the map of stride 32 out, no classifier.
+    """The backbone as a model: images in, the map of stride 32 out, no classifier.
 
     Args:
         input_shape: (height, width, 3), at least 32 each; None for any.
@@ -233,7 +233,7 @@ def MobileNetV2(  # noqa: N802, named like the function of keras.applications it
         A model from (B, H, W, 3) to (B, ceil(H/32), ceil(W/32), 1280 or more).
 
     Raises:
-        ValueError: If alpha is not positive or the picture is too small or not in RGB.
+        ValueError: If alpha is not positive or the image is too small or not in RGB.
 
     Example:
         >>> MobileNetV2((96, 64, 3), alpha=0.35).output_shape

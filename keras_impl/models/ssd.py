@@ -1,6 +1,6 @@
 """SSD on MobileNetV2 as an ordinary Keras model (arXiv:1512.02325, arXiv:1801.04381 section 6.2).
 
-A picture goes through the backbone; its maps of stride 8, 16 and 32 (those the layout asks for)
+An image goes through the backbone; its maps of stride 8, 16 and 32 (those the layout asks for)
 and a few smaller extra maps each carry two heads, which say for every anchor how far its box is
 off and what is in it. `fit` takes padded boxes and labels: targets are assigned inside the
 graph, so that data sets know nothing of anchors.
@@ -27,6 +27,7 @@ from keras_impl.ops.checks import as_flags, as_floats, as_whole, check_count, ch
 from reference_numpy.conventions import (
     CANONICAL,
     LAYOUTS,
+    PADDING,
     AnchorLayout,
     Convention,
     revived,
@@ -38,19 +39,17 @@ __all__ = [
     "ssd_mobilenet_v2_300",
 ]
 
-PADDING = -1  # label of a row that is no object
-
 
 @keras.saving.register_keras_serializable(package="mobilenetv2_ssd")
 class SSD(keras.Model):
-    """A detector: pictures in, box deltas and class logits of every anchor out.
+    """A detector: images in, box deltas and class logits of every anchor out.
 
-    Input: (B, H, W, 3) pictures in [-1, 1], H and W the layout's.
+    Input: (B, H, W, 3) images in [-1, 1], H and W the layout's.
 
     Output: {"deltas": (B, A, 4), "logits": (B, A, classes + 1)}, float32, anchors in the
     layout's order, canonically level, row, column, shape, and background in class 0.
 
-    Targets of `fit` and `evaluate`: {"boxes": (B, M, 4), corners relative to the picture,
+    Targets of `fit` and `evaluate`: {"boxes": (B, M, 4), corners relative to the image,
     "labels": (B, M), 1 to classes, -1 where padded}, and, where there are any, "crowds": (B, M),
     true for a crowd or a difficult object. The loss is the model's own, so `compile` takes an
     optimizer and no loss; `class_loss` and `box_loss` are shown beside the total.
@@ -72,7 +71,7 @@ class SSD(keras.Model):
         name: Name of the model.
 
     Attributes:
-        anchors: (A, 4) NumPy float32, centre form. Not a weight: it follows from the layout.
+        anchors: (A, 4) NumPy float32, cxcywh. Not a weight: it follows from the layout.
         convention: The convention, with the layout of this network.
         names: Of the classes, a tuple, or None.
 
@@ -233,9 +232,9 @@ class SSD(keras.Model):
         parts = multibox.multibox_loss(
             deltas, logits, wanted_deltas, wanted_labels, self.convention, boxes=predicted
         )
-        pictures = ops.shape(deltas)[0]
-        self.class_loss.update_state(parts.class_loss, sample_weight=pictures)
-        self.box_loss.update_state(parts.box_loss, sample_weight=pictures)
+        images = ops.shape(deltas)[0]
+        self.class_loss.update_state(parts.class_loss, sample_weight=images)
+        self.box_loss.update_state(parts.box_loss, sample_weight=images)
         return sum((ops.cast(ops.sum(extra), "float32") for extra in self.losses), parts.total)
 
     def _assign_targets(
@@ -280,8 +279,8 @@ class SSD(keras.Model):
         """Find objects: `predict`, then decoding and suppression as the convention says.
 
         Args:
-            images: (B, H, W, 3) pictures in [-1, 1].
-            batch_size: Pictures at a time.
+            images: (B, H, W, 3) images in [-1, 1].
+            batch_size: Images at a time.
             **overrides: Fields of the convention's coding, detection and overlap to answer
                 otherwise, as score_threshold=0.5.
 
@@ -290,7 +289,7 @@ class SSD(keras.Model):
             (B, K); label and anchor -1 where there are fewer than K.
 
         Raises:
-            ValueError: If the pictures have another shape, or an override is unknown or cannot
+            ValueError: If the images have another shape, or an override is unknown or cannot
                 be.
             TypeError: If they are not floats.
         """
@@ -307,7 +306,7 @@ class SSD(keras.Model):
             raise ValueError(
                 f"overrides: expected some of {sorted(known)}. Received: {sorted(unknown)}"
             )
-        convention = self.convention.but(**overrides)
+        convention = self.convention.replace(**overrides)
         batches = []
         for start in range(0, shape[0], batch_size):
             found = self.predict(images[start : start + batch_size], batch_size, verbose=0)

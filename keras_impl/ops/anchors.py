@@ -37,7 +37,7 @@ def linear_scales(levels: int, smallest: float = 0.2, largest: float = 0.9) -> t
 
 
 def level_shapes(layout: AnchorLayout, level: int) -> list[tuple[float, float]]:
-    """(w, h) of each shape of one feature map, relative to the picture: canonically 1, s', ratios.
+    """(w, h) of each shape of one feature map, relative to the image: canonically 1, s', ratios.
 
     Example:
         >>> from reference_numpy.conventions import DIGITS224
@@ -80,7 +80,7 @@ def level_shapes(layout: AnchorLayout, level: int) -> list[tuple[float, float]]:
 
 
 def make_anchors(layout: AnchorLayout, dtype: str = "float32") -> np.ndarray[Any, Any]:
-    """(A, 4) anchors in centre form, canonically in the order level, row, column, shape.
+    """(A, 4) anchors in cxcywh, canonically in the order level, row, column, shape.
 
     Args:
         layout: The layout.

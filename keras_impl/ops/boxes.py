@@ -22,24 +22,24 @@ from reference_numpy.conventions import CANONICAL, Convention
 __all__ = [
     "Columns",
     "area",
-    "centers_to_corners",
     "check_boxes",
     "clip",
     "columns",
-    "corners_to_centers",
-    "coverage",
+    "cxcywh_to_xyxy",
     "flip_horizontally",
+    "ioa",
     "iou",
     "iou_of_columns",
-    "pairwise_coverage",
+    "pairwise_ioa",
     "pairwise_iou",
     "plus",
     "solid",
+    "xyxy_to_cxcywh",
 ]
 
 
 class Columns(NamedTuple):
-    """Boxes in corner form as five tensors of one shape, area among them.
+    """Boxes in xyxy as five tensors of one shape, area among them.
 
     Loops over many boxes read these one after the other; of every fourth number a compiler makes
     no vectors.
@@ -52,11 +52,11 @@ class Columns(NamedTuple):
     area: Tensor
 
 
-def corners_to_centers(boxes: Tensor) -> Tensor:
-    """(..., 4) corner form → (..., 4) centre form.
+def xyxy_to_cxcywh(boxes: Tensor) -> Tensor:
+    """(..., 4) xyxy → (..., 4) cxcywh.
 
     Example:
-        >>> ops.convert_to_numpy(corners_to_centers(ops.array([0.0, 0.25, 0.5, 0.75])))
+        >>> ops.convert_to_numpy(xyxy_to_cxcywh(ops.array([0.0, 0.25, 0.5, 0.75])))
         array([0.25, 0.5 , 0.5 , 0.5 ], dtype=float32)
     """
     boxes = as_floats(boxes, "boxes", ..., 4)
@@ -64,11 +64,11 @@ def corners_to_centers(boxes: Tensor) -> Tensor:
     return ops.concatenate([(low + high) * 0.5, high - low], axis=-1)
 
 
-def centers_to_corners(boxes: Tensor) -> Tensor:
-    """(..., 4) centre form → (..., 4) corner form.
+def cxcywh_to_xyxy(boxes: Tensor) -> Tensor:
+    """(..., 4) cxcywh → (..., 4) xyxy.
 
     Example:
-        >>> ops.convert_to_numpy(centers_to_corners(ops.array([0.25, 0.5, 0.5, 0.5])))
+        >>> ops.convert_to_numpy(cxcywh_to_xyxy(ops.array([0.25, 0.5, 0.5, 0.5])))
         array([0.  , 0.25, 0.5 , 0.75], dtype=float32)
     """
     boxes = as_floats(boxes, "boxes", ..., 4)
@@ -77,7 +77,7 @@ def centers_to_corners(boxes: Tensor) -> Tensor:
 
 
 def area(boxes: Tensor) -> Tensor:
-    """(..., 4) corner form → (...) area; a box turned inside out has area 0.
+    """(..., 4) xyxy → (...) area; a box turned inside out has area 0.
 
     Example:
         >>> float(area(ops.array([0.0, 0.0, 0.5, 0.25])))
@@ -89,7 +89,7 @@ def area(boxes: Tensor) -> Tensor:
 
 
 def clip(boxes: Tensor) -> Tensor:
-    """(..., 4) corner form → the same with every corner moved into the picture.
+    """(..., 4) xyxy → the same with every corner moved into the image.
 
     Example:
         >>> ops.convert_to_numpy(clip(ops.array([-0.5, 0.25, 0.5, 2.0])))
@@ -113,15 +113,15 @@ def flip_horizontally(boxes: Tensor) -> Tensor:
 
 
 def iou(
-    first: Tensor, second: Tensor, convention: Convention = CANONICAL, **changes: Any
+    first: Tensor, second: Tensor, convention: Convention = CANONICAL, **overrides: Any
 ) -> Tensor:
     """Intersection over union of boxes that stand opposite each other; 0 where the union is 0.
 
     Args:
-        first: (..., 4) corner form.
-        second: (..., 4) corner form of a shape that broadcasts with `first`.
+        first: (..., 4) xyxy.
+        second: (..., 4) xyxy of a shape that broadcasts with `first`.
         convention: Its `Overlap` says what is added where; nothing, in the canonical one.
-        changes: Fields of it to answer otherwise.
+        overrides: Overrides of single fields.
 
     Returns:
         (...) IoU in [0, 1].
@@ -133,21 +133,21 @@ def iou(
         >>> float(iou(ops.array([0.0, 0.0, 1.0, 0.5]), ops.array([0.0, 0.0, 0.5, 0.5])))
         0.5
     """
-    convention = convention.but(**changes)
+    convention = convention.replace(**overrides)
     first, second = as_floats(first, "first", ..., 4), as_floats(second, "second", ..., 4)
     check_same(first, second, ("first", "second"), broadcast=True)
     return iou_of_columns(columns(first, convention), columns(second, convention), convention)
 
 
-def columns(boxes: Tensor, convention: Convention = CANONICAL, **changes: Any) -> Columns:
-    """(..., 4) corner form → `Columns` of (...), areas as IoU counts them.
+def columns(boxes: Tensor, convention: Convention = CANONICAL, **overrides: Any) -> Columns:
+    """(..., 4) xyxy → `Columns` of (...), areas as IoU counts them.
 
     Example:
         >>> float(columns(ops.array([0.0, 0.25, 0.5, 0.75])).area)
         0.25
     """
     boxes = as_floats(boxes, "boxes", ..., 4)
-    offset = convention.but(**changes).overlap.iou_offset
+    offset = convention.replace(**overrides).overlap.iou_offset
     left, top, right, bottom = (boxes[..., index] for index in range(4))
     width = maximum(plus(right - left, offset), 0)
     height = maximum(plus(bottom - top, offset), 0)
@@ -155,7 +155,7 @@ def columns(boxes: Tensor, convention: Convention = CANONICAL, **changes: Any) -
 
 
 def iou_of_columns(
-    first: Columns, second: Columns, convention: Convention = CANONICAL, **changes: Any
+    first: Columns, second: Columns, convention: Convention = CANONICAL, **overrides: Any
 ) -> Tensor:
     """`iou` of boxes that are columns, whose shapes broadcast.
 
@@ -164,7 +164,7 @@ def iou_of_columns(
         >>> float(iou_of_columns(whole, columns(ops.array([0.0, 0.0, 0.5, 0.5]))))
         0.25
     """
-    rules = convention.but(**changes).overlap
+    rules = convention.replace(**overrides).overlap
     width = minimum(first.right, second.right) - maximum(first.left, second.left)
     height = minimum(first.bottom, second.bottom) - maximum(first.top, second.top)
     width = maximum(plus(width, rules.iou_offset), 0)
@@ -176,15 +176,15 @@ def iou_of_columns(
 
 
 def pairwise_iou(
-    first: Tensor, second: Tensor, convention: Convention = CANONICAL, **changes: Any
+    first: Tensor, second: Tensor, convention: Convention = CANONICAL, **overrides: Any
 ) -> Tensor:
     """IoU of every pair. Matching does not use it: it never holds all pairs of a batch.
 
     Args:
-        first: (..., N, 4) corner form.
-        second: (..., M, 4) corner form.
+        first: (..., N, 4) xyxy.
+        second: (..., M, 4) xyxy.
         convention: Of `iou`.
-        changes: Of `iou`.
+        overrides: Of `iou`.
 
     Returns:
         (..., N, M) IoU in [0, 1].
@@ -196,41 +196,41 @@ def pairwise_iou(
                [0.5, 1. ]], dtype=float32)
     """
     first, second = as_floats(first, "first", ..., "N", 4), as_floats(second, "second", ..., "M", 4)
-    return iou(first[..., :, None, :], second[..., None, :, :], convention, **changes)
+    return iou(first[..., :, None, :], second[..., None, :, :], convention, **overrides)
 
 
-def coverage(first: Tensor, second: Tensor) -> Tensor:
-    """Which share of the first box the second covers, for boxes that stand opposite each other.
+def ioa(first: Tensor, second: Tensor) -> Tensor:
+    """Intersection over the area of the second, of boxes that stand opposite each other.
 
-    (..., 4) and (..., 4) corner form → (...) in [0, 1]; 0 for a first box without area.
+    (..., 4) and (..., 4) xyxy → (...) in [0, 1]; 0 for a second box without area.
 
     Example:
-        >>> float(coverage(ops.array([0.0, 0.0, 1.0, 0.5]), ops.array([0.0, 0.0, 0.5, 1.0])))
+        >>> float(ioa(ops.array([0.0, 0.0, 1.0, 0.5]), ops.array([0.0, 0.0, 0.5, 1.0])))
         0.5
     """
     first, second = as_floats(first, "first", ..., 4), as_floats(second, "second", ..., 4)
     check_same(first, second, ("first", "second"), broadcast=True)
     low = maximum(first[..., :2], second[..., :2])
     sides = maximum(minimum(first[..., 2:], second[..., 2:]) - low, 0)
-    intersection, own = sides[..., 0] * sides[..., 1], area(first)
-    own = ops.broadcast_to(own, ops.shape(intersection))
-    share = intersection / ops.where(ops.greater(own, 0), own, ops.ones_like(own))
-    return ops.where(ops.greater(own, 0), share, ops.zeros_like(share))
+    intersection, other = sides[..., 0] * sides[..., 1], area(second)
+    other = ops.broadcast_to(other, ops.shape(intersection))
+    quotient = intersection / ops.where(ops.greater(other, 0), other, ops.ones_like(other))
+    return ops.where(ops.greater(other, 0), quotient, ops.zeros_like(quotient))
 
 
-def pairwise_coverage(first: Tensor, second: Tensor) -> Tensor:
-    """`coverage` of every pair: (..., N, 4) and (..., M, 4) corner form → (..., N, M).
+def pairwise_ioa(first: Tensor, second: Tensor) -> Tensor:
+    """`ioa` of every pair: (..., N, 4) and (..., M, 4) xyxy → (..., N, M).
 
     Example:
         >>> small, whole = ops.array([[0.0, 0.0, 0.5, 0.5]]), ops.array([[0.0, 0.0, 1.0, 1.0]])
         >>> (
-        ...     float(pairwise_coverage(small, whole)[0, 0]),
-        ...     float(pairwise_coverage(whole, small)[0, 0]),
+        ...     float(pairwise_ioa(small, whole)[0, 0]),
+        ...     float(pairwise_ioa(whole, small)[0, 0]),
         ... )
-        (1.0, 0.25)
+        (0.25, 1.0)
     """
     first, second = as_floats(first, "first", ..., "N", 4), as_floats(second, "second", ..., "M", 4)
-    return coverage(first[..., :, None, :], second[..., None, :, :])
+    return ioa(first[..., :, None, :], second[..., None, :, :])
 
 
 def solid(boxes: Tensor, flat: bool = False) -> Tensor:
@@ -240,7 +240,7 @@ def solid(boxes: Tensor, flat: bool = False) -> Tensor:
     padding; eagerly, `check_boxes` raises.
 
     Args:
-        boxes: (..., 4) corner form.
+        boxes: (..., 4) xyxy.
         flat: Whether a box may have no width or no height (but not be inside out).
 
     Returns:
@@ -257,19 +257,19 @@ def solid(boxes: Tensor, flat: bool = False) -> Tensor:
 
 
 def check_boxes(
-    boxes: Tensor, labels: Tensor, convention: Convention = CANONICAL, **changes: Any
+    boxes: Tensor, labels: Tensor, convention: Convention = CANONICAL, **overrides: Any
 ) -> None:
     """Refuse objects that cannot be, where there are values to look at (not while tracing).
 
     Args:
-        boxes: (B, M, 4) corner form.
+        boxes: (B, M, 4) xyxy.
         labels: (B, M) label from 1, or -1 for padding, whose box is not looked at.
         convention: Its `Coding` says what becomes of an object without width or height: an
             error, padding ("drop"), or an object like any other ("encode").
-        changes: Fields of it to answer otherwise.
+        overrides: Overrides of single fields.
 
     Raises:
-        ValueError: Names the first bad object by picture and row, and what it holds; or the
+        ValueError: Names the first bad object by image and row, and what it holds; or the
             argument whose shape does not fit, also while tracing.
         TypeError: Boxes that are not floats, labels that are not whole numbers.
 
@@ -286,25 +286,25 @@ def check_boxes(
         return
     wrong = (numbers < 1) & (numbers != -1)
     if wrong.any():
-        picture, row = np.argwhere(wrong)[0]
+        image, row = np.argwhere(wrong)[0]
         raise ValueError(
-            f"labels[{picture}, {row}]: expected 1 or more (0 is background), or -1 for "
-            f"padding. Received: {numbers[picture, row]}"
+            f"labels[{image}, {row}]: expected 1 or more (0 is background), or -1 for "
+            f"padding. Received: {numbers[image, row]}"
         )
-    degenerate = convention.but(**changes).coding.degenerate
+    degenerate = convention.replace(**overrides).coding.degenerate
     low, high = corners[..., :2], corners[..., 2:]
     fine = np.isfinite(corners).all(-1)
     if degenerate != "drop":
         fine &= (high >= low if degenerate == "encode" else high > low).all(-1)
     bad = ~fine & (numbers != -1)
     if bad.any():
-        picture, row = np.argwhere(bad)[0]
+        image, row = np.argwhere(bad)[0]
         order = (
             "xmin <= xmax, ymin <= ymax" if degenerate == "encode" else "xmin < xmax, ymin < ymax"
         )
         raise ValueError(
-            f"boxes[{picture}, {row}]: expected finite corners, {order}. "
-            f"Received: {corners[picture, row].tolist()}"
+            f"boxes[{image}, {row}]: expected finite corners, {order}. "
+            f"Received: {corners[image, row].tolist()}"
         )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from keras import ops
 
 from keras_impl._common.arrays import Tensor
-from keras_impl.ops.boxes import centers_to_corners, plus
+from keras_impl.ops.boxes import cxcywh_to_xyxy, plus
 from keras_impl.ops.checks import as_floats, as_tensor
 from keras_impl.ops.extremes import minimum
 from reference_numpy.conventions import CANONICAL, Convention
@@ -16,15 +16,15 @@ __all__ = ["background_first", "decode", "encode"]
 
 
 def encode(
-    boxes: Tensor, anchors: Tensor, convention: Convention = CANONICAL, **changes: Any
+    boxes: Tensor, anchors: Tensor, convention: Convention = CANONICAL, **overrides: Any
 ) -> Tensor:
     """Write each box relative to its anchor (arXiv:1512.02325, equation 2).
 
     Args:
-        boxes: (..., A, 4) corner form, of positive size.
-        anchors: (A, 4) centre form, of positive size.
+        boxes: (..., A, 4) xyxy, of positive size.
+        anchors: (A, 4) cxcywh, of positive size.
         convention: Its `Coding` holds the rules.
-        changes: Fields of it to answer otherwise.
+        overrides: Overrides of single fields.
 
     Returns:
         (..., A, 4) deltas, canonically (tx, ty, tw, th). Nothing is looked at: a box or anchor
@@ -41,7 +41,7 @@ def encode(
         >>> ops.convert_to_numpy(encode(box, anchor))
         array([[5., 0., 0., 0.]], dtype=float32)
     """
-    rules = convention.but(**changes).coding
+    rules = convention.replace(**overrides).coding
     boxes = ops.convert_to_tensor(as_floats(boxes, "boxes", ..., "A", 4))
     anchors = ops.convert_to_tensor(as_floats(anchors, "anchors", boxes.shape[-2], 4))
     # Reciprocals, as in the reference: compilers turn a division by a constant into these.
@@ -68,18 +68,18 @@ def encode(
 
 
 def decode(
-    deltas: Tensor, anchors: Tensor, convention: Convention = CANONICAL, **changes: Any
+    deltas: Tensor, anchors: Tensor, convention: Convention = CANONICAL, **overrides: Any
 ) -> Tensor:
     """Undo `encode`, but for its epsilons.
 
     Args:
         deltas: (..., A, 4) deltas, canonically (tx, ty, tw, th).
-        anchors: (A, 4) centre form, of positive size.
+        anchors: (A, 4) cxcywh, of positive size.
         convention: Its `Coding` holds the rules.
-        changes: Fields of it to answer otherwise.
+        overrides: Overrides of single fields.
 
     Returns:
-        (..., A, 4) corner form; infinite where tw or th is too large for the dtype. A code that
+        (..., A, 4) xyxy; infinite where tw or th is too large for the dtype. A code that
         is not a number, or infinite in tx or ty, gives a box that is none, which `select` never
         keeps.
 
@@ -92,22 +92,24 @@ def decode(
         ... )
         array([[0.5  , 0.375, 0.75 , 0.625]], dtype=float32)
     """
-    rules = convention.but(**changes).coding
+    rules = convention.replace(**overrides).coding
     deltas = ops.convert_to_tensor(as_floats(deltas, "deltas", ..., "A", 4))
     # PyTorch does not multiply NumPy's arrays, which the anchors of a network are.
     anchors = ops.convert_to_tensor(as_floats(anchors, "anchors", deltas.shape[-2], 4))
     scaled = _swapped(deltas, rules.code_order) * ops.array(rules.variances, dtype=deltas.dtype)
     if rules.form == "difference":
-        return centers_to_corners(anchors + scaled)
+        return cxcywh_to_xyxy(anchors + scaled)
     exponents = scaled[..., 2:]
     if rules.largest_exponent is not None:
         exponents = minimum(exponents, rules.largest_exponent)
     centers = anchors[..., :2] + scaled[..., :2] * anchors[..., 2:]
     sizes = ops.exp(exponents) * anchors[..., 2:]
-    return centers_to_corners(ops.concatenate([centers, sizes], axis=-1))
+    return cxcywh_to_xyxy(ops.concatenate([centers, sizes], axis=-1))
 
 
-def background_first(logits: Tensor, convention: Convention = CANONICAL, **changes: Any) -> Tensor:
+def background_first(
+    logits: Tensor, convention: Convention = CANONICAL, **overrides: Any
+) -> Tensor:
     """(..., C + 1) classes as the head has them → the same with background in column 0.
 
     Example:
@@ -115,7 +117,7 @@ def background_first(logits: Tensor, convention: Convention = CANONICAL, **chang
         array([[0, 1, 2]], dtype=int32)
     """
     logits = as_tensor(logits, "logits", ..., "C + 1")
-    if convention.but(**changes).coding.background == "first":
+    if convention.replace(**overrides).coding.background == "first":
         return logits
     return ops.concatenate([logits[..., -1:], logits[..., :-1]], axis=-1)
 

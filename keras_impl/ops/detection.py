@@ -19,10 +19,10 @@ __all__ = ["Detections", "detect", "select"]
 
 
 class Detections(NamedTuple):
-    """What is in each of B pictures, surest first (equal scores: lowest anchor, then label).
+    """What is in each of B images, surest first (equal scores: lowest anchor, then label).
 
     Attributes:
-        boxes: (B, K, 4) corner form, relative to the picture; 0 in unused slots.
+        boxes: (B, K, 4) xyxy, relative to the image; 0 in unused slots.
         scores: (B, K) probability of the class; 0 in unused slots.
         labels: (B, K) int32 class from 1; -1 in unused slots.
         anchors: (B, K) int32 index of the anchor that says so; -1 in unused slots.
@@ -35,7 +35,7 @@ class Detections(NamedTuple):
 
 
 def select(
-    boxes: Tensor, scores: Tensor, convention: Convention = CANONICAL, **changes: Any
+    boxes: Tensor, scores: Tensor, convention: Convention = CANONICAL, **overrides: Any
 ) -> Detections:
     """Choose among scored boxes: clip, threshold, best per class, suppression, best of all.
 
@@ -43,10 +43,10 @@ def select(
     are clipped, if they are clipped first), is no candidate.
 
     Args:
-        boxes: (B, A, 4) corner form, which may reach beyond the picture.
+        boxes: (B, A, 4) xyxy, which may reach beyond the image.
         scores: (B, A, C) score of each class, background left out; column 0 is label 1.
         convention: Its `Detection` holds the rules, its `Overlap` what IoU is.
-        changes: Fields of it to answer otherwise.
+        overrides: Overrides of single fields.
 
     Returns:
         `Detections` with K = `max_detections` slots.
@@ -60,7 +60,7 @@ def select(
         >>> ops.convert_to_numpy(found.labels)
         array([[ 1,  2, -1]], dtype=int32)
     """
-    convention = convention.but(**changes)
+    convention = convention.replace(**overrides)
     rules = convention.detection
     boxes = ops.convert_to_tensor(as_floats(boxes, "boxes", "B", "A", 4))
     scores = ops.convert_to_tensor(as_floats(scores, "scores", *tuple(boxes.shape)[:2], "C"))
@@ -150,17 +150,17 @@ def detect(
     logits: Tensor,
     anchors: Tensor,
     convention: Convention = CANONICAL,
-    **changes: Any,
+    **overrides: Any,
 ) -> Detections:
     """Read the head outputs of a batch.
 
     Args:
         deltas: (B, A, 4) predicted codes.
         logits: (B, A, C + 1) predicted classes, canonically background first.
-        anchors: (A, 4) centre form.
+        anchors: (A, 4) cxcywh.
         convention: Its `Coding` says what the heads mean, its `Detection` what is kept; scores
             are sigmoids where its `Loss` has sigmoid or focal classes.
-        changes: Fields of it to answer otherwise.
+        overrides: Overrides of single fields.
 
     Returns:
         `Detections` with K = `max_detections` slots.
@@ -175,7 +175,7 @@ def detect(
         >>> ops.convert_to_numpy(found.boxes[0, 0])
         array([0.5, 0.5, 1. , 1. ], dtype=float32)
     """
-    convention = convention.but(**changes)
+    convention = convention.replace(**overrides)
     deltas = ops.convert_to_tensor(as_floats(deltas, "deltas", "B", "A", 4))
     batch, count = tuple(deltas.shape)[:2]
     logits = ops.convert_to_tensor(as_floats(logits, "logits", batch, count, "C + 1"))

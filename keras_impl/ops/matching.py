@@ -1,7 +1,7 @@
 """Matching of a batch on any Keras backend: mirrors `reference_numpy.matching`.
 
 The reference looks at a whole objects × anchors matrix. Here a few rows of it (an object of every
-picture against all anchors) exist at a time, so memory is batch × anchors.
+image against all anchors) exist at a time, so memory is batch × anchors.
 """
 
 from __future__ import annotations
@@ -13,15 +13,13 @@ from keras import ops
 from keras.backend import standardize_dtype
 
 from keras_impl._common.arrays import Tensor
-from keras_impl.ops.boxes import Columns, centers_to_corners, columns, iou_of_columns
+from keras_impl.ops.boxes import Columns, columns, cxcywh_to_xyxy, iou_of_columns
 from keras_impl.ops.checks import as_flags, as_floats, as_whole
 from keras_impl.ops.ties import first_argmax
-from reference_numpy.conventions import CANONICAL, Convention
+from reference_numpy.conventions import CANONICAL, IGNORED, UNMATCHED, Convention
 
-__all__ = ["IGNORED", "UNMATCHED", "bipartite", "match"]
+__all__ = ["bipartite", "match"]
 
-UNMATCHED = -1
-IGNORED = -2
 TOGETHER = 4  # objects whose rows a compiler may turn into one pass over the best so far
 NOWHERE = -1e4  # where padding lies, a point that overlaps no anchor
 
@@ -31,7 +29,7 @@ def match(
     valid: Tensor,
     anchors: Tensor,
     convention: Convention = CANONICAL,
-    **changes: Any,
+    **overrides: Any,
 ) -> Tensor:
     """Give each anchor the object it is responsible for, or none (arXiv:1512.02325, section 2.2).
 
@@ -40,11 +38,11 @@ def match(
     threshold.
 
     Args:
-        boxes: (B, M, 4) corner form, padded to M objects a picture; M may be 0.
+        boxes: (B, M, 4) xyxy, padded to M objects an image; M may be 0.
         valid: (B, M) True for an object, False for padding, which is never matched.
-        anchors: (A, 4) centre form.
+        anchors: (A, 4) cxcywh.
         convention: Its `Matching` holds the rules, its `Overlap` what IoU is.
-        changes: Fields of it to answer otherwise.
+        overrides: Overrides of single fields.
 
     Returns:
         (B, A) int32 index of the object, -1 for background, -2 for what is ignored. A box that is
@@ -60,7 +58,7 @@ def match(
         >>> ops.convert_to_numpy(objects)
         array([[-1,  0]], dtype=int32)
     """
-    convention = convention.but(**changes)
+    convention = convention.replace(**overrides)
     rules = convention.matching
     boxes, valid, anchors = _checked(boxes, valid, anchors)
     if np.dtype(standardize_dtype(boxes.dtype)).type(rules.threshold) == 0:
@@ -71,7 +69,7 @@ def match(
     if objects == 0 or count == 0:
         return nothing
     # Slices made here, not in the loop, are memory of their own, one number after the other.
-    corners = Columns(*(one[None] for one in columns(centers_to_corners(anchors), convention)))
+    corners = Columns(*(one[None] for one in columns(cxcywh_to_xyxy(anchors), convention)))
     together = min(TOGETHER, objects)
     steps = -(-objects // together)
     padding = steps * together - objects
@@ -142,10 +140,10 @@ def _one_each(anchor: Tensor, force: str) -> Tensor:
 def _by_anchor(anchor: Tensor, count: int) -> Tensor:
     """(B, M) anchor of each object or -1, no anchor twice → (B, A) object of each anchor or -1."""
     batch, objects = ops.shape(anchor)[0], anchor.shape[1]
-    pictures = ops.arange(batch, dtype="int32")[:, None] + ops.zeros_like(anchor)
+    images = ops.arange(batch, dtype="int32")[:, None] + ops.zeros_like(anchor)
     # What is no anchor goes into a column of its own, which is cut off.
     columns = ops.where(ops.less(anchor, 0), count, anchor)
-    indices = ops.reshape(ops.stack([pictures, columns], axis=-1), (-1, 2))
+    indices = ops.reshape(ops.stack([images, columns], axis=-1), (-1, 2))
     values = ops.arange(1, objects + 1, dtype="int32") + ops.zeros_like(anchor)
     found = ops.scatter(indices, ops.reshape(values, (-1,)), (batch, count + 1))
     return found[:, :count] - 1
@@ -158,22 +156,22 @@ def bipartite(
     height: Tensor,
     peak: Tensor,
     convention: Convention = CANONICAL,
-    **changes: Any,
+    **overrides: Any,
 ) -> Tensor:
     """Give each object an anchor of its own: the largest IoU of all first.
 
     Each object's best overlap only falls while anchors are taken, so what was its best is a
     bound. The object with the largest bound gets its anchor if that is still free, and else a
-    new bound over the anchors that are. All pictures of the batch take such a step together.
+    new bound over the anchors that are. All images of the batch take such a step together.
 
     Args:
-        boxes: (B, M, 4) corner form.
+        boxes: (B, M, 4) xyxy.
         valid: (B, M) True for an object.
-        anchors: (A, 4) centre form.
+        anchors: (A, 4) cxcywh.
         height: (B, M) largest IoU of each object, -1 (or NaN) for padding.
         peak: (B, M) int32 lowest anchor that has it.
         convention: Its `Matching` says above which IoU a pair is made.
-        changes: Fields of it to answer otherwise.
+        overrides: Overrides of single fields.
 
     Returns:
         (B, M) int32 anchor of each object, or -1.
@@ -181,14 +179,14 @@ def bipartite(
     Raises:
         ValueError, TypeError: As `match`.
     """
-    convention = convention.but(**changes)
+    convention = convention.replace(**overrides)
     boxes, valid, anchors = _checked(boxes, valid, anchors)
     height = as_floats(height, "height", *tuple(valid.shape))
     height = ops.where(ops.isnan(height), ops.full_like(height, -1), height)
     peak = as_whole(peak, "peak", *tuple(valid.shape))
     least = ops.convert_to_tensor(convention.matching.force_above, dtype=boxes.dtype)
     objects = boxes.shape[1]
-    corners = Columns(*(one[None] for one in columns(centers_to_corners(anchors), convention)))
+    corners = Columns(*(one[None] for one in columns(cxcywh_to_xyxy(anchors), convention)))
     rows = _rows(boxes, valid, convention)
     numbers = ops.arange(objects, dtype="int32")
 
@@ -240,12 +238,12 @@ def _rows(boxes: Tensor, valid: Tensor, convention: Convention) -> Columns:
 
 
 def _row(rows: Columns, corners: Columns, index: Tensor, convention: Convention) -> Tensor:
-    """(B, A) IoU of one object of each picture with all anchors, 0 for padding.
+    """(B, A) IoU of one object of each image with all anchors, 0 for padding.
 
     Args:
         rows: (B, M) objects.
         corners: (1, A) anchors.
-        index: Which object, one for all pictures or (B,).
+        index: Which object, one for all images or (B,).
         convention: Its `Overlap`.
     """
 

@@ -11,17 +11,15 @@ from keras_impl._common.arrays import Tensor
 from keras_impl.ops.checks import as_floats, as_whole
 from keras_impl.ops.suppression import nms
 from keras_impl.ops.ties import top_mask
-from reference_numpy.conventions import CANONICAL, Convention
+from reference_numpy.conventions import CANONICAL, IGNORE, Convention
 
 __all__ = ["Chosen", "choose_anchors", "mine_hard_negatives"]
 
-NOTHING = -1  # label of an anchor that is neither object nor background
-
 
 def mine_hard_negatives(
-    losses: Tensor, labels: Tensor, convention: Convention = CANONICAL, **changes: Any
+    losses: Tensor, labels: Tensor, convention: Convention = CANONICAL, **overrides: Any
 ) -> Tensor:
-    """The background anchors that count in the class loss, in each picture for itself.
+    """The background anchors that count in the class loss, in each image for itself.
 
     Canonically max(⌊ratio × positives⌋, minimum), or all there are; the largest loss first,
     ties to the lowest anchor.
@@ -30,7 +28,7 @@ def mine_hard_negatives(
         losses: (B, A) class loss of each anchor. NaN is the hardest of all, so that it shows.
         labels: (B, A) target label, 0 for background, -1 for what counts nowhere.
         convention: Its `Loss` holds the rules.
-        changes: Fields of it to answer otherwise.
+        overrides: Overrides of single fields.
 
     Returns:
         (B, A) True for each chosen negative.
@@ -44,7 +42,7 @@ def mine_hard_negatives(
         >>> ops.convert_to_numpy(mine_hard_negatives(losses, labels, negative_ratio=2))
         array([[False,  True, False,  True, False]])
     """
-    rules = convention.but(**changes).loss
+    rules = convention.replace(**overrides).loss
     losses, labels = _checked(losses, labels)
     background = ops.equal(labels, 0)
     if rules.mining == "none" or labels.shape[-1] == 0:
@@ -71,18 +69,18 @@ def choose_anchors(
     convention: Convention = CANONICAL,
     *,
     boxes: Tensor | None = None,
-    **changes: Any,
+    **overrides: Any,
 ) -> Chosen:
     """The anchors of a batch that count: its positives and what mining makes of the rest.
 
     Args:
         losses: (B, A) class loss of each anchor.
         labels: (B, A) target label, 0 for background, -1 for what counts nowhere.
-        convention: Its `Loss` holds the rules: negatives are mined in each picture or in the
-            whole batch, after suppression among all anchors of a picture if so said.
-        boxes: (B, A, 4) corner form, the predicted boxes: needed, and looked at, only with a
+        convention: Its `Loss` holds the rules: negatives are mined in each image or in the
+            whole batch, after suppression among all anchors of an image if so said.
+        boxes: (B, A, 4) xyxy, the predicted boxes: needed, and looked at, only with a
             `mining_nms`.
-        changes: Fields of the convention to answer otherwise.
+        overrides: Overrides of single fields.
 
     Returns:
         `Chosen`.
@@ -98,7 +96,7 @@ def choose_anchors(
         array([[False, False, False],
                [ True,  True,  True]])
     """
-    convention = convention.but(**changes)
+    convention = convention.replace(**overrides)
     rules = convention.loss
     losses, labels = _checked(losses, labels)
     if rules.mining_nms is not None:
@@ -108,7 +106,7 @@ def choose_anchors(
             )
         boxes = ops.convert_to_tensor(as_floats(boxes, "boxes", *tuple(labels.shape), 4))
         stays = _survivors(ops.stop_gradient(boxes), losses, rules.mining_nms)
-        labels = ops.where(stays, labels, NOTHING)
+        labels = ops.where(stays, labels, IGNORE)
     positives = ops.greater(labels, 0)
     if rules.mining != "batch":
         return Chosen(positives, mine_hard_negatives(losses, labels, convention))
@@ -127,10 +125,10 @@ def _survivors(boxes: Tensor, losses: Tensor, iou_threshold: float) -> Tensor:
     """(B, A) True for the anchors that suppression leaves, the largest class loss first."""
     batch, anchors = ops.shape(boxes)[0], boxes.shape[1]
     kept = nms(boxes, losses, iou_threshold=iou_threshold)
-    pictures = ops.broadcast_to(ops.arange(batch, dtype="int32")[:, None], (batch, anchors))
+    images = ops.broadcast_to(ops.arange(batch, dtype="int32")[:, None], (batch, anchors))
     # What is no index goes into a column of its own, which is cut off.
     columns = ops.where(ops.less(kept, 0), anchors, kept)
-    indices = ops.reshape(ops.stack([pictures, columns], axis=-1), (-1, 2))
+    indices = ops.reshape(ops.stack([images, columns], axis=-1), (-1, 2))
     ones = ops.reshape(ops.ones_like(columns), (-1,))
     return ops.greater(ops.scatter(indices, ones, (batch, anchors + 1))[:, :anchors], 0)
 

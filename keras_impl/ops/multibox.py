@@ -20,15 +20,13 @@ from keras_impl.ops.losses import (
     softmax_cross_entropy,
 )
 from keras_impl.ops.mining import choose_anchors
-from reference_numpy.conventions import CANONICAL, Convention
+from reference_numpy.conventions import CANONICAL, IGNORE, Convention
 
 __all__ = ["MultiBox", "class_losses", "multibox_loss", "normalisers"]
 
-NOTHING = -1  # label of an anchor that is neither object nor background
-
 
 def class_losses(
-    logits: Tensor, labels: Tensor, convention: Convention = CANONICAL, **changes: Any
+    logits: Tensor, labels: Tensor, convention: Convention = CANONICAL, **overrides: Any
 ) -> Tensor:
     """The class loss of each anchor.
 
@@ -36,7 +34,7 @@ def class_losses(
         logits: (..., C + 1) predicted classes.
         labels: (...) target label, 0 for background; -1 has loss 0.
         convention: Its `Loss` names the loss, its `Coding` the place of the background.
-        changes: Fields of it to answer otherwise.
+        overrides: Overrides of single fields.
 
     Returns:
         (...) softmax cross-entropy; or sigmoid cross-entropy or focal loss, summed over columns.
@@ -53,10 +51,10 @@ def class_losses(
         ... )
         0.25
     """
-    convention = convention.but(**changes)
+    convention = convention.replace(**overrides)
     logits = as_floats(logits, "logits", ..., "C + 1")
     labels = as_whole(labels, "labels", *tuple(logits.shape)[:-1])
-    check_range(labels, "labels", NOTHING, logits.shape[-1] - 1)
+    check_range(labels, "labels", IGNORE, logits.shape[-1] - 1)
     rules, columns = convention.loss, background_first(logits, convention)
     counts = ops.logical_and(ops.greater_equal(labels, 0), ops.less(labels, columns.shape[-1]))
     known = ops.where(counts, labels, ops.zeros_like(labels))
@@ -77,20 +75,20 @@ def normalisers(
     convention: Convention = CANONICAL,
     *,
     dtype: Any = "float32",
-    **changes: Any,
+    **overrides: Any,
 ) -> Tensor:
-    """What the losses of each picture are divided by: (B, A) target labels → (B,) `dtype`.
+    """What the losses of each image are divided by: (B, A) target labels → (B,) `dtype`.
 
     Example:
         >>> labels = ops.array([[1, 2, 1, 0], [0, 0, 0, 0]])
-        >>> ops.convert_to_numpy(normalisers(labels, normaliser="picture"))
+        >>> ops.convert_to_numpy(normalisers(labels, normaliser="image"))
         array([6., 2.], dtype=float32)
     """
     labels = as_whole(labels, "labels", "B", "A")
-    rule = convention.but(**changes).loss.normaliser
+    rule = convention.replace(**overrides).loss.normaliser
     batch, anchors = ops.shape(labels)
     positives = ops.sum(ops.cast(ops.greater(labels, 0), "int32"), axis=1)
-    if rule == "picture":
+    if rule == "image":
         return ops.cast(ops.maximum(positives, 1) * batch, dtype)
     if rule == "anchors":
         everything = ops.maximum(batch * anchors, 1)
@@ -129,7 +127,7 @@ def multibox_loss(
     convention: Convention = CANONICAL,
     *,
     boxes: Tensor | None = None,
-    **changes: Any,
+    **overrides: Any,
 ) -> MultiBox:
     """The MultiBox loss of a batch (arXiv:1512.02325, equation 1).
 
@@ -142,9 +140,9 @@ def multibox_loss(
         target_deltas: (B, A, 4) from `assign_targets`.
         target_labels: (B, A) from `assign_targets`.
         convention: Its `Loss` holds the rules.
-        boxes: (B, A, 4) corner form, the predicted boxes: needed, and looked at, only where
+        boxes: (B, A, 4) xyxy, the predicted boxes: needed, and looked at, only where
             anchors are suppressed before mining. No gradient goes through them.
-        changes: Fields of the convention to answer otherwise.
+        overrides: Overrides of single fields.
 
     Returns:
         `MultiBox`.
@@ -160,7 +158,7 @@ def multibox_loss(
         >>> float(loss.box_loss), int(loss.positives)
         (1.5, 1)
     """
-    convention = convention.but(**changes)
+    convention = convention.replace(**overrides)
     rules = convention.loss
     target_labels = ops.cast(as_whole(target_labels, "target_labels", "B", "A"), "int32")
     shape = tuple(target_labels.shape)
@@ -168,9 +166,9 @@ def multibox_loss(
     logits = ops.convert_to_tensor(as_floats(logits, "logits", *shape, "C + 1"))
     target_deltas = ops.convert_to_tensor(as_floats(target_deltas, "target_deltas", *shape, 4))
     most = logits.shape[-1] - 1
-    check_range(target_labels, "target_labels", NOTHING, most)
-    target_labels = ops.where(ops.less_equal(target_labels, most), target_labels, NOTHING)
-    target_labels = ops.maximum(target_labels, NOTHING)
+    check_range(target_labels, "target_labels", IGNORE, most)
+    target_labels = ops.where(ops.less_equal(target_labels, most), target_labels, IGNORE)
+    target_labels = ops.maximum(target_labels, IGNORE)
     losses = class_losses(ops.stop_gradient(logits), target_labels, convention)
     counted, negatives = choose_anchors(losses, target_labels, convention, boxes=boxes)
     divisors = normalisers(target_labels, convention, dtype=deltas.dtype)
@@ -180,7 +178,7 @@ def multibox_loss(
     heard = ops.logical_or(counted, negatives)
     losses = class_losses(_only(heard, logits), target_labels, convention)
     class_sums = ops.sum(_only(heard, losses), axis=1)
-    everywhere = ops.not_equal(target_labels, NOTHING)
+    everywhere = ops.not_equal(target_labels, IGNORE)
     in_box_loss = counted if rules.box_over == "positives" else everywhere
     box_losses = smooth_l1(_only(in_box_loss, deltas), _only(in_box_loss, target_deltas))
     box_sums = ops.sum(ops.sum(box_losses, axis=-1), axis=1)

@@ -35,23 +35,23 @@ def nms(
     classes: Tensor | None = None,
     order: Tensor | None = None,
     silent: Tensor | None = None,
-    **changes: Any,
+    **overrides: Any,
 ) -> Tensor:
-    """Suppress the boxes of each picture.
+    """Suppress the boxes of each image.
 
     Args:
-        boxes: (B, N, 4) corner form.
+        boxes: (B, N, 4) xyxy.
         scores: (B, N) scores; -inf marks a slot without candidate, which is never kept. Nor is
             a box that is not finite, nor one whose score is NaN.
         convention: Its `Detection` holds the rules: `iou_threshold`, `suppress_at`, `ties` and
             `eta`, where there are classes also `max_per_class`; its `Overlap` says what IoU is.
         max_kept: Slots of the answer; N if None.
         classes: (B, N) int32 class of each candidate; one class if None.
-        order: (B, N) int32, distinct in each picture, which decides between equal scores, the
+        order: (B, N) int32, distinct in each image, which decides between equal scores, the
             lowest first; the index if None, or what `ties` makes of it.
         silent: (B, N) True for what suppresses and is counted like any other, but takes no
             slot; nothing if None.
-        changes: Fields of the convention to answer otherwise.
+        overrides: Overrides of single fields.
 
     Returns:
         (B, max_kept) int32 indices of the kept boxes in the order visited, -1 after the last.
@@ -65,7 +65,7 @@ def nms(
         >>> ops.convert_to_numpy(nms(chain, ops.array([[0.9, 0.8, 0.7]]), iou_threshold=0.3))
         array([[ 0,  2, -1]], dtype=int32)
     """
-    convention = convention.but(**changes).but(soft_sigma=None)
+    convention = convention.replace(**overrides).replace(soft_sigma=None)
     return _visit_all(boxes, scores, convention, max_kept, classes, order, silent)[0]
 
 
@@ -78,9 +78,9 @@ def soft_nms(
     classes: Tensor | None = None,
     order: Tensor | None = None,
     silent: Tensor | None = None,
-    **changes: Any,
+    **overrides: Any,
 ) -> tuple[Tensor, Tensor]:
-    """Lower the scores of the boxes of each picture (arXiv:1704.04503, section 3).
+    """Lower the scores of the boxes of each image (arXiv:1704.04503, section 3).
 
     Args:
         boxes: As `nms`, like all that is not named here.
@@ -90,7 +90,7 @@ def soft_nms(
         classes: Classes.
         order: Order of equal scores.
         silent: What takes no slot.
-        changes: Fields of the convention to answer otherwise.
+        overrides: Overrides of single fields.
 
     Returns:
         (B, max_kept) int32 indices of the kept boxes, surest first, -1 after the last, and
@@ -106,14 +106,14 @@ def soft_nms(
         >>> ops.convert_to_numpy(soft_nms(boxes, scores, **rules)[1]).round(4)
         array([[0.9  , 0.623]], dtype=float32)
     """
-    convention = convention.but(**changes)
+    convention = convention.replace(**overrides)
     if convention.detection.soft_sigma is None:
         raise ValueError("soft_sigma: expected a number above 0. Received: None")
     return _visit_all(boxes, scores, convention, max_kept, classes, order, silent)
 
 
 class _State(NamedTuple):
-    """Where a picture stands; a scalar 0 in place of what the convention does not ask for."""
+    """Where an image stands; a scalar 0 in place of what the convention does not ask for."""
 
     waiting: Tensor  # (B, N) score of what may yet be kept, else -inf
     filled: Tensor  # (B, 1) slots in use

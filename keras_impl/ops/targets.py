@@ -7,20 +7,19 @@ from typing import Any, NamedTuple
 from keras import ops
 
 from keras_impl._common.arrays import Tensor
-from keras_impl.ops.boxes import centers_to_corners, check_boxes, coverage, iou, solid
+from keras_impl.ops.boxes import check_boxes, cxcywh_to_xyxy, ioa, iou, solid
 from keras_impl.ops.checks import as_flags, as_floats, as_whole
 from keras_impl.ops.coding import encode
-from keras_impl.ops.matching import IGNORED, match
-from reference_numpy.conventions import CANONICAL, Convention
+from keras_impl.ops.matching import match
+from reference_numpy.conventions import CANONICAL, IGNORE, IGNORED, Convention
 
-__all__ = ["NOTHING", "Targets", "assign_targets"]
+__all__ = ["Targets", "assign_targets"]
 
-NOTHING = -1  # label of an anchor that is neither object nor background
 FEW = 8
 
 
 class Targets(NamedTuple):
-    """Targets of B pictures with A anchors.
+    """Targets of B images with A anchors.
 
     Attributes:
         labels: (B, A) int32, 0 for background, the label of the anchor's object, or -1: counts
@@ -41,18 +40,18 @@ def assign_targets(
     convention: Convention = CANONICAL,
     *,
     crowds: Tensor | None = None,
-    **changes: Any,
+    **overrides: Any,
 ) -> Targets:
-    """Assign each anchor of each picture its class and box (arXiv:1512.02325, section 2.2).
+    """Assign each anchor of each image its class and box (arXiv:1512.02325, section 2.2).
 
     Args:
-        boxes: (B, M, 4) corner form, padded to M objects a picture.
+        boxes: (B, M, 4) xyxy, padded to M objects an image.
         labels: (B, M) label from 1; -1 marks padding, whose box is not looked at.
-        anchors: (A, 4) centre form.
+        anchors: (A, 4) cxcywh.
         convention: Its `Overlap`, `Matching` and `Coding` hold the rules.
         crowds: (B, M) True for a crowd or a difficult object, which no anchor answers for;
             anchors that overlap it and have no object are neither object nor background.
-        changes: Fields of the convention to answer otherwise.
+        overrides: Overrides of single fields.
 
     Returns:
         `Targets`, deltas in the dtype of `boxes`.
@@ -72,7 +71,7 @@ def assign_targets(
     boxes = ops.convert_to_tensor(as_floats(boxes, "boxes", "B", "M", 4))
     labels = ops.cast(as_whole(labels, "labels", *tuple(boxes.shape)[:2]), "int32")
     anchors = ops.cast(as_floats(anchors, "anchors", "A", 4), boxes.dtype)
-    convention = convention.but(**changes)
+    convention = convention.replace(**overrides)
     check_boxes(boxes, labels, convention)
     flat = convention.coding.degenerate == "encode"
     valid = ops.logical_and(ops.greater_equal(labels, 1), solid(boxes, flat))
@@ -99,7 +98,7 @@ def assign_targets(
     nowhere = ops.equal(matched, IGNORED)
     if crowd is not None and convention.matching.crowd_by != "none":
         nowhere = ops.logical_or(nowhere, _crowded(boxes, crowd, anchors, convention))
-    others = ops.where(nowhere, NOTHING, ops.zeros_like(own_label))
+    others = ops.where(nowhere, IGNORE, ops.zeros_like(own_label))
     return Targets(
         ops.where(positive, own_label, others),
         ops.where(positive[..., None], deltas, ops.zeros_like(deltas)),
@@ -119,14 +118,14 @@ def _of_object(values: Tensor, rows: Tensor) -> Tensor:
 
 def _crowded(boxes: Tensor, crowd: Tensor, anchors: Tensor, convention: Convention) -> Tensor:
     """(B, A) True where an anchor overlaps a crowd enough, one crowd after the other."""
-    corners = centers_to_corners(anchors)[None]
+    corners = cxcywh_to_xyxy(anchors)[None]
     real = ops.where(crowd[..., None], boxes, ops.zeros_like(boxes))
     limit = ops.convert_to_tensor(convention.matching.crowd_overlap, dtype=boxes.dtype)
 
     def look(index: Tensor, found: Tensor) -> Tensor:
         box = ops.take(real, index, axis=1)[:, None]
         by_iou = convention.matching.crowd_by == "iou"
-        overlap = iou(corners, box, convention) if by_iou else coverage(corners, box)
+        overlap = iou(corners, box, convention) if by_iou else ioa(box, corners)
         near = ops.greater_equal(overlap, limit)
         return ops.logical_or(found, ops.logical_and(near, ops.take(crowd, index, axis=1)[:, None]))
 

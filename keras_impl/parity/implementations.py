@@ -27,8 +27,7 @@ from keras_impl.ops import (
     suppression,
     targets,
 )
-from keras_impl.ops.matching import IGNORED
-from reference_numpy.conventions import CANONICAL, Convention
+from reference_numpy.conventions import CANONICAL, IGNORED, Convention
 
 __all__ = ["COMPILED", "HOST", "KERAS", "MODES", "UNFUSED", "host_as", "keras_as"]
 
@@ -107,13 +106,13 @@ def _detect(deltas: Any, logits: Any, anchor: Any, *, convention: Convention) ->
 KERAS = Implementation(
     name=f"keras ({backend()})",
     operations={
-        "corners_to_centers": _plainly(boxes.corners_to_centers),
-        "centers_to_corners": _plainly(boxes.centers_to_corners),
+        "xyxy_to_cxcywh": _plainly(boxes.xyxy_to_cxcywh),
+        "cxcywh_to_xyxy": _plainly(boxes.cxcywh_to_xyxy),
         "area": _plainly(boxes.area),
         "clip": _plainly(boxes.clip),
         "flip_horizontally": _plainly(boxes.flip_horizontally),
         "pairwise_iou": _by_convention(boxes.pairwise_iou),
-        "pairwise_coverage": _plainly(boxes.pairwise_coverage),
+        "pairwise_ioa": _plainly(boxes.pairwise_ioa),
         "make_anchors": _make_anchors,
         "match": _match,
         "encode": _by_convention(coding.encode),
@@ -132,7 +131,7 @@ KERAS = Implementation(
         "multibox_loss": _multibox,
         "multibox_gradient": _multibox_gradient,
         "nms": _by_convention(suppression.nms),
-        "soft_nms": Offer(_soft_nms, changes={"soft_sigma": 0.5, "eta": 1.0}),
+        "soft_nms": Offer(_soft_nms, overrides={"soft_sigma": 0.5, "eta": 1.0}),
         "select": _select,
         "detect": _detect,
     },

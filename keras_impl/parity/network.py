@@ -1,7 +1,7 @@
 """Is Keras' network the reference's, layer by layer, in float32 and in mixed precision?
 
 Under Keras' policy "mixed_bfloat16" weights are kept in float32, the network computes in bfloat16,
-and targets, loss and detections are float32 all the same. `run` puts pictures through a small SSD
+and targets, loss and detections are float32 all the same. `run` puts images through a small SSD
 and judges each layer by itself: from *the implementation's own* input the reference computes the
 layer in float64, with the weights as the policy rounds them, and the implementation's output must
 lie within the budget of `tolerances`. Then targets, loss and detections, made of what this very
@@ -58,7 +58,7 @@ __all__ = [
     "judge_layers",
     "layer_maps",
     "run",
-    "some_pictures",
+    "some_images",
     "to_bfloat16",
     "ways",
 ]
@@ -82,7 +82,7 @@ MODES = tuple(mode for mode in modes() if mode != "xla")
 LAYOUT = AnchorLayout(
     NAME, (64, 96), ((8, 12), (4, 6), (2, 3), (1, 2)), (0.1, 0.25, 0.45, 0.7, 0.9), ((2.0,),) * 4
 )
-CLASSES, PICTURES, OBJECTS = 3, 2, 5
+CLASSES, IMAGES, OBJECTS = 3, 2, 5
 U = {"float32": 2.0**-24, "bfloat16": 2.0**-8}  # the largest relative error of one rounding
 
 
@@ -143,18 +143,18 @@ def a_network(policy: str = "float32", seed: int = 0) -> SSD:
     return model
 
 
-def some_pictures(seed: int = 0) -> NDArray[np.float32]:
+def some_images(seed: int = 0) -> NDArray[np.float32]:
     """Noise in [-1, 1]."""
     generator = np.random.default_rng(seed)
-    return generator.uniform(-1, 1, (PICTURES, *LAYOUT.image_size, 3)).astype(np.float32)
+    return generator.uniform(-1, 1, (IMAGES, *LAYOUT.image_size, 3)).astype(np.float32)
 
 
 def _some_objects(seed: int) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
     """Boxes and labels; on no grid, so that no near-tie is left to a compiler that fuses."""
     generator = np.random.default_rng(seed)
-    low = generator.uniform(0.0, 0.6, (PICTURES, OBJECTS, 2))
+    low = generator.uniform(0.0, 0.6, (IMAGES, OBJECTS, 2))
     boxes = np.concatenate([low, low + generator.uniform(0.1, 0.4, low.shape)], axis=-1)
-    labels = generator.integers(1, CLASSES + 1, (PICTURES, OBJECTS))
+    labels = generator.integers(1, CLASSES + 1, (IMAGES, OBJECTS))
     labels[:, -1] = -1
     return boxes.astype(np.float32), labels.astype(np.int32)
 
@@ -187,7 +187,7 @@ def layer_maps(model: SSD, images: NDArray[np.float32], mode: str) -> dict[str, 
 
     Args:
         model: Of one of `POLICIES`.
-        images: (B, H, W, 3) pictures in [-1, 1].
+        images: (B, H, W, 3) images in [-1, 1].
         mode: One of `MODES`.
     """
     hers = [one for one in model.layers if not isinstance(one, layers.InputLayer)]
@@ -335,7 +335,7 @@ def _judge_heads(
         ),
         "multibox_loss": judge_multibox(given, summed, "float32", excuses, CANONICAL),
         "detect": OPERATIONS["detect"].judge(
-            (*heads, anchors), found, "float32", excuses, CANONICAL.but(**few)
+            (*heads, anchors), found, "float32", excuses, CANONICAL.replace(**few)
         ),
     }
     boxes, scores, _, _, decoded, probabilities = found
@@ -364,14 +364,14 @@ def run(
     """Judge a network in every mode, under every policy.
 
     Args:
-        seed: Of its weights, of the pictures and of the objects in them.
+        seed: Of its weights, of the images and of the objects in them.
         modes: Some of `MODES`.
         policies: Some of `POLICIES`.
         watch: Told what is judged next.
 
     Returns:
         Lines of the parity table, by operation, policy and mode. A case is a layer; of targets and
-        detections it is a picture, of the loss a batch.
+        detections it is an image, of the loss a batch.
 
     Raises:
         ValueError: An unknown mode or policy.
@@ -379,7 +379,7 @@ def run(
     for name, given, known in (("modes", modes, MODES), ("policies", policies, POLICIES)):
         if not given or not set(given) <= set(known):
             raise ValueError(f"{name}: expected some of {list(known)}. Received: {list(given)}")
-    images = some_pictures(seed)
+    images = some_images(seed)
     checks: list[Check] = []
     for policy in policies:
         with _everywhere(policy):

@@ -110,16 +110,16 @@ def compare_photographs(
         One check a photograph and pair.
 
     Raises:
-        ValueError: A file that is no picture.
+        ValueError: A file that is no image.
     """
     for path in photographs:
         watch(path.name)
-        picture = open_image(path)
+        image = open_image(path)
         raw, seen = {}, {}
         for name, detector in detectors.items():
-            images = prepare(picture, detector.size)[None]
+            images = prepare(image, detector.size)[None]
             raw[name] = detector.heads(images)
-            seen[name] = to_pixels(detector.read(images, score=SHOWN)[0], picture.size)
+            seen[name] = to_pixels(detector.read(images, score=SHOWN)[0], image.size)
         for one, other in itertools.combinations(detectors, 2):
             deltas, logits = (
                 float(np.abs(raw[one][part] - raw[other][part]).max())
@@ -304,6 +304,6 @@ def _inputs_of(model: SSD, names: Sequence[str]) -> dict[str, list[str]]:
 
 
 def _litert_maps(litert: LiteRT) -> dict[str, Array]:
-    """Of the picture that it was given last."""
+    """Of the image that it was given last."""
     named = {litert_name(name): value for name, value in litert.tensors().items()}
     return {name: value for name, value in named.items() if name is not None}

@@ -73,7 +73,7 @@ def run(
     Args:
         convention: What both sides are to follow; one of the presets, if one of the modes takes
             a process of its own.
-        cases: Random pictures for each decision; floats get 25 rows for each.
+        cases: Random images for each decision; floats get 25 rows for each.
         seed: Of the random cases.
         modes: Some of `MODES`.
         dtypes: Some of `DTYPES`.

@@ -16,7 +16,7 @@ __all__ = [
 
 COLUMNS = (
     "epoch",
-    "pictures",
+    "images",
     "loss",
     "class_loss",
     "box_loss",
@@ -41,18 +41,18 @@ def read_log(out: str | os.PathLike[str]) -> list[dict[str, float]]:
 
 
 def draw_curves(rows: list[Mapping[str, float]] | list[dict[str, float]], path: Path) -> None:
-    """Draw the losses and the validation's average precision of a run, pictures seen below."""
+    """Draw the losses and the validation's average precision of a run, images seen below."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     left, right = figure.subplots(1, 2)
-    seen = [row["pictures"] / 1000 for row in rows]
+    seen = [row["images"] / 1000 for row in rows]
     for name in ("loss", "class_loss", "box_loss"):
         left.plot(seen, [row[name] for row in rows], marker=".", label=name.replace("_", " "))
     for name, label in (("val_map", "mAP .50:.95"), ("val_ap50", "AP .50"), ("val_ap75", "AP .75")):
         right.plot(seen, [row[name] for row in rows], marker=".", label=label)
-    left.set(title="training loss", xlabel="thousand pictures", yscale="log")
-    right.set(title="validation", xlabel="thousand pictures", ylim=(0, 1.02))
+    left.set(title="training loss", xlabel="thousand images", yscale="log")
+    right.set(title="validation", xlabel="thousand images", ylim=(0, 1.02))
     for axes in (left, right):
         axes.grid(alpha=0.3)
         axes.legend(frameon=False)
@@ -64,7 +64,7 @@ def draw_runs(runs: Sequence[str | os.PathLike[str]], path: str | os.PathLike[st
 
     Args:
         runs: Their folders.
-        path: Picture to write, PNG.
+        path: Image to write, PNG.
 
     Raises:
         ValueError: A folder without a finished epoch.
@@ -79,11 +79,11 @@ def draw_runs(runs: Sequence[str | os.PathLike[str]], path: str | os.PathLike[st
         rows = read_log(run)
         if not rows:
             raise ValueError(f"runs: expected a run with a finished epoch. Received: {run}")
-        seen = [row["pictures"] / 1000 for row in rows]
+        seen = [row["images"] / 1000 for row in rows]
         for axes, name in ((left, "loss"), (right, "val_map")):
             axes.plot(seen, [row[name] for row in rows], marker=".", label=Path(run).name)
-    left.set(title="training loss", xlabel="thousand pictures", yscale="log")
-    right.set(title="validation mAP .50:.95", xlabel="thousand pictures", ylim=(-0.02, 1.02))
+    left.set(title="training loss", xlabel="thousand images", yscale="log")
+    right.set(title="validation mAP .50:.95", xlabel="thousand images", ylim=(-0.02, 1.02))
     for axes in (left, right):
         axes.grid(alpha=0.3)
         axes.legend(frameon=False)
@@ -97,7 +97,7 @@ def _main(arguments: Sequence[str] | None = None) -> None:
         description="Draw loss and validation of several runs beside each other.",
     )
     parser.add_argument("runs", metavar="RUN", nargs="+", help="folder of a run")
-    parser.add_argument("--out", metavar="FILE", required=True, help="picture to write, .png")
+    parser.add_argument("--out", metavar="FILE", required=True, help="image to write, .png")
     options = parser.parse_args(arguments)
     try:
         draw_runs(options.runs, options.out)

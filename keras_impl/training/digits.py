@@ -66,7 +66,7 @@ def digit_model(recipe: Recipe) -> SSD:
         DIGITS224,
         classes=10,
         alpha=recipe.alpha,
-        convention=CANONICAL.but(box_weight=recipe.box_weight),
+        convention=CANONICAL.replace(box_weight=recipe.box_weight),
         batch_norm_momentum=0.99,
     )
 
@@ -111,7 +111,7 @@ def train_digits(
     if recipe.init != "random" and not done:
         arrays = read_weights(start or weights_file(recipe.init))[1]
         warm_start(model, arrays, _calibration(train, recipe))
-    steps = recipe.pictures // recipe.batch
+    steps = recipe.images // recipe.batch
     warm_up = max(1, steps // 10)
     rate = keras.optimizers.schedules.CosineDecay(
         0.0,
@@ -129,10 +129,10 @@ def train_digits(
         canvases = dataset(
             train,
             recipe.digits,
-            recipe.pictures,
+            recipe.images,
             recipe.batch,
             seed=recipe.seed,
-            first=(epoch - 1) * recipe.pictures,
+            first=(epoch - 1) * recipe.images,
         )
         tell = _Tell(watcher, epoch)
         model.fit(canvases, epochs=1, verbose=0, shuffle=False, callbacks=[tell])
@@ -142,7 +142,7 @@ def train_digits(
         )
         row = {
             "epoch": epoch,
-            "pictures": epoch * recipe.pictures,
+            "images": epoch * recipe.images,
             **{name: float(tell.logs[name]) for name in ("loss", "class_loss", "box_loss")},
             "learning_rate": float(rate(model.optimizer.iterations)),
             "val_map": quality.map,
@@ -165,13 +165,13 @@ def warm_start(
     The other network is folded, and has no batch normalisation; ours gets ones that change nothing
     (`unfold`). In training, though, a normalisation divides by the statistics of the batch, and
     the features would be others from the first step on. So each gets the mean m and variance v that
-    its map has on some pictures, with gamma = sqrt(v + epsilon) and beta = bias + m: the same
-    function still, in inference exactly and in training on such pictures about so.
+    its map has on some images, with gamma = sqrt(v + epsilon) and beta = bias + m: the same
+    function still, in inference exactly and in training on such images about so.
 
     Args:
         model: Built with batch normalisation.
         arrays: Kernels and biases by name.
-        images: Batches of prepared pictures (B, H, W, 3), of the kind that will be trained on.
+        images: Batches of prepared images (B, H, W, 3), of the kind that will be trained on.
 
     Returns:
         Names of the variables that were taken over.

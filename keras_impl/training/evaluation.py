@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["evaluate_digits"]
 
-MOST_DETECTIONS = 100  # a picture, as COCO counts
+MOST_DETECTIONS = 100  # an image, as COCO counts
 BATCH = 32
 
 
@@ -28,7 +28,7 @@ def evaluate_digits(
     model: SSD,
     digits: Digits,
     mode: str,
-    pictures: int,
+    num_images: int,
     seed: int,
     advance: Callable[[int], None] = lambda done: None,
 ) -> Evaluation:
@@ -38,20 +38,20 @@ def evaluate_digits(
         model: A digit detector, 10 classes.
         digits: Where the canvases' digits come from.
         mode: One of "1", "1-10" or "both".
-        pictures: How many canvases.
+        num_images: How many canvases.
         seed: Names the series of canvases.
-        advance: Called with the number of pictures done since the last call.
+        advance: Called with the number of images done since the last call.
 
     Returns:
         COCO's average precision, mean and per class.
 
     Raises:
-        ValueError: No pictures, or a mode or seed that does not exist.
+        ValueError: No images, or a mode or seed that does not exist.
     """
-    check_counts(1, pictures=pictures)
+    check_counts(1, num_images=num_images)
     truth_boxes, truth_labels, boxes, labels, scores = [], [], [], [], []
-    for start in range(0, pictures, BATCH):
-        made = [canvas(digits, mode, seed, i) for i in range(start, min(start + BATCH, pictures))]
+    for start in range(0, num_images, BATCH):
+        made = [canvas(digits, mode, seed, i) for i in range(start, min(start + BATCH, num_images))]
         images = batch_images(np.stack([one.image for one in made]))
         # The last batch is filled up, so that the graph is traced for one shape only.
         filled = np.concatenate([images, np.zeros((BATCH - len(made), *images.shape[1:]), "f4")])

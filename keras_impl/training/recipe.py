@@ -24,7 +24,7 @@ class Recipe:
         digits: Digits on a canvas: "1", "1-10", or "both" (a fair coin for each canvas).
         alpha: Width multiplier of the network.
         epochs: Epochs; an epoch is only the beat of validation and checkpoints.
-        pictures: Canvases an epoch, composed anew for each; a multiple of `batch`.
+        images: Canvases an epoch, composed anew for each; a multiple of `batch`.
         batch: Canvases a step.
         learning_rate: Of Adam at its height, after the first tenth of an epoch; it falls
             along half a cosine to 0 at the end.
@@ -38,7 +38,7 @@ class Recipe:
     digits: str = "both"
     alpha: float = 0.35
     epochs: int = 10
-    pictures: int = 4000
+    images: int = 4000
     batch: int = 16
     learning_rate: float = 2e-3
     box_weight: float = 4.0
@@ -59,14 +59,14 @@ class Recipe:
             raise ValueError(
                 f"alpha: expected 1 with init 'oidv4', whose width it is. Received: {self.alpha}"
             )
-        for name in ("epochs", "pictures", "batch", "validation"):
+        for name in ("epochs", "images", "batch", "validation"):
             check_counts(1, **{name: getattr(self, name)})
         for name in ("alpha", "learning_rate", "box_weight"):
             if not 0 < getattr(self, name) < math.inf:
                 raise ValueError(f"{name}: expected above 0. Received: {getattr(self, name)}")
-        if self.pictures % self.batch:
+        if self.images % self.batch:
             raise ValueError(
-                f"pictures: expected a multiple of batch, {self.batch}. Received: {self.pictures}"
+                f"images: expected a multiple of batch, {self.batch}. Received: {self.images}"
             )
         if not 0 <= self.seed < 2**32:  # as Keras wants it
             raise ValueError(f"seed: expected 0 to {2**32 - 1}. Received: {self.seed}")

@@ -20,6 +20,10 @@ from reference_numpy.conventions.layouts import SSD300, AnchorLayout
 
 __all__ = [
     "CANONICAL",
+    "IGNORE",
+    "IGNORED",
+    "PADDING",
+    "UNMATCHED",
     "Coding",
     "Convention",
     "Detection",
@@ -28,6 +32,13 @@ __all__ = [
     "Overlap",
     "revived",
 ]
+
+# Whole numbers that stand for no object. Among match indices, one for each anchor:
+UNMATCHED = -1  # the anchor has no object
+IGNORED = -2  # nor is it background: it counts nowhere
+# Among labels:
+PADDING = -1  # of a row that holds no object
+IGNORE = -1  # of an anchor that counts nowhere
 
 
 @dataclass(frozen=True)
@@ -63,7 +74,7 @@ class Matching:
         ignore_from: Free anchors from this IoU up to the threshold count as nothing at all;
             None makes them background.
         crowd_by: Anchors that overlap a crowd (or a difficult object) and no other count as
-            nothing: by "iou", by "share" of the anchor covered, or not at all ("none").
+            nothing: by "iou", by "ioa", over the area of the anchor, or not at all ("none").
         crowd_overlap: Least such overlap.
     """
 
@@ -72,7 +83,7 @@ class Matching:
     force: str = "bipartite"
     force_above: float = 0.0
     ignore_from: float | None = None
-    crowd_by: str = "share"
+    crowd_by: str = "ioa"
     crowd_overlap: float = 0.5
 
     def __post_init__(self) -> None:
@@ -83,7 +94,7 @@ class Matching:
         check_number(self.crowd_overlap, "crowd_overlap", 0, 1, open_below=True)
         one_of("positive_at", self.positive_at, ">=", ">")
         one_of("force", self.force, "bipartite", "last", "first", "none")
-        one_of("crowd_by", self.crowd_by, "share", "iou", "none")
+        one_of("crowd_by", self.crowd_by, "ioa", "iou", "none")
         if self.ignore_from is not None and not 0 <= self.ignore_from < self.threshold:
             raise ValueError(
                 f"ignore_from: expected a number from 0 to below the threshold, "
@@ -161,7 +172,7 @@ class Loss:
             over the columns, background among them. Scores are softmax or sigmoid accordingly.
         focal_alpha: Weight of the true column.
         focal_gamma: How fast what is already right stops counting.
-        mining: Negatives are chosen in each "picture", in the whole "batch", or all count
+        mining: Negatives are chosen in each "image", in the whole "batch", or all count
             ("none").
         negative_ratio: Negatives kept for each positive.
         rounding: Of ratio × positives: "down" or "up".
@@ -170,8 +181,8 @@ class Loss:
         mining_nms: Before mining, anchors are suppressed at more than this IoU of their
             predicted boxes, the largest class loss first, and then count as nothing.
         normaliser: Both losses are divided by max(1, N), N the positives of the batch
-            ("positives"); the same per picture, then averaged ("picture"); by positives per
-            picture of the batch ("mean"); or by all anchors ("anchors").
+            ("positives"); the same per image, then averaged ("image"); by positives per
+            image of the batch ("mean"); or by all anchors ("anchors").
         box_over: The box loss counts "positives"; or "all" anchors, mined or not, those without
             an object against a target of 0, but for those labelled -1.
         box_weight: Weight of the box loss beside the class loss (alpha in equation 1).
@@ -180,7 +191,7 @@ class Loss:
     class_loss: str = "softmax"
     focal_alpha: float = 0.25
     focal_gamma: float = 2.0
-    mining: str = "picture"
+    mining: str = "image"
     negative_ratio: float = 3.0
     rounding: str = "down"
     min_negatives: int = 0
@@ -194,10 +205,10 @@ class Loss:
         """Refuse what no loss can be."""
         check_types(self)
         one_of("class_loss", self.class_loss, "softmax", "sigmoid", "focal")
-        one_of("mining", self.mining, "picture", "batch", "none")
+        one_of("mining", self.mining, "image", "batch", "none")
         one_of("rounding", self.rounding, "down", "up")
         one_of("box_over", self.box_over, "positives", "all")
-        one_of("normaliser", self.normaliser, "positives", "picture", "mean", "anchors")
+        one_of("normaliser", self.normaliser, "positives", "image", "mean", "anchors")
         most = float("inf") if self.max_negatives is None else self.max_negatives
         if not (0 <= self.negative_ratio < float("inf") and 0 <= self.min_negatives <= most):
             raise ValueError(
@@ -212,15 +223,15 @@ class Loss:
             raise ValueError(f"box_weight: expected 0 or more. Received: {self.box_weight}")
         if self.mining_nms is not None:
             check_number(self.mining_nms, "mining_nms", 0, 1)
-            if self.mining != "picture":
+            if self.mining != "image":
                 raise ValueError(
-                    "mining: expected 'picture' with a mining_nms, which suppresses within one. "
+                    "mining: expected 'image' with a mining_nms, which suppresses within one. "
                     f"Received: {self.mining!r}"
                 )
         limits = self.min_negatives, self.max_negatives
         if self.mining == "none" and limits != (0, None):
             raise ValueError(
-                "mining: expected 'picture' or 'batch' where negatives are limited. "
+                "mining: expected 'image' or 'batch' where negatives are limited. "
                 f"Received: 'none' with {limits}"
             )
 
@@ -245,7 +256,7 @@ class Detection:
             multiplied by exp(-IoU² / 2 sigma); None leaves it alone.
         max_per_class: Detections kept of each class; None is no limit.
         max_detections: Detections kept of all classes.
-        clip: Boxes are cut to the picture "before" suppression, "after" it, or not ("none").
+        clip: Boxes are cut to the image "before" suppression, "after" it, or not ("none").
         drop_empty: Detections without area are dropped.
     """
 
@@ -306,7 +317,7 @@ class Convention:
     """One answer to every question.
 
     Example:
-        >>> CANONICAL.but(threshold=0.4, variances=(1, 1, 1, 1)).matching.threshold
+        >>> CANONICAL.replace(threshold=0.4, variances=(1, 1, 1, 1)).matching.threshold
         0.4
     """
 
@@ -322,25 +333,27 @@ class Convention:
         """Refuse parts that are none."""
         check_types(self)
 
-    def but(self, **changes: Any) -> Convention:
+    def replace(self, **overrides: Any) -> Convention:
         """The same with other answers to the questions named; names are unique among all parts.
 
         Raises:
             TypeError: No question has that name.
             ValueError: An answer, or a combination, that cannot be.
         """
-        if not changes:
+        if not overrides:
             return self
         parts: dict[str, Any] = {
-            name: changes.pop(name) for name in ("name", "layout") if name in changes
+            name: overrides.pop(name) for name in ("name", "layout") if name in overrides
         }
         for part in _PARTS:
             group = getattr(self, part)
-            mine = {one.name: changes.pop(one.name) for one in fields(group) if one.name in changes}
+            mine = {
+                one.name: overrides.pop(one.name) for one in fields(group) if one.name in overrides
+            }
             if mine:
                 parts[part] = replace(group, **mine)
-        if changes:
-            wrong = next(iter(changes))
+        if overrides:
+            wrong = next(iter(overrides))
             known = [one.name for part in _PARTS for one in fields(getattr(self, part))]
             near = "".join(
                 f"; did you mean {name!r}?" for name in get_close_matches(wrong, known, 1)

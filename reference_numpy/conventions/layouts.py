@@ -35,18 +35,18 @@ class AnchorLayout:
         aspect_ratios: Ratios of the further shapes of each map, in order.
         lowest_shapes: (scale, ratio) pairs that replace all shapes of the finest map; empty
             keeps the rule above.
-        unit: What a scale of 1 is: "picture", its width for w and its height for h;
-            "shorter side" of the picture, so that squares stay square; "pixels", one pixel.
+        unit: What a scale of 1 is: "image", its width for w and its height for h;
+            "shorter side" of the image, so that squares stay square; "pixels", one pixel.
         whole_pixels: Scales in pixels lose their fraction before anything is done with them.
         flip: Every ratio is followed by its reciprocal.
         square: Place of s_k in a cell: "first"; or "listed" among the ratios, which then hold a 1
             where it stands.
         extra_square: Place of s' in a cell: "second", "last" or "none".
         extra_ratio: Width / height of s', which is a square at 1.
-        steps: Pixels from one cell of a map to the next; empty is the picture / the cells.
+        steps: Pixels from one cell of a map to the next; empty is the image / the cells.
         offset: Where in its cell a centre is, in steps.
         order: "cell", all shapes of a cell, then the next; "shape", all cells, then the next.
-        clip: "none"; "corners" to the picture; "centers", each of (cx, cy, w, h) to [0, 1]; or
+        clip: "none"; "corners" to the image; "centers", each of (cx, cy, w, h) to [0, 1]; or
             "sizes", w and h alone to [0, 1].
     """
 
@@ -56,7 +56,7 @@ class AnchorLayout:
     scales: tuple[float, ...]
     aspect_ratios: tuple[tuple[float, ...], ...]
     lowest_shapes: tuple[tuple[float, float], ...] = ()
-    unit: str = "picture"
+    unit: str = "image"
     whole_pixels: bool = False
     flip: bool = False
     square: str = "first"
@@ -103,7 +103,7 @@ class AnchorLayout:
                 raise ValueError(f"{name}: expected positive numbers. Received: {values}")
         if not 0 <= self.offset <= 1:
             raise ValueError(f"offset: expected a number from 0 to 1. Received: {self.offset}")
-        one_of("unit", self.unit, "picture", "shorter side", "pixels")
+        one_of("unit", self.unit, "image", "shorter side", "pixels")
         one_of("square", self.square, "first", "listed")
         one_of("extra_square", self.extra_square, "second", "last", "none")
         one_of("order", self.order, "cell", "shape")
@@ -145,7 +145,7 @@ DIGITS224 = AnchorLayout(
     lowest_shapes=((0.1, 1.0), (0.125, 1.0), (0.16, 1.0)),
 )
 # The six maps of the paper's SSD300 (section 3.1); scales .1 and then .2 to .9 in equal
-# steps, as section 2.2 gives them for the five higher maps of small pictures: 8732 anchors.
+# steps, as section 2.2 gives them for the five higher maps of small images: 8732 anchors.
 SSD300 = AnchorLayout(
     name="ssd300",
     image_size=(300, 300),

@@ -66,7 +66,7 @@ CAFFE_SSD300 = AnchorLayout(
     steps=_STEPS300,
 )
 
-# models/VGGNet/VOC0712Plus/SSD_512x512: 7 % of the picture, then 15 % to 105 % in equal steps.
+# models/VGGNet/VOC0712Plus/SSD_512x512: 7 % of the image, then 15 % to 105 % in equal steps.
 CAFFE_SSD512 = AnchorLayout(
     name="caffe_ssd512",
     image_size=(512, 512),
@@ -80,7 +80,7 @@ CAFFE_SSD512 = AnchorLayout(
 )
 
 # MediaPipe's calculator at 320 px, with the reduced lowest layer: 2034 anchors. Sides are relative
-# to the picture's own width and height, where TensorFlow takes the shorter side for both.
+# to the image's own width and height, where TensorFlow takes the shorter side for both.
 MEDIAPIPE_SSDLITE320 = AnchorLayout(
     name="mediapipe_ssdlite320",
     image_size=(320, 320),
@@ -135,7 +135,7 @@ def torchvision_ssd300() -> Convention:
     `torchvision/ops/boxes.py`, `csrc/ops/cpu/nms_kernel.cpp`.
 
     Every object takes its best anchor, even at overlap 0, and the last one stays. Anchors are at
-    most as wide and as high as the picture. tw and th are cut at log(1000/16).
+    most as wide and as high as the image. tw and th are cut at log(1000/16).
 
     Example:
         >>> torchvision_ssd300().coding.largest_exponent
@@ -179,7 +179,7 @@ def torchvision_ssdlite320() -> Convention:
         flip=True,
         clip="sizes",
     )
-    return torchvision_ssd300().but(
+    return torchvision_ssd300().replace(
         name="torchvision_ssdlite320",
         layout=layout,
         score_threshold=0.001,
@@ -241,7 +241,7 @@ def ssd_keras() -> Convention:
     `keras_loss_function/keras_ssd_loss.py`, `keras_layers/keras_layer_DecodeDetections.py`,
     `models/keras_ssd300.py`, `ssd300_training.ipynb`.
 
-    Mining looks at the whole batch, so a picture without objects gives negatives too. 400 boxes
+    Mining looks at the whole batch, so an image without objects gives negatives too. 400 boxes
     of a class are kept *after* suppression, whatever entered it.
 
     Example:
@@ -274,7 +274,7 @@ def nvidia_ssd300() -> Convention:
     `ssd/utils.py` (dboxes300_coco, Encoder), `ssd/model.py` (Loss), `ssd/evaluate.py`.
 
     All cells of a shape come before the next shape; each of cx, cy, w, h is cut to [0, 1]. An
-    anchor is positive above .5, a box suppressed at .5. The loss is a mean over pictures, each
+    anchor is positive above .5, a box suppressed at .5. The loss is a mean over images, each
     divided by its own positives.
 
     Example:
@@ -296,7 +296,7 @@ def nvidia_ssd300() -> Convention:
             clip="centers",
         ),
         matching=Matching(positive_at=">", force="last", force_above=-1.0, crowd_by="none"),
-        loss=Loss(normaliser="picture"),
+        loss=Loss(normaliser="image"),
         detection=Detection(
             score_threshold=0.05,
             candidates_per_class=200,
@@ -319,16 +319,16 @@ def mediapipe() -> Convention:
 
     Every anchor has its best class only, and suppression does not look at classes (so does
     TensorFlow Lite's detection_postprocess in its fast form). Nothing is clipped. Anchors are
-    TensorFlow's in a square picture; in another one their sides are relative to its own.
+    TensorFlow's in a square image; in another one their sides are relative to its own.
 
     Example:
         >>> mediapipe().detection.suppress_in, mediapipe().detection.score_at
         ('anchor', '>=')
     """
     tensorflow = tf_od_ssd_mobilenet_v2()
-    return tensorflow.but(
+    return tensorflow.replace(
         name="mediapipe",
-        layout=replace(tensorflow.layout, name="mediapipe", unit="picture"),
+        layout=replace(tensorflow.layout, name="mediapipe", unit="image"),
         score_threshold=0.6,
         score_at=">=",
         suppress_in="anchor",
@@ -347,7 +347,7 @@ def paz() -> Convention:
     `paz/backend/boxes.py`, `paz/models/detection/utils.py` (create_prior_boxes),
     `paz/optimization/losses/multi_box_loss.py`, `paz/pipelines/detection.py` (SSDPostprocess).
 
-    1e-8 is added to the ratio of sizes before its logarithm. At most 300 negatives a picture.
+    1e-8 is added to the ratio of sizes before its logarithm. At most 300 negatives an image.
     It has no limit on detections in all: 200 of each of 20 classes is 4000.
 
     Example:

@@ -29,7 +29,7 @@ __all__ = [
 
 Box = tuple[float, float, float, float]
 
-# Six anchors in centre form: the four quarters of the picture, its left half, the whole.
+# Six anchors in cxcywh: the four quarters of the image, its left half, the whole.
 GRID: tuple[Box, ...] = (
     (0.25, 0.25, 0.5, 0.5),
     (0.75, 0.25, 0.5, 0.5),
@@ -41,7 +41,7 @@ GRID: tuple[Box, ...] = (
 
 
 class MatchingCase(NamedTuple):
-    """Objects (corner form) on the anchors of `GRID`, and the object of each anchor."""
+    """Objects (xyxy) on the anchors of `GRID`, and the object of each anchor."""
 
     name: str
     boxes: tuple[Box, ...]
@@ -65,7 +65,7 @@ MATCHING = (
     MatchingCase("the middle", ((0.25, 0.25, 0.75, 0.75),), (-1, -1, -1, -1, -1, 0)),
     # On the seam of two quarters: IoU 1/3 with both, 1/5 with the left half, 1/4 with the whole.
     MatchingCase("equal overlaps, lowest anchor", ((0.25, 0, 0.75, 0.5),), (0, -1, -1, -1, -1, -1)),
-    MatchingCase("an object outside the picture", ((1.5, 1.5, 2, 2),), (-1,) * 6),
+    MatchingCase("an object outside the image", ((1.5, 1.5, 2, 2),), (-1,) * 6),
     # It touches anchor 1 and the whole along the border only.
     MatchingCase("an object that only touches", ((1, 0, 1.5, 0.5),), (-1,) * 6),
     # Half of it lies in anchor 1: 1/8 of a union of 3/8.
@@ -80,7 +80,7 @@ MATCHING = (
 
 
 class MiningCase(NamedTuple):
-    """Losses and labels of a picture's anchors, and which negatives are mined."""
+    """Losses and labels of an image's anchors, and which negatives are mined."""
 
     name: str
     losses: tuple[float, ...]
@@ -129,19 +129,19 @@ NMS = (
 
 
 def random_objects(
-    generator: np.random.Generator, pictures: int, objects: int, classes: int, dtype: Any
+    generator: np.random.Generator, images: int, objects: int, classes: int, dtype: Any
 ) -> tuple[NDArray[Any], NDArray[np.int32]]:
     """Padded objects on a coarse grid, a third of the rows padding, some of them twice.
 
     Args:
         generator: Source of randomness.
-        pictures: B.
-        objects: M, rows a picture.
+        images: B.
+        objects: M, rows an image.
         classes: Labels are 1 to this.
         dtype: Float dtype of the boxes.
 
     Returns:
-        (B, M, 4) boxes in corner form, a few of them beyond the picture, padding all 0; and
+        (B, M, 4) boxes in xyxy, a few of them beyond the image, padding all 0; and
         (B, M) labels, padding -1.
 
     Example:
@@ -149,21 +149,21 @@ def random_objects(
         >>> boxes.shape, labels.shape
         ((1, 2, 4), (1, 2))
     """
-    check_counts(pictures=pictures, objects=objects)
+    check_counts(images=images, objects=objects)
     check_counts(1, classes=classes)
     cells = int(generator.integers(3, 40))
-    low = generator.integers(-1, cells, (pictures, objects, 2))
-    size = generator.integers(1, cells, (pictures, objects, 2))
+    low = generator.integers(-1, cells, (images, objects, 2))
+    size = generator.integers(1, cells, (images, objects, 2))
     boxes = np.concatenate([low, low + size], axis=-1) / cells
-    twice = generator.random((pictures, objects)) < 0.2
+    twice = generator.random((images, objects)) < 0.2
     boxes = np.where(twice[..., None], np.roll(boxes, 1, axis=1), boxes)
-    labels = generator.integers(1, classes + 1, (pictures, objects))
-    labels[generator.random((pictures, objects)) < 1 / 3] = -1
+    labels = generator.integers(1, classes + 1, (images, objects))
+    labels[generator.random((images, objects)) < 1 / 3] = -1
     return np.where(labels[..., None] > 0, boxes, 0).astype(dtype), labels.astype(np.int32)
 
 
 def random_losses(
-    generator: np.random.Generator, pictures: int, anchors: int, dtype: Any
+    generator: np.random.Generator, images: int, anchors: int, dtype: Any
 ) -> tuple[NDArray[Any], NDArray[np.int32]]:
     """(B, A) losses, many of them equal, and (B, A) labels from 0 to 4, any share of them 0.
 
@@ -172,29 +172,29 @@ def random_losses(
         >>> losses.dtype, labels.shape
         (dtype('float32'), (2, 5))
     """
-    check_counts(pictures=pictures, anchors=anchors)
+    check_counts(images=images, anchors=anchors)
     values = int(generator.integers(1, 30))
-    losses = generator.integers(0, values + 1, (pictures, anchors)) / values
-    share = generator.random((pictures, 1)) ** 3
-    objects = generator.integers(1, 5, (pictures, anchors))
-    labels = np.where(generator.random((pictures, anchors)) < share, objects, 0)
+    losses = generator.integers(0, values + 1, (images, anchors)) / values
+    share = generator.random((images, 1)) ** 3
+    objects = generator.integers(1, 5, (images, anchors))
+    labels = np.where(generator.random((images, anchors)) < share, objects, 0)
     return losses.astype(dtype), labels.astype(np.int32)
 
 
 def random_scored_boxes(
-    generator: np.random.Generator, pictures: int, anchors: int, classes: int, dtype: Any
+    generator: np.random.Generator, images: int, anchors: int, classes: int, dtype: Any
 ) -> tuple[NDArray[Any], NDArray[Any]]:
-    """(B, A, 4) boxes within the picture on a coarse grid and (B, A, C) scores, many equal.
+    """(B, A, 4) boxes within the image on a coarse grid and (B, A, C) scores, many equal.
 
     Example:
         >>> boxes, scores = random_scored_boxes(np.random.default_rng(0), 1, 6, 2, np.float64)
         >>> boxes.shape, scores.shape
         ((1, 6, 4), (1, 6, 2))
     """
-    check_counts(pictures=pictures, anchors=anchors, classes=classes)
+    check_counts(images=images, anchors=anchors, classes=classes)
     cells = int(generator.integers(2, 20))
-    corners = generator.integers(0, cells + 1, (2, pictures, anchors, 2)) / cells
+    corners = generator.integers(0, cells + 1, (2, images, anchors, 2)) / cells
     boxes = np.concatenate([corners.min(axis=0), corners.max(axis=0)], axis=-1)
     levels = int(generator.integers(2, 100))
-    scores = generator.integers(0, levels, (pictures, anchors, classes)) / levels
+    scores = generator.integers(0, levels, (images, anchors, classes)) / levels
     return boxes.astype(dtype), scores.astype(dtype)

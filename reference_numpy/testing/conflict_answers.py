@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from reference_numpy.anchors import make_anchors
-from reference_numpy.boxes import centers_to_corners, pairwise_iou
+from reference_numpy.boxes import cxcywh_to_xyxy, pairwise_iou
 from reference_numpy.coding import background_first, decode, encode
 from reference_numpy.conventions import Convention
 from reference_numpy.detection import Detections, detect, select
@@ -55,7 +55,7 @@ def arrays(case: Conflict, dtype: DTypeLike = np.float64) -> Arrays:
     return tuple(np.array(part, kinds.get(index, dtype)) for index, part in enumerate(case.inputs))
 
 
-def settled(case: Conflict, convention: Convention, **changes: Any) -> Convention:
+def settled(case: Conflict, convention: Convention, **overrides: Any) -> Convention:
     """A convention with the numbers of a case, and with changes on top.
 
     For `make_anchors` both are fields of its layout.
@@ -65,34 +65,36 @@ def settled(case: Conflict, convention: Convention, **changes: Any) -> Conventio
 
     Example:
         >>> from reference_numpy.testing.conflicts import CONFLICTS
+        >>> from reference_numpy.conventions import PRESETS
         >>> (case,) = (one for one in CONFLICTS if one.name == "half a negative")
         >>> settled(case, PRESETS["canonical"]).loss.negative_ratio
         1.5
     """
-    changes = {**case.changes, **changes}
+    overrides = {**case.overrides, **overrides}
     if case.operation == "make_anchors":
-        return convention.but(layout=replace(convention.layout, **changes))
-    return convention.but(**changes)
+        return convention.replace(layout=replace(convention.layout, **overrides))
+    return convention.replace(**overrides)
 
 
-def answer(case: Conflict, convention: Convention, **changes: Any) -> Any:
+def answer(case: Conflict, convention: Convention, **overrides: Any) -> Any:
     """What the reference answers in float64.
 
     Args:
         case: The case, whose numbers take the place of the convention's.
         convention: The rules.
-        changes: Fields of it (of its layout, for `make_anchors`) to answer otherwise.
+        overrides: Overrides of single fields.
 
     Returns:
         The plain form, or "error: ARGUMENT" where that argument is refused.
 
     Example:
         >>> from reference_numpy.testing.conflicts import CONFLICTS
+        >>> from reference_numpy.conventions import PRESETS
         >>> (case,) = (one for one in CONFLICTS if one.name == "two equal objects")
         >>> answer(case, PRESETS["canonical"]), answer(case, PRESETS["paz"])
         (((0, 1, -1),), ((1, 0, -1),))
     """
-    convention = settled(case, convention, **changes)
+    convention = settled(case, convention, **overrides)
     try:
         outputs = _REFERENCE[case.operation](*arrays(case), convention=convention)
     except ValueError as error:
@@ -101,8 +103,8 @@ def answer(case: Conflict, convention: Convention, **changes: Any) -> Any:
     return plain(case, outputs)
 
 
-def _by_picture(function: Callable[..., Any], *batched: NDArray[Any], **rest: Any) -> list[Any]:
-    return [function(*picture, **rest) for picture in zip(*batched, strict=True)]
+def _by_image(function: Callable[..., Any], *batched: NDArray[Any], **rest: Any) -> list[Any]:
+    return [function(*image, **rest) for image in zip(*batched, strict=True)]
 
 
 def _padded(lists: list[NDArray[Any]], fill: float) -> NDArray[Any]:
@@ -115,7 +117,7 @@ def _padded(lists: list[NDArray[Any]], fill: float) -> NDArray[Any]:
 def _match(
     boxes: NDArray[Any], labels: NDArray[Any], anchors: NDArray[Any], convention: Convention
 ) -> Arrays:
-    corners = centers_to_corners(anchors)
+    corners = cxcywh_to_xyxy(anchors)
     found = []
     for box, label in zip(boxes, labels, strict=True):
         rows = np.flatnonzero(label > 0)
@@ -147,19 +149,19 @@ def _multibox(*inputs: NDArray[Any], convention: Convention) -> tuple[Any, ...]:
 
 
 def _soft_nms(boxes: NDArray[Any], scores: NDArray[Any], convention: Convention) -> Arrays:
-    found = _by_picture(soft_nms, boxes, scores, convention=convention)
+    found = _by_image(soft_nms, boxes, scores, convention=convention)
     return _padded([one[0] for one in found], -1), _padded([one[1] for one in found], 0)
 
 
-def _found(pictures: list[Detections]) -> Arrays:
-    parts = [list(part) for part in zip(*pictures, strict=True)]
+def _found(images: list[Detections]) -> Arrays:
+    parts = [list(part) for part in zip(*images, strict=True)]
     return tuple(_padded(part, fill) for part, fill in zip(parts, (0, 0, -1, -1), strict=True))
 
 
 _REFERENCE: dict[str, Callable[..., tuple[Any, ...]]] = {
     "make_anchors": lambda zero, convention: (make_anchors(convention.layout, zero.dtype),),
     "pairwise_iou": lambda *pairs, convention: (
-        np.stack(_by_picture(pairwise_iou, *pairs, convention=convention)),
+        np.stack(_by_image(pairwise_iou, *pairs, convention=convention)),
     ),
     "match": _match,
     "assign_targets": _targets,
@@ -169,18 +171,16 @@ _REFERENCE: dict[str, Callable[..., tuple[Any, ...]]] = {
     "background_first": lambda logits, convention: (background_first(logits, convention),),
     "class_losses": lambda logits, labels, convention: (class_losses(logits, labels, convention),),
     "mine_hard_negatives": lambda *inputs, convention: (
-        np.stack(_by_picture(mine_hard_negatives, *inputs, convention=convention)),
+        np.stack(_by_image(mine_hard_negatives, *inputs, convention=convention)),
     ),
     "multibox_loss": _multibox,
     "nms": lambda *inputs, convention: (
-        _padded(_by_picture(nms, *inputs, convention=convention), -1),
+        _padded(_by_image(nms, *inputs, convention=convention), -1),
     ),
     "soft_nms": _soft_nms,
-    "select": lambda *inputs, convention: _found(
-        _by_picture(select, *inputs, convention=convention)
-    ),
+    "select": lambda *inputs, convention: _found(_by_image(select, *inputs, convention=convention)),
     "detect": lambda deltas, logits, anchors, convention: _found(
-        _by_picture(lambda delta, logit: detect(delta, logit, anchors, convention), deltas, logits)
+        _by_image(lambda delta, logit: detect(delta, logit, anchors, convention), deltas, logits)
     ),
 }
 
@@ -188,7 +188,7 @@ _REFERENCE: dict[str, Callable[..., tuple[Any, ...]]] = {
 def plain(case: Conflict, outputs: tuple[Any, ...]) -> Any:
     """The outputs of an operation as nested tuples that can be read and compared.
 
-    Floats are rounded to 4 decimals. Per picture: `match` is the object of each anchor; targets are
+    Floats are rounded to 4 decimals. Per image: `match` is the object of each anchor; targets are
     the labels, then the codes of anchors that have an object; `mine_hard_negatives` and `nms` are
     indices; `soft_nms` is (index, score) pairs; `select` and `detect` are detections, (label,
     anchor, score, box). `multibox_loss` is total, class loss, box loss, positives that count,
@@ -221,18 +221,18 @@ def plain(case: Conflict, outputs: tuple[Any, ...]) -> Any:
         case "multibox_loss", [total, class_loss, box_loss, _, counted, negatives, *_]:
             found = (total, class_loss, box_loss, _chosen(counted), _chosen(negatives))
         case "nms", [kept]:
-            found = [picture[picture >= 0] for picture in kept]
+            found = [image[image >= 0] for image in kept]
         case "soft_nms", [kept, lowered]:
             found = [
-                [pair for pair in zip(*picture, strict=True) if pair[0] >= 0]
-                for picture in zip(kept, lowered, strict=True)
+                [pair for pair in zip(*image, strict=True) if pair[0] >= 0]
+                for image in zip(kept, lowered, strict=True)
             ]
         case "select" | "detect", [boxes, scores, labels, anchors, *_]:
             unknown = np.full(labels.shape, None)
             told = unknown if anchors is None else anchors
             found = [
-                [row for row in zip(*picture, strict=True) if row[0] > 0]
-                for picture in zip(labels, told, scores, boxes, strict=True)
+                [row for row in zip(*image, strict=True) if row[0] > 0]
+                for image in zip(labels, told, scores, boxes, strict=True)
             ]
         case _:
             found = parts[0]
@@ -240,7 +240,7 @@ def plain(case: Conflict, outputs: tuple[Any, ...]) -> Any:
 
 
 def _chosen(mask: NDArray[Any] | None) -> Any:
-    return None if mask is None else [np.flatnonzero(picture) for picture in mask]
+    return None if mask is None else [np.flatnonzero(image) for image in mask]
 
 
 def _tuples(value: Any) -> Any:

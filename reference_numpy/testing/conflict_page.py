@@ -67,18 +67,18 @@ def as_markdown() -> str:
         ]
         for case in cases:
             given = f"**{case.name}**<br>{case.given}"
-            if case.changes:
-                given += f"<br>{_fields(case.changes)}"
+            if case.overrides:
+                given += f"<br>{_fields(case.overrides)}"
             rows = [(value, _named(names)) for value, names in case.answers]
-            rows += [(value, f"with {_fields(changes)}") for changes, value in case.others]
+            rows += [(value, f"with {_fields(overrides)}") for overrides, value in case.others]
             answers = "<br>".join(f"`{_shown(value)}` {who}" for value, who in rows)
             lines.append(f"| {given} | {answers} | {case.warning} |")
         lines.append("")
     return "\n".join(lines)
 
 
-def _fields(changes: Mapping[str, Any]) -> str:
-    return ", ".join(f"`{name}={_shown(value, 0)}`" for name, value in changes.items())
+def _fields(overrides: Mapping[str, Any]) -> str:
+    return ", ".join(f"`{name}={_shown(value, 0)}`" for name, value in overrides.items())
 
 
 def _named(names: tuple[str, ...]) -> str:

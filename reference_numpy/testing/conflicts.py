@@ -6,7 +6,7 @@ the comment above the record), and one sentence for whoever assumed another answ
 tests for every preset and every implementation, and docs/conflicts.md. Numbers of a convention
 (thresholds, limits) are the same for all presets within a case, so that only rules differ.
 
-Most boxes are upright strips of the picture, as high as it, in 32nds of its width: their overlaps
+Most boxes are upright strips of the image, as high as it, in 32nds of its width: their overlaps
 are those of intervals, and exact in binary. Scores and losses are told apart by far.
 """
 
@@ -35,11 +35,11 @@ class Conflict(NamedTuple):
         name: A few words, unique.
         operation: Whose input it is, by its name in the conformance suite.
         given: The input in words, for the docs page.
-        inputs: Nested tuples as that operation takes them, mostly a batch of one picture.
+        inputs: Nested tuples as that operation takes them, mostly a batch of one image.
         answers: (plain answer, names of presets), every preset once; "error: ARGUMENT" where an
             argument is refused. How an answer is written, `plain` says.
         warning: What goes wrong for a user who assumes another answer, in one sentence.
-        changes: Numbers of the convention in this case, the same for all; for `make_anchors`
+        overrides: Numbers of the convention in this case, the same for all; for `make_anchors`
             numbers of its layout.
         others: (changes, plain answer): what the canonical convention answers with these changes
             on top, where no preset answers so.
@@ -51,7 +51,7 @@ class Conflict(NamedTuple):
     inputs: tuple[Any, ...]
     answers: tuple[tuple[Any, tuple[str, ...]], ...]
     warning: str
-    changes: Mapping[str, Any] = {}
+    overrides: Mapping[str, Any] = {}
     others: tuple[tuple[Mapping[str, Any], Any], ...] = ()
 
     @property
@@ -73,17 +73,17 @@ def _rest(*names: str) -> tuple[str, ...]:
 
 
 def _strip(left: float, right: float) -> Box:
-    """A strip of the picture in corner form, in 32nds of its width."""
+    """A strip of the image in xyxy, in 32nds of its width."""
     return (left / 32, 0.0, right / 32, 1.0)
 
 
 def _anchor(left: float, right: float) -> Box:
-    """The same in centre form."""
+    """The same in cxcywh."""
     return ((left + right) / 64, 0.5, (right - left) / 32, 1.0)
 
 
 def _objects(boxes: tuple[Box, ...], anchors: tuple[Box, ...]) -> tuple[Any, ...]:
-    """One picture with objects of labels 1, 2, ..."""
+    """One image with objects of labels 1, 2, ..."""
     return ((boxes,), (tuple(range(1, len(boxes) + 1)),), anchors)
 
 
@@ -92,7 +92,7 @@ _PADDING = (0.0, 0.0, 0.0, 0.0)
 _EVEN = (0.0, 0.0)  # logits of somebody undecided
 _QUARTERS = (_strip(0, 8), _strip(8, 16), _strip(16, 24), _strip(24, 32))
 _FEW = {"score_threshold": 0.5, "iou_threshold": 0.5, "max_detections": 10}
-# A picture of one pixel: all units of a layout are the same. One cell of step 1.
+# An image of one pixel: all units of a layout are the same. One cell of step 1.
 _PIXEL = {"image_size": (1, 1), "feature_maps": ((1, 1),), "steps": (1.0,)}
 # Two cells, and lowest_shapes in place of the rules for shapes; scales and ratios unused.
 _SHAPES = {"image_size": (1, 1), "scales": (1.0, 1.0), "aspect_ratios": ((1.0,),)}
@@ -258,9 +258,9 @@ _ANCHORS = (
     # 4 wide, 2 high, one cell of step 2: centre 1/4, 1/2. s = .5: of width and height each; of
     # the shorter side 2, one pixel, which is 1/4 and 1/2; half a pixel, 1/8 and 1/4.
     Conflict(
-        "a picture that is not square",
+        "an image that is not square",
         "make_anchors",
-        "a picture 4 wide and 2 high, one cell, a square of scale .5",
+        "an image 4 wide and 2 high, one cell, a square of scale .5",
         (0.0,),
         (
             (((0.25, 0.5, 0.5, 0.5),), ("canonical", *_TORCHVISION, "mediapipe")),
@@ -270,7 +270,7 @@ _ANCHORS = (
                 ("caffe", "nvidia_ssd300", "paz", "mnist_notebook"),
             ),
         ),
-        "Square anchors become as flat as the picture, or the other way round, and matching "
+        "Square anchors become as flat as the image, or the other way round, and matching "
         "finds fewer positives.",
         {
             **_SHAPES,
@@ -392,7 +392,7 @@ _MATCHES = (
             (((-1, 0, 0),), (*_BIPARTITE, "mnist_notebook")),
             (((1, 0, 0),), (*_LAST, *_TENSORFLOW)),
         ),
-        "The first anchor of the picture is taught an object that lies elsewhere, with a code that "
+        "The first anchor of the image is taught an object that lies elsewhere, with a code that "
         "may be huge.",
     ),
     # Both [8, 20]: with a0 [8, 24] 12/16, with a1 [10, 24] 10/16, with a2 [16, 32] 4/24.
@@ -442,7 +442,7 @@ _MATCHES = (
             (((0, 0),), _TENSORFLOW),
             (((0, -1),), ("mnist_notebook",)),
         ),
-        "Crowded pictures train other objects in each program, and no setting of the threshold "
+        "Crowded images train other objects in each program, and no setting of the threshold "
         "makes them equal.",
     ),
     # [0, 16] is a0, and a1 [0, 8] is half of it: 1/2 exactly.
@@ -484,7 +484,7 @@ _MATCHES = (
         "A matcher that takes the last of equal overlaps trains another anchor for every object "
         "on the seam of two cells.",
     ),
-    # Side 2^-12 in the whole picture: 2^-24 = 6e-8, more than 0 and less than Caffe's 1e-6.
+    # Side 2^-12 in the whole image: 2^-24 = 6e-8, more than 0 and less than Caffe's 1e-6.
     # a0, the right half, does not touch it.
     Conflict(
         "an overlap of less than a millionth",
@@ -558,7 +558,7 @@ _TARGETS = (
         "NaN where nobody looks.",
     ),
     # The crowd is [16, 32]. Share covered: a1 [16, 20] all, a2 [8, 24] 8/16, a3 [18, 30] all.
-    # IoU with it: 4/16, 8/24, 12/16. Only by share at .5 all three are ignored.
+    # IoU with it: 4/16, 8/24, 12/16. Only by IoA at .5 all three are ignored.
     Conflict(
         "anchors on a crowd",
         "assign_targets_with_crowds",
@@ -602,7 +602,7 @@ _CODES = (
     Conflict(
         "the code of a sliver",
         "encode",
-        "a box a millionth of the picture wide, in the middle of its anchor",
+        "a box a millionth of the image wide, in the middle of its anchor",
         (((0.5 - 2.0**-21, 0.25, 0.5 + 2.0**-21, 0.75),), ((0.5, 0.5, 0.25, 0.5),)),
         (
             (((0, 0, -62.3832, 0),), _rest(*_TENSORFLOW, "paz", "mnist_notebook")),
@@ -697,7 +697,7 @@ _MINING = (
         "negatives on every device.",
     ),
     Conflict(
-        "negatives of a picture without objects",
+        "negatives of an image without objects",
         "mine_hard_negatives",
         "five negatives, no positive",
         (((5.0, 4, 3, 2, 1),), ((0, 0, 0, 0, 0),)),
@@ -706,7 +706,7 @@ _MINING = (
             (((0, 1, 2),), _TENSORFLOW),
             (((0, 1, 2, 3, 4),), ("mnist_notebook",)),
         ),
-        "Pictures without objects teach nothing, although they were added to lower the number of "
+        "Images without objects teach nothing, although they were added to lower the number of "
         "false alarms.",
     ),
     # Six are asked for and two there are. Half a negative for each of three: ⌊1.5⌋ = 1.
@@ -734,7 +734,7 @@ _MINING = (
             (((1, 2, 3),), _TENSORFLOW),
             (((1, 2, 3, 4, 5),), ("mnist_notebook",)),
         ),
-        "With a ratio that is no whole number, losses differ by one negative a picture, enough to "
+        "With a ratio that is no whole number, losses differ by one negative an image, enough to "
         "fail a comparison.",
         {"negative_ratio": 1.5},
     ),
@@ -749,7 +749,7 @@ _MINING = (
             ((tuple(range(101, 401)),), ("paz",)),
             ((tuple(range(101, 405)),), ("mnist_notebook",)),
         ),
-        "Pictures full of objects see fewer negatives for each than the ratio promises.",
+        "Images full of objects see fewer negatives for each than the ratio promises.",
         {"negative_ratio": 3.0},
     ),
     # The hardest is ignored; then 5, 4 and 3.
@@ -769,14 +769,14 @@ _MINING = (
 # log 2 = .6931; log(1 + e^z): 1.3133 for 1, 3.0486 for 3, 4.0181 for 4, less z for -z.
 # Sigmoids of an undecided anchor: 2 log 2 = 1.3863.
 _MULTIBOX = (
-    # Picture 0: undecided, .6931 each; picture 1: 4.0181 each (sigmoids + log 2: 4.7113).
-    # In each picture: 4 × .6931. In the batch: the three of picture 1, .6931 + 12.0545.
-    # NVIDIA: a mean over pictures, half. TensorFlow: 4 × 1.3863 + 3 × 4.7113. The notebook, whose
+    # Image 0: undecided, .6931 each; image 1: 4.0181 each (sigmoids + log 2: 4.7113).
+    # In each image: 4 × .6931. In the batch: the three of image 1, .6931 + 12.0545.
+    # NVIDIA: a mean over images, half. TensorFlow: 4 × 1.3863 + 3 × 4.7113. The notebook, whose
     # background is the last: all, (4 × .6931 + 4 × .0181) / 8.
     Conflict(
-        "the hardest negatives are in the other picture",
+        "the hardest negatives are in the other image",
         "multibox_loss",
-        "a picture with one positive and three negatives; one with four negatives, all harder",
+        "an image with one positive and three negatives; one with four negatives, all harder",
         (
             ((_NO_CODE,) * 4,) * 2,
             ((_EVEN,) * 4, ((0.0, 4.0),) * 4),
@@ -794,14 +794,14 @@ _MULTIBOX = (
             ((19.6791, 19.6791, 0, ((0,), ()), ((1, 2, 3), (0, 1, 2))), _TENSORFLOW),
             ((0.3556, 0.3556, 0, ((0,), ()), ((1, 2, 3), (0, 1, 2, 3))), ("mnist_notebook",)),
         ),
-        "Pictures without objects teach something in one program and nothing in another, and a "
+        "Images without objects teach something in one program and nothing in another, and a "
         "batch of one differs from a batch of two.",
     ),
     # TensorFlow: 3 × 1.3863 / max(1, 0). The notebook: 4 × .6931 / 4.
     Conflict(
         "no objects at all",
         "multibox_loss",
-        "a picture of four negatives, undecided",
+        "an image of four negatives, undecided",
         (
             ((_NO_CODE,) * 4,),
             ((_EVEN,) * 4,),
@@ -814,14 +814,14 @@ _MULTIBOX = (
             ((4.1589, 4.1589, 0, ((),), ((0, 1, 2),)), _TENSORFLOW),
             ((0.6931, 0.6931, 0, ((),), ((0, 1, 2, 3),)), ("mnist_notebook",)),
         ),
-        "A division by the number of positives is NaN for the first batch of empty pictures, and "
+        "A division by the number of positives is NaN for the first batch of empty images, and "
         "training is lost.",
     ),
-    # 3 + 1 positives, .6931 each; box loss 2 - 1/2 in picture 1. Batch: 4 × .6931 / 4, 1.5 / 4.
+    # 3 + 1 positives, .6931 each; box loss 2 - 1/2 in image 1. Batch: 4 × .6931 / 4, 1.5 / 4.
     # NVIDIA: (3/3 + 1/1) / 2 × .6931, (0 + 1.5/1) / 2. TensorFlow: class loss twice that.
     # The notebook: 4 × .6931 / 6, 1.5 / 6, total .4621 + .25 / 4. "mean": N is 4 / 2.
     Conflict(
-        "pictures with three objects and with one",
+        "images with three objects and with one",
         "multibox_loss",
         "three undecided positives; one more, 2 off in one number of its code, and two ignored",
         (
@@ -840,7 +840,7 @@ _MULTIBOX = (
             ((1.7613, 1.3863, 0.375, ((0, 1, 2), (0,)), ((), ())), _TENSORFLOW),
             ((0.5246, 0.4621, 0.25, ((0, 1, 2), (0,)), ((), ())), ("mnist_notebook",)),
         ),
-        "Objects in pictures of their own weigh more than objects in company, or the learning "
+        "Objects in images of their own weigh more than objects in company, or the learning "
         "rate has to follow the batch.",
         {},
         (
@@ -911,7 +911,7 @@ _SUPPRESSION = (
     Conflict(
         "a box that overlaps by the threshold",
         "nms",
-        "the picture and its left half, IoU .5, threshold .5",
+        "the image and its left half, IoU .5, threshold .5",
         ((((0, 0, 1, 1), (0, 0, 0.5, 1)),), ((0.9, 0.8),)),
         (
             (((0, 1),), _rest("nvidia_ssd300")),
@@ -986,7 +986,7 @@ _SUPPRESSION = (
     Conflict(
         "a threshold that falls",
         "nms",
-        "the picture and its left half, IoU .5, threshold .6",
+        "the image and its left half, IoU .5, threshold .6",
         ((((0, 0, 1, 1), (0, 0, 0.5, 1)),), ((0.9, 0.8),)),
         ((((0, 1),), _rest()),),
         "A model tuned with Caffe's eta below 1 reports more boxes everywhere else.",
@@ -998,7 +998,7 @@ _SUPPRESSION = (
     Conflict(
         "scores that are lowered",
         "soft_nms",
-        "the picture .9, its left half .8, three quarters of it .7; threshold .75, sigma .5",
+        "the image .9, its left half .8, three quarters of it .7; threshold .75, sigma .5",
         ((((0, 0, 1, 1), (0, 0, 0.5, 1), (0, 0, 0.75, 1)),), ((0.9, 0.8, 0.7),)),
         (
             ((((0, 0.9), (1, 0.623), (2, 0.2557)),), _rest("nvidia_ssd300")),
@@ -1189,11 +1189,11 @@ _SELECTION = (
             ),
         ),
         "Objects at the border are reported twice with the same box, or with corners that index "
-        "outside the picture.",
+        "outside the image.",
         _FEW,
     ),
     Conflict(
-        "a box outside the picture",
+        "a box outside the image",
         "select",
         "a box from 1.25 to 1.5, .9",
         ((((1.25, 0, 1.5, 1),),), (((0.9,),),)),
@@ -1238,7 +1238,7 @@ _DETECTION = (
             ((((2, 0, 0.982, _MIDDLE),),), _TENSORFLOW),
             (((),), ("mnist_notebook",)),
         ),
-        "The whole background of every picture is reported as objects of the last class.",
+        "The whole background of every image is reported as objects of the last class.",
         _FEW,
     ),
 )

@@ -1,4 +1,4 @@
-"""Workloads: objects in pictures, and what heads would say of them, in any number.
+"""Workloads: objects in images, and what heads would say of them, in any number.
 
 What `cases` is to right answers, these are to speed: random but natural, the same for the same
 seed, and the same for every implementation that is timed.
@@ -13,12 +13,11 @@ from numpy.typing import NDArray
 
 from reference_numpy._typing import Floats
 from reference_numpy.anchors import make_anchors
-from reference_numpy.boxes import centers_to_corners, pairwise_iou
+from reference_numpy.boxes import cxcywh_to_xyxy, pairwise_iou
 from reference_numpy.checks import check_counts
 from reference_numpy.coding import encode
-from reference_numpy.conventions import CANONICAL, AnchorLayout
-from reference_numpy.matching import UNMATCHED, match
-from reference_numpy.targets import PADDING
+from reference_numpy.conventions import CANONICAL, PADDING, UNMATCHED, AnchorLayout
+from reference_numpy.matching import match
 
 __all__ = [
     "LOADS",
@@ -47,12 +46,12 @@ LOUD_SCORE = 0.01
 
 
 class MatchingWorkload(NamedTuple):
-    """Objects of B pictures, padded to M rows a picture.
+    """Objects of B images, padded to M rows an image.
 
     Attributes:
-        boxes: (B, M, 4) float32, corner form, within the picture; zeros where padded.
+        boxes: (B, M, 4) float32, xyxy, within the image; zeros where padded.
         labels: (B, M) int32 from 1; -1 where padded.
-        anchors: (A, 4) float32, centre form.
+        anchors: (A, 4) float32, cxcywh.
     """
 
     boxes: Floats
@@ -61,12 +60,12 @@ class MatchingWorkload(NamedTuple):
 
 
 class DecodingWorkload(NamedTuple):
-    """What the heads say of B pictures.
+    """What the heads say of B images.
 
     Attributes:
         deltas: (B, A, 4) float32 codes.
         logits: (B, A, C + 1) float32, class 0 is background.
-        anchors: (A, 4) float32, centre form.
+        anchors: (A, 4) float32, cxcywh.
     """
 
     deltas: Floats
@@ -79,12 +78,12 @@ def matching_workload(
 ) -> MatchingWorkload:
     """Objects of natural sizes: as many small ones as large ones, upright and lying.
 
-    The first picture is full; the others hold between half as many objects and all.
+    The first image is full; the others hold between half as many objects and all.
 
     Args:
         layout: Where the anchors are.
-        batch: B, pictures.
-        objects: M, objects of the fullest picture; may be 0.
+        batch: B, images.
+        objects: M, objects of the fullest image; may be 0.
         seed: The same seed gives the same objects.
         classes: Labels go from 1 to this.
 
@@ -111,7 +110,7 @@ def matching_workload(
     counts[0] = objects
     real = np.arange(objects) < counts[:, None]
 
-    # A side of 4 to 80 % of the picture, evenly on a logarithmic scale; √(w/h) mostly in ⅔ to 1½.
+    # A side of 4 to 80 % of the image, evenly on a logarithmic scale; √(w/h) mostly in ⅔ to 1½.
     side = np.exp(rng.uniform(np.log(0.04), np.log(0.8), (batch, objects)))
     stretch = np.exp(rng.normal(0, 0.25, (batch, objects)))
     sizes = np.minimum(np.stack([side * stretch, side / stretch], axis=-1), 1)
@@ -133,7 +132,7 @@ def decoding_workload(
     seed: int = 0,
     load: str = "realistic",
 ) -> DecodingWorkload:
-    """Head outputs for the pictures of `matching_workload`.
+    """Head outputs for the images of `matching_workload`.
 
     The anchors that matching gives to an object see it: they favour its class, the more the
     better they fit, and say its box with a small error. The other anchors say
@@ -145,8 +144,8 @@ def decoding_workload(
 
     Args:
         layout: Where the anchors are.
-        batch: B, pictures.
-        objects: Objects that the heads see in the first picture, and at the most in another.
+        batch: B, images.
+        objects: Objects that the heads see in the first image, and at the most in another.
         classes: C, without background.
         seed: The same seed gives the same numbers.
         load: One of `LOADS`.
@@ -178,15 +177,15 @@ def decoding_workload(
         rest = np.exp(logits[..., 1:]).sum(axis=-1)
         logits[..., 0] = np.log(np.maximum(np.exp(LOUD_LOGIT) / LOUD_SCORE - rest, 1))
 
-    corners = centers_to_corners(anchors)
-    for picture in range(batch):
-        iou = pairwise_iou(boxes[picture][labels[picture] != PADDING], corners)
+    corners = cxcywh_to_xyxy(anchors)
+    for image in range(batch):
+        iou = pairwise_iou(boxes[image][labels[image] != PADDING], corners)
         seen = match(iou)
         see = np.flatnonzero(seen != UNMATCHED)
         what = seen[see]
         fit = np.maximum(iou[what, see], CANONICAL.matching.threshold)
         lead = STEEPNESS * (fit - EVEN_IOU) + rng.normal(0, 1, see.size)
-        logits[picture, see, labels[picture, what]] = logits[picture, see, 0] + lead
+        logits[image, see, labels[image, what]] = logits[image, see, 0] + lead
         error = rng.normal(0, 0.3, (see.size, 4))
-        deltas[picture, see] = encode(boxes[picture, what], anchors[see]) + error
+        deltas[image, see] = encode(boxes[image, what], anchors[see]) + error
     return DecodingWorkload(deltas.astype(np.float32), logits.astype(np.float32), anchors)

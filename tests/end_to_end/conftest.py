@@ -16,7 +16,7 @@ import keras_impl
 
 @pytest.fixture(scope="session")
 def seven(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Weights of a digit detector that sees one 7 in the middle of every picture.
+    """Weights of a digit detector that sees one 7 in the middle of every image.
 
     The heads look at nothing: their kernels are 0. Their biases say background everywhere but
     at anchor 2882, the square of side .85 in the one cell of the coarsest map. There they say

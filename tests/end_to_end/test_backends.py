@@ -37,7 +37,7 @@ STEPS = 6
 
 @cache
 def a_batch():
-    """Pictures (4, 224, 224, 3) and their objects, with 1 to 10 digits each."""
+    """Images (4, 224, 224, 3) and their objects, with 1 to 10 digits each."""
     made = [canvas(load_digits("test"), "1-10", 3, index) for index in range(CANVASES)]
     batch = collate(made)
     return batch_images(batch.images), {"boxes": batch.boxes, "labels": batch.labels}
@@ -108,7 +108,7 @@ def test_it_trains_on_arrays_and_on_a_stream_of_targets():
 
 
 def test_it_finds_what_the_reference_finds():
-    """From pictures and the shipped weights: every label, anchor and their order; boxes, scores."""
+    """From images and the shipped weights: every label, anchor and their order; boxes, scores."""
     images, _ = a_batch()
     model = load_model()
     _, weights = read_weights(DIGITS)
@@ -128,24 +128,24 @@ def test_it_finds_what_the_reference_finds():
         assert mine.dtype == np.float32
         assert np.abs(mine - right).max() <= 8 * np.abs(single - right).max()
     deltas, logits = (part.astype(np.float32) for part in exact)
-    rules = model.convention.but(score_threshold=0.5)
-    for picture in range(CANVASES):
-        wanted = detection.detect(deltas[picture], logits[picture], model.anchors, rules)
-        used = found.labels[picture] > 0
+    rules = model.convention.replace(score_threshold=0.5)
+    for image in range(CANVASES):
+        wanted = detection.detect(deltas[image], logits[image], model.anchors, rules)
+        used = found.labels[image] > 0
         assert len(wanted.labels) >= 1
-        assert found.labels[picture][used].tolist() == wanted.labels.tolist()
-        assert found.anchors[picture][used].tolist() == wanted.anchors.tolist()
+        assert found.labels[image][used].tolist() == wanted.labels.tolist()
+        assert found.anchors[image][used].tolist() == wanted.anchors.tolist()
 
         # Of what this backend's heads say, boxes and scores are within the budget of detections.
         at, rows = wanted.anchors, wanted.labels
-        own = heads["deltas"][picture].astype(float), heads["logits"][picture].astype(float)
+        own = heads["deltas"][image].astype(float), heads["logits"][image].astype(float)
         boxes = np.clip(coding.decode(own[0], model.anchors.astype(float), rules), 0, 1)[at]
         scores = losses.softmax(own[1])[at, rows]
         allowed = budget("detect", rules).eps
-        apart = errors(found.boxes[picture][used], boxes, np.ones_like(boxes), "float32")
+        apart = errors(found.boxes[image][used], boxes, np.ones_like(boxes), "float32")
         assert apart.max() <= allowed
         scale = softmax_scale(own[1])[at, rows]
-        assert errors(found.scores[picture][used], scores, scale, "float32").max() <= allowed
+        assert errors(found.scores[image][used], scores, scale, "float32").max() <= allowed
 
 
 def test_parity_runs_on_this_backend(run_ssd):

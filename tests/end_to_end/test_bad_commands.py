@@ -54,7 +54,7 @@ READ = ("--weights", "--mnist", "--file", "--check", "--trace", "--against")
 WRITTEN = ("--out", "--json", "--html", "--record")
 EXPLAINED = {
     "--op": "a name among those of the backend: test_cli.py",
-    "--photos": "pictures, as IMAGE",
+    "--photos": "images, as IMAGE",
     "images": "IMAGE",
 }
 
@@ -88,7 +88,7 @@ def ids(pairs) -> list[str]:
 
 @pytest.fixture
 def here(tmp_path, monkeypatch):
-    """A folder with a picture, a text and a folder; and work that must not begin."""
+    """A folder with an image, a text and a folder; and work that must not begin."""
     monkeypatch.chdir(tmp_path)
     Image.new("RGB", (4, 4)).save("photo.png")
     Path("notes.txt").write_text("mine")
@@ -231,7 +231,7 @@ def test_what_cannot_be_written(refused, command, action):
 
 @pytest.mark.parametrize("images", ["missing", "empty", "missing/*.png", "", "x" * 300])
 @pytest.mark.parametrize("command", ["detect --out found", "parity --photos"])
-def test_pictures_that_are_not_there(here, capsys, command, images):
+def test_images_that_are_not_there(here, capsys, command, images):
     name, *rest = command.split()
     assert main([name, images, *rest] if name == "detect" else [name, *rest, images]) == 2
     out, err = capsys.readouterr()

@@ -24,10 +24,10 @@ from keras_impl.benchmark import (
 from keras_impl.benchmark.loads import (
     ANCHOR_LOADS,
     DECODING_LOADS,
+    IMAGE_LOADS,
     NEW_ARRAYS,
     OBJECT_LOADS,
     OPERATIONS,
-    PICTURE_LOADS,
     TRAINING_LOAD,
     sizes,
 )
@@ -107,7 +107,7 @@ def test_the_plan_measures_what_is_promised(two_peers, quick):
     timed = {(job.operation, job.implementation, job.mode, job.load) for job in plan.timings}
     assert len(timed) == len(plan.timings), "nothing twice"
     assert {job.operation for job in plan.timings} == set(OPERATIONS)
-    for load in (*OBJECT_LOADS, *ANCHOR_LOADS, *PICTURE_LOADS):
+    for load in (*OBJECT_LOADS, *ANCHOR_LOADS, *IMAGE_LOADS):
         assert ("matching", "keras", "host", load) in timed
     for load in OBJECT_LOADS:
         assert ("matching", "keras", "xla", load) in timed
@@ -178,7 +178,7 @@ def test_a_wrong_answer_is_not_timed(monkeypatch):
     monkeypatch.setattr(TargetAssigner, "assign", wrong)
     (said,) = heard(a_request(Job("matching", f"keras{NEW_ARRAYS}", "host", TINY)))
     assert "record" not in said
-    assert said["failed"].startswith("picture 0: not the reference's targets")
+    assert said["failed"].startswith("image 0: not the reference's targets")
 
 
 def test_an_answer_that_changes_while_it_is_timed_is_found_out(monkeypatch):
@@ -293,7 +293,7 @@ def all_records(**changed: float) -> list[Record]:
             a_record(mode="xla", load=load, ms=ms["xla"], peak_extra_bytes=32 * 8732 * 16),
         ]
     records.append(a_record(load=ANCHOR_LOADS[2], ms=ms["large"]))
-    records += [a_record(load=load, ms=10.0**power) for power, load in enumerate(PICTURE_LOADS)]
+    records += [a_record(load=load, ms=10.0**power) for power, load in enumerate(IMAGE_LOADS)]
     for load in DECODING_LOADS:
         records += [
             a_record(load=load, operation="decoding"),
@@ -335,7 +335,7 @@ def test_a_load_is_three_numbers():
 # --- The page -----------------------------------------------------------------------------
 
 
-def a_benchmark(**changes) -> Benchmark:
+def a_benchmark(**overrides) -> Benchmark:
     records = tuple(all_records(share=4.0))
     whole = Benchmark(
         records,
@@ -346,7 +346,7 @@ def a_benchmark(**changes) -> Benchmark:
         peers=("fast",),
         seconds=12.0,
     )
-    return replace(whole, **changes)
+    return replace(whole, **overrides)
 
 
 def test_the_page_is_whole_and_loads_nothing_from_anywhere():
@@ -435,11 +435,11 @@ def test_a_target_that_is_missed_is_no_failure_and_a_wrong_answer_is(tiny, capsy
     monkeypatch.setattr(runner, "run", lambda *_, **__: a_benchmark())
     assert main(["bench"]) == 0
     assert "NOT MET" in capsys.readouterr().out
-    wrong = a_benchmark(failures=("matching 1x1x1917, keras host: picture 0: wrong",))
+    wrong = a_benchmark(failures=("matching 1x1x1917, keras host: image 0: wrong",))
     monkeypatch.setattr(runner, "run", lambda *_, **__: wrong)
     assert main(["bench"]) == 1
     assert capsys.readouterr().err == (
-        "ssd: FAILED: matching 1x1x1917, keras host: picture 0: wrong\n"
+        "ssd: FAILED: matching 1x1x1917, keras host: image 0: wrong\n"
     )
 
 

@@ -53,8 +53,8 @@ def run_python(code: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.fixture
-def pictures(tmp_path):
-    """A folder with two pictures."""
+def images(tmp_path):
+    """A folder with two images."""
     folder = tmp_path / "in"
     folder.mkdir()
     Image.fromarray(canvas(load_digits("test"), "1-10", 0, 0).image).save(folder / "a.png")
@@ -132,8 +132,8 @@ def test_the_version_names_what_numbers_depend_on(capsys):
         ("evaluate digits --json gone/x.json", "in a folder that does not exist"),
         ("evaluate digits --json .", "--json: expected a file or -. Received: ., a folder"),
         ("detect", "arguments are required: IMAGE, --out"),
-        ("detect gone.png --out x", "expected a picture or a folder. Received: gone.png, not"),
-        ("detect empty --out x", "expected pictures in the folder. Received: empty, none"),
+        ("detect gone.png --out x", "expected an image or a folder. Received: gone.png, not"),
+        ("detect empty --out x", "expected images in the folder. Received: empty, none"),
         ("detect b.png --out notes.txt", "--out: expected a folder. Received: notes.txt, which"),
         ("detect b.png --out notes.txt/x", "Not a directory"),
         ("detect b.png --out x --weights empty", "--weights: expected a file. Received: empty"),
@@ -208,13 +208,13 @@ def test_a_broken_installation_is_not_hidden():
 # --- Weights that do not fit --------------------------------------------------------------
 
 
-@pytest.mark.parametrize("command", ["evaluate digits --pictures 1", "demo --out x --pictures 1"])
+@pytest.mark.parametrize("command", ["evaluate digits --images 1", "demo --out x --images 1"])
 def test_weights_of_another_network_are_named(ssd, other_network, tmp_path, monkeypatch, command):
     monkeypatch.chdir(tmp_path)
     status, out, err = ssd(*command.split(), "--weights", other_network)
     assert (status, out) == (2, "")
     assert err.startswith("ssd: error: --weights: expected a digit detector: 10 classes")
-    assert f"Received: {other_network}: 3 classes, pictures of 224 x 224" in err
+    assert f"Received: {other_network}: 3 classes, images of 224 x 224" in err
 
 
 @pytest.mark.parametrize("kept", [0, 1000, -50])
@@ -229,14 +229,14 @@ def test_truncated_weights_are_named(ssd, seven, tmp_path, kept):
 # --- detect -------------------------------------------------------------------------------
 
 
-def test_pictures_are_drawn_and_described(ssd, pictures, tmp_path):
+def test_images_are_drawn_and_described(ssd, images, tmp_path):
     out, answer = tmp_path / "out", tmp_path / "answer.json"
-    status, text, err = ssd("detect", pictures, "--out", out, "--json", answer)
+    status, text, err = ssd("detect", images, "--out", out, "--json", answer)
     assert (status, err) == (0, "")
     assert "7 (0.94)" in text
     assert "b [red].jpg" in text
     first, second = json.loads(answer.read_text())
-    assert (first["file"], first["width"], first["height"]) == (str(pictures / "a.png"), 224, 224)
+    assert (first["file"], first["width"], first["height"]) == (str(images / "a.png"), 224, 224)
     assert (second["width"], second["height"]) == (120, 60)
     assert second["detections"] == [
         {"label": "7", "score": 0.936874, "box": [9.0, 4.5, 111.0, 55.5]}
@@ -246,26 +246,26 @@ def test_pictures_are_drawn_and_described(ssd, pictures, tmp_path):
     assert sorted(path.name for path in out.iterdir()) == ["a.png", "b _red_.png"]
 
 
-def test_both_backends_say_the_same(ssd, pictures, tmp_path):
+def test_both_backends_say_the_same(ssd, images, tmp_path):
     answers = [
-        ssd("detect", pictures, "--out", tmp_path / "o", "--json", "-", "--backend", backend)[1]
+        ssd("detect", images, "--out", tmp_path / "o", "--json", "-", "--backend", backend)[1]
         for backend in ("keras", "numpy")
     ]
     assert answers[0] == answers[1]
     assert len(json.loads(answers[0])) == 2, "nothing but JSON on stdout"
 
 
-def test_what_cannot_be_read_is_reported_and_the_rest_go_on(ssd, pictures, tmp_path):
-    (pictures / "letter.jpg").write_text("Dear reader,")
-    whole = (pictures / "a.png").read_bytes()
-    (pictures / "cut.png").write_bytes(whole[: len(whole) // 2])
-    status, out, err = ssd("detect", pictures, "--out", tmp_path / "o", "--json", "-")
+def test_what_cannot_be_read_is_reported_and_the_rest_go_on(ssd, images, tmp_path):
+    (images / "letter.jpg").write_text("Dear reader,")
+    whole = (images / "a.png").read_bytes()
+    (images / "cut.png").write_bytes(whole[: len(whole) // 2])
+    status, out, err = ssd("detect", images, "--out", tmp_path / "o", "--json", "-")
     assert status == 1
     assert [Path(one["file"]).name for one in json.loads(out)] == ["a.png", "b [red].jpg"]
     lines = err.splitlines()
-    assert f"ssd: skipped: picture: {pictures / 'cut.png'} cannot be read: " in lines[0]
-    assert lines[1].endswith(f"Received: {pictures / 'letter.jpg'}")
-    assert lines[-1] == "ssd: 2 of 4 pictures could not be read"
+    assert f"ssd: skipped: image: {images / 'cut.png'} cannot be read: " in lines[0]
+    assert lines[1].endswith(f"Received: {images / 'letter.jpg'}")
+    assert lines[-1] == "ssd: 2 of 4 images could not be read"
 
 
 def test_nothing_that_can_be_read_is_an_answer_too(ssd, tmp_path):
@@ -274,34 +274,34 @@ def test_nothing_that_can_be_read_is_an_answer_too(ssd, tmp_path):
         "detect", tmp_path / "letter.jpg", "--out", tmp_path / "o", "--json", "-"
     )
     assert (status, json.loads(out)) == (1, [])
-    assert err.splitlines()[-1] == "ssd: 1 of 1 pictures could not be read"
+    assert err.splitlines()[-1] == "ssd: 1 of 1 images could not be read"
 
 
 @pytest.mark.parametrize("place", [".", "found"])
-def test_what_was_drawn_among_the_pictures_is_not_looked_at_again(ssd, pictures, place):
-    before = {path.name: path.read_bytes() for path in pictures.iterdir()}
-    out = pictures / place
+def test_what_was_drawn_among_the_images_is_not_looked_at_again(ssd, images, place):
+    before = {path.name: path.read_bytes() for path in images.iterdir()}
+    out = images / place
     for _ in range(2):
-        status, text, _ = ssd("detect", pictures, "--out", out, "--json", "-")
+        status, text, _ = ssd("detect", images, "--out", out, "--json", "-")
         assert status == 0
         assert len(json.loads(text)) == 2
     for name, content in before.items():
-        assert (pictures / name).read_bytes() == content
+        assert (images / name).read_bytes() == content
     drawn = [path for path in out.iterdir() if path.is_file() and mark_of(path)]
     assert len(drawn) == 2
 
 
-def test_a_picture_named_twice_is_looked_at_once(ssd, pictures, tmp_path):
-    twice = [pictures / "a.png", pictures, pictures / ".." / "in" / "a.png"]
+def test_an_image_named_twice_is_looked_at_once(ssd, images, tmp_path):
+    twice = [images / "a.png", images, images / ".." / "in" / "a.png"]
     _, text, _ = ssd("detect", *twice, "--out", tmp_path / "o", "--json", "-")
     assert [Path(one["file"]).name for one in json.loads(text)] == ["a.png", "b [red].jpg"]
 
 
-def test_two_pictures_of_one_name_are_both_kept(ssd, pictures, tmp_path):
+def test_two_images_of_one_name_are_both_kept(ssd, images, tmp_path):
     other = tmp_path / "other"
     other.mkdir()
     Image.new("RGB", (60, 60)).save(other / "a.png")
-    ssd("detect", pictures, other, "--out", tmp_path / "o")
+    ssd("detect", images, other, "--out", tmp_path / "o")
     names = sorted(path.name for path in (tmp_path / "o").iterdir())
     assert names == ["a-2.png", "a.png", "b _red_.png"]
 
@@ -321,8 +321,8 @@ def test_a_name_that_is_no_text_is_no_problem(ssd, tmp_path):
 def test_many_pixels_are_looked_at_a_few_at_a_time(monkeypatch, tmp_path):
     monkeypatch.setattr(detect, "CHUNK", (3, 100))
     sizes = [5, 5, 5, 20, 5, 1, 1, 1, 1]
-    pictures = {Path(str(index)): Image.new("L", (size, size)) for index, size in enumerate(sizes)}
-    chunks = list(detect.chunks(pictures, pictures.__getitem__, lambda path, error: None))
+    images = {Path(str(index)): Image.new("L", (size, size)) for index, size in enumerate(sizes)}
+    chunks = list(detect.chunks(images, images.__getitem__, lambda path, error: None))
     assert [[one.width for _, one in chunk] for chunk in chunks] == [
         [5, 5, 5],
         [20],
@@ -331,8 +331,8 @@ def test_many_pixels_are_looked_at_a_few_at_a_time(monkeypatch, tmp_path):
     ]
 
 
-def test_a_process_of_its_own_says_only_what_it_should(run_ssd, pictures, seven, tmp_path):
-    words = ["detect", pictures / "a.png", "--out", tmp_path / "o", "--weights", seven]
+def test_a_process_of_its_own_says_only_what_it_should(run_ssd, images, seven, tmp_path):
+    words = ["detect", images / "a.png", "--out", tmp_path / "o", "--weights", seven]
     result = run_ssd(*words, "--json", "-")
     assert result.returncode == 0, result.stderr
     assert json.loads(result.stdout)[0]["detections"][0]["label"] == "7"
@@ -345,7 +345,7 @@ def test_a_process_of_its_own_says_only_what_it_should(run_ssd, pictures, seven,
 
 
 def test_evaluation_says_what_it_measured(ssd, seven, tmp_path):
-    words = ["evaluate", "digits", "--pictures", 4, "--seed", 3]
+    words = ["evaluate", "digits", "--images", 4, "--seed", 3]
     status, text, err = ssd(*words, "--json", tmp_path / "a.json")
     assert (status, err) == (0, "")
     answer = json.loads((tmp_path / "a.json").read_text())
@@ -359,7 +359,7 @@ def test_evaluation_says_what_it_measured(ssd, seven, tmp_path):
         "ap50": 0.0,
         "ap75": 0.0,
         "per_iou": {f"{percent / 100:.2f}": 0.0 for percent in range(50, 100, 5)},
-        "pictures": 4,
+        "images": 4,
         "digits": "1",
         "seed": 3,
         "source": "the MNIST sample shipped with the package",
@@ -377,7 +377,7 @@ def test_a_folder_without_mnist_is_named(ssd, tmp_path):
 
 
 def test_mnist_of_the_users_is_used_and_named(ssd, mnist_folder):
-    words = ["evaluate", "digits", "--digits", "1-10", "--pictures", 2, "--mnist", mnist_folder]
+    words = ["evaluate", "digits", "--digits", "1-10", "--images", 2, "--mnist", mnist_folder]
     status, text, _ = ssd(*words, "--json", "-")
     assert status == 0
     assert json.loads(text)["source"] == f"the IDX files in {mnist_folder}"
@@ -430,7 +430,7 @@ def test_parity_is_asked_for_all_modes_and_dtypes(ssd, monkeypatch):
 def test_an_unknown_operation_is_named(ssd):
     status, _, err = ssd("parity", "--op", "guess")
     assert status == 2
-    assert err.startswith("ssd: error: ops: expected some of ['corners_to_centers'")
+    assert err.startswith("ssd: error: ops: expected some of ['xyxy_to_cxcywh'")
     assert err.endswith("Received: ['guess']\n")
 
 
@@ -479,43 +479,43 @@ def quick(monkeypatch):
     monkeypatch.setattr(demo.parity, "run", small)
 
 
-def test_the_demo_writes_report_and_pictures(quick, ssd, tmp_path, monkeypatch):
+def test_the_demo_writes_report_and_images(quick, ssd, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "demo-out").mkdir()
     (tmp_path / "demo-out" / "notes.txt").write_text("mine")
-    status, text, err = ssd("demo", "--pictures", 2, "--seed", 4, "--json", "d.json")
+    status, text, err = ssd("demo", "--images", 2, "--seed", 4, "--json", "d.json")
     assert (status, err) == (0, "")
-    assert "Keras agrees with the NumPy reference: 2 pictures with 2 detections" in text
+    assert "Keras agrees with the NumPy reference: 2 images with 2 detections" in text
     assert "report: demo-out/report.html" in text
     names = {path.name for path in Path("demo-out").iterdir()}
     views = ("", "-keras", "-numpy", "-anchors")
-    drawn = {f"picture-{number}{view}.png" for number in (1, 2) for view in views}
+    drawn = {f"image-{number}{view}.png" for number in (1, 2) for view in views}
     assert names == {"notes.txt", "report.html", *drawn}
     page = Path("demo-out/report.html").read_text(encoding="utf-8")
-    assert "ssd demo --out demo-out --pictures 2 --seed 4" in page
+    assert "ssd demo --out demo-out --images 2 --seed 4" in page
     answer = json.loads(Path("d.json").read_text())
     assert answer["passed"] is True
     assert answer["facts"]["weights"].endswith("seven.npz")
     # The canvases, not what was drawn on them, can be looked at again.
     status, text, _ = ssd("detect", "demo-out", "--out", "found", "--json", "-")
     assert [Path(one["file"]).name for one in json.loads(text)] == [
-        "picture-1.png",
-        "picture-2.png",
+        "image-1.png",
+        "image-2.png",
     ]
 
 
 def test_the_demo_fails_where_anything_disagrees(quick, ssd, tmp_path, monkeypatch):
     softmax = demo.mirror_losses.softmax
     monkeypatch.setattr(demo.mirror_losses, "softmax", lambda logits: softmax(logits) * 0.9999)
-    status, text, _ = ssd("demo", "--pictures", 1, "--out", tmp_path / "o")
+    status, text, _ = ssd("demo", "--images", 1, "--out", tmp_path / "o")
     assert status == 1
-    assert "Keras DISAGREES with the NumPy reference in 1 of 1 picture" in text
+    assert "Keras DISAGREES with the NumPy reference in 1 of 1 image" in text
     assert "✗" in (tmp_path / "o" / "report.html").read_text(encoding="utf-8")
 
 
 def test_the_demo_overwrites_no_file_of_the_users(ssd, tmp_path):
     (tmp_path / "report.html").write_text("mine")
-    status, _, err = ssd("demo", "--pictures", 1, "--out", tmp_path)
+    status, _, err = ssd("demo", "--images", 1, "--out", tmp_path)
     assert status == 2
     assert f"Received: {tmp_path / 'report.html'}, which this program did not write" in err
     assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
@@ -636,9 +636,9 @@ def test_progress_is_a_bar_on_a_terminal(monkeypatch, capsys):
 
 def test_training_is_shown_as_it_goes(capsys, monkeypatch):
     monkeypatch.setattr(console, "BEAT", 0.0)
-    recipe = Recipe(epochs=3, pictures=32, batch=16)
+    recipe = Recipe(epochs=3, images=32, batch=16)
     row = {name: 0.5 for name in ("loss", "class_loss", "box_loss", "val_map", "val_ap50")}
-    row |= {"epoch": 3, "pictures": 96, "val_ap75": 0.25, "seconds": 12.0, "learning_rate": 0.0}
+    row |= {"epoch": 3, "images": 96, "val_ap75": 0.25, "seconds": 12.0, "learning_rate": 0.0}
     with train.Training("runs/x") as watcher:
         watcher.begin(recipe, 2, "a sample")
         watcher.step(3, 1, {"loss": 0.75})

@@ -161,11 +161,11 @@ def quick(monkeypatch):
 
 def test_a_demo_holds_all_that_the_report_shows(quick, seven):
     said = []
-    done = demo.run(load_model(seven), load_digits("test"), pictures=3, seed=2, watch=said.append)
+    done = demo.run(load_model(seven), load_digits("test"), num_images=3, seed=2, watch=said.append)
     assert done.passed
-    assert [picture.mode for picture in done.pictures] == ["1-10", "1-10", "1"]
-    assert all(one.comparison.detections == 1 for one in done.pictures)
-    assert [one.label for one in done.pictures[0].keras] == [8]
+    assert [example.mode for example in done.examples] == ["1-10", "1-10", "1"]
+    assert all(one.comparison.detections == 1 for one in done.examples)
+    assert [one.label for one in done.examples[0].keras] == [8]
     assert [check.op for check in done.parity.checks] == ["area", "match"]
     assert len(done.timings) == 3
     assert done.facts["digits"] == load_digits("test").source
@@ -174,13 +174,13 @@ def test_a_demo_holds_all_that_the_report_shows(quick, seven):
     answer = done.as_json()
     assert answer["passed"] is True
     assert answer["parity"] == done.parity.as_json()
-    assert len(answer["pictures"]) == 3
+    assert len(answer["images"]) == 3
     assert answer["throughput"][0]["pairs_per_second"] > 0
 
 
-def test_no_pictures_and_other_detectors_are_refused(other_network):
+def test_no_images_and_other_detectors_are_refused(other_network):
     model = load_model(other_network)
-    with pytest.raises(ValueError, match="pictures: expected 1 or more"):
-        demo.run(model, load_digits("test"), pictures=0)
+    with pytest.raises(ValueError, match="images: expected 1 or more"):
+        demo.run(model, load_digits("test"), num_images=0)
     with pytest.raises(ValueError, match=r"model: expected 10 classes, the digits\. Received: 3"):
         demo.run(model, load_digits("test"))

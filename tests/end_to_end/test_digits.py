@@ -76,7 +76,7 @@ def pixels(made: Canvas) -> np.ndarray:
 
 
 def masks(made: Canvas) -> np.ndarray:
-    """One picture for each box, True inside it."""
+    """One image for each box, True inside it."""
     inside = np.zeros((len(made.boxes), CANVAS, CANVAS), bool)
     for mask, (x0, y0, x1, y1) in zip(inside, pixels(made), strict=True):
         mask[y0:y1, x0:x1] = True
@@ -578,12 +578,12 @@ def test_batch_images_gives_three_equal_channels():
 
 
 @pytest.mark.parametrize(
-    ("pictures", "batch", "drop_remainder", "sizes"),
+    ("count", "batch", "drop_remainder", "sizes"),
     [(8, 4, False, [4, 4]), (7, 3, False, [3, 3, 1]), (7, 3, True, [3, 3]), (1, 5, False, [1])],
 )
-def test_a_data_set_is_its_canvases_in_order(pictures, batch, drop_remainder, sizes):
+def test_a_data_set_is_its_canvases_in_order(count, batch, drop_remainder, sizes):
     digits = load_digits("test")
-    stream = dataset(digits, "1-10", pictures, batch, 12, first=20, drop_remainder=drop_remainder)
+    stream = dataset(digits, "1-10", count, batch, 12, first=20, drop_remainder=drop_remainder)
     static = batch if len(set(sizes)) == 1 and sizes[0] == batch else None
     images, objects = stream.element_spec
     assert images.shape.as_list() == [static, CANVAS, CANVAS, 3]
@@ -614,14 +614,14 @@ def test_room_for_one_object_is_enough_for_one_digit():
 
 
 BAD_ARGUMENTS = {
-    "no batch": ({"drop_remainder": True}, r"pictures: expected 2 or more. Received: 1"),
+    "no batch": ({"drop_remainder": True}, r"num_images: expected 2 or more. Received: 1"),
     "room": ({"mode": "both", "objects": 9}, r"objects: expected 10 or more. Received: 9"),
 }
 
 
 @pytest.mark.parametrize(("changed", "message"), BAD_ARGUMENTS.values(), ids=BAD_ARGUMENTS)
 def test_bad_arguments_of_a_data_set_are_errors(changed, message):
-    arguments = {"mode": "1", "pictures": 1, "batch": 2, "seed": 0} | changed
+    arguments = {"mode": "1", "num_images": 1, "batch": 2, "seed": 0} | changed
     with pytest.raises(ValueError, match=message):
         dataset(FLAT, **arguments)
 

@@ -1,4 +1,4 @@
-"""Pictures of any kind in, boxes in pixels and drawn pictures out."""
+"""Images of any kind in, boxes in pixels and drawn images out."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from keras_impl.weights.npz import load_model
 from reference_numpy import detection
 from reference_numpy.conventions import CANONICAL, PRESETS
 
-# What `seven` in conftest.py says of every picture.
+# What `seven` in conftest.py says of every image.
 ANCHOR, BOX, SCORE = 2882, (0.075, 0.075, 0.925, 0.925), np.exp(5) / (np.exp(5) + 10)
 DIGITS = class_names(10)
 BOTH = ("keras", "numpy")
@@ -44,7 +44,7 @@ def saved(image: Image.Image, path: Path, **options) -> Path:
 
 
 def halves(mode: str, left: object, right: object, size: int = 16) -> Image.Image:
-    """A picture of two colours, left and right."""
+    """An image of two colours, left and right."""
     image = Image.new(mode, (size, size), left)
     image.paste(right, (size // 2, 0, size, size))
     return image
@@ -129,7 +129,7 @@ def test_numbers_that_are_no_shades_of_grey_are_refused(tmp_path, values):
         open_image(path)
 
 
-def test_a_picture_is_turned_as_its_exif_says(tmp_path):
+def test_an_image_is_turned_as_its_exif_says(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6  # the camera was turned: the left column is the top row
     image = halves("RGB", (250, 0, 0), (0, 0, 250), 32).resize((32, 16))
@@ -145,7 +145,7 @@ def test_the_first_of_several_frames_is_taken(tmp_path):
     assert corners(open_image(tmp_path / "a.gif"))[0] == (30, 30, 30)
 
 
-def test_what_is_no_picture_is_named(tmp_path):
+def test_what_is_no_image_is_named(tmp_path):
     (tmp_path / "letter.jpg").write_text("Dear reader,")
     with pytest.raises(ValueError, match=r"expected one of PNG, JPEG, .* Received: .*letter\.jpg"):
         open_image(tmp_path / "letter.jpg")
@@ -174,7 +174,7 @@ def test_a_truncated_file_is_named(tmp_path):
 
 
 @pytest.mark.parametrize("kind", reading.FORMATS)
-def test_a_damaged_file_is_a_picture_or_a_value_error(tmp_path, kind):
+def test_a_damaged_file_is_an_image_or_a_value_error(tmp_path, kind):
     buffer = io.BytesIO()
     exif = Image.Exif()
     exif[0x0112] = 3
@@ -216,7 +216,7 @@ def test_a_bomb_is_refused_before_it_is_decoded(tmp_path, monkeypatch, size):
         open_image(tmp_path / "bomb.png")
 
 
-def test_a_folder_gives_its_pictures_by_name(tmp_path):
+def test_a_folder_gives_its_images_by_name(tmp_path):
     for name in ("b.PNG", "a.jpg", "notes.txt", "c.webp"):
         (tmp_path / name).touch()
     (tmp_path / "d.png").mkdir()
@@ -235,7 +235,7 @@ def test_a_canvas_in_a_file_is_what_training_sees(tmp_path):
     np.testing.assert_array_equal(seen, batch_images(image[None])[0])
 
 
-def test_a_picture_is_stretched_to_rows_and_columns():
+def test_an_image_is_stretched_to_rows_and_columns():
     seen = prepare(halves("RGB", (0, 0, 0), (255, 255, 255), 64).resize((64, 32)), (10, 20))
     assert seen.shape == (10, 20, 3)
     assert (seen[:, 0] == -1).all()
@@ -246,7 +246,7 @@ def test_a_picture_is_stretched_to_rows_and_columns():
 
 
 @pytest.mark.parametrize("backend", BOTH)
-def test_boxes_are_in_pixels_of_each_picture(model, backend):
+def test_boxes_are_in_pixels_of_each_image(model, backend):
     sizes = [(224, 224), (640, 100), (30, 50)]
     found = detector_of(model, backend).detect([Image.new("RGB", size) for size in sizes])
     for (width, height), seen in zip(sizes, found, strict=True):
@@ -257,23 +257,23 @@ def test_boxes_are_in_pixels_of_each_picture(model, backend):
 
 
 def test_keras_and_the_reference_say_the_same(model):
-    pictures = [Image.effect_noise((50, 40), 90).convert("RGB")]
+    images = [Image.effect_noise((50, 40), 90).convert("RGB")]
     (mine,), (wanted,) = (
-        detector_of(model, backend).detect(pictures, score=0.001) for backend in BOTH
+        detector_of(model, backend).detect(images, score=0.001) for backend in BOTH
     )
     assert len(mine) == len(wanted) == model.convention.detection.max_detections
     assert [(one.label, one.anchor) for one in mine] == [(one.label, one.anchor) for one in wanted]
 
 
 def test_only_what_is_surer_than_the_score_is_seen(model):
-    picture = [Image.new("RGB", (9, 9))]
+    image = [Image.new("RGB", (9, 9))]
     for backend in BOTH:
         detector = detector_of(model, backend)
-        assert len(detector.detect(picture, score=SCORE - 1e-4)[0]) == 1
-        assert detector.detect(picture, score=SCORE + 1e-4) == [[]]
+        assert len(detector.detect(image, score=SCORE - 1e-4)[0]) == 1
+        assert detector.detect(image, score=SCORE + 1e-4) == [[]]
 
 
-def test_no_pictures_no_detections(model):
+def test_no_images_no_detections(model):
     assert detector_of(model).detect([]) == []
 
 
@@ -292,7 +292,7 @@ def test_labels_have_names():
     assert class_names(2) == {1: "1", 2: "2"}
 
 
-def test_the_entry_of_a_picture():
+def test_the_entry_of_an_image():
     seen = [Detection(10, 0.12345678, (1.005, 2.0, 3.14159, 4.0), 0)]
     assert entry("a b.png", (640, 480), seen, DIGITS) == {
         "file": "a b.png",
@@ -306,7 +306,7 @@ def test_the_entry_of_a_picture():
 
 
 def ink_box(image: Image.Image, colour: tuple[int, int, int]) -> tuple[int, int, int, int]:
-    """Where a colour is in a picture, half-open."""
+    """Where a colour is in an image, half-open."""
     ys, xs = np.nonzero((np.asarray(image) == colour).all(axis=-1))
     return xs.min(), ys.min(), xs.max() + 1, ys.max() + 1
 
@@ -355,7 +355,7 @@ def test_labels_lie_inside_and_on_no_other_where_there_is_room(monkeypatch):
 @pytest.mark.parametrize(
     ("size", "times"), [((224, 224), 3), ((300, 100), 2), ((600, 9), 1), ((4000, 3000), 1)]
 )
-def test_small_pictures_are_drawn_larger(size, times):
+def test_small_images_are_drawn_larger(size, times):
     drawn = draw(Image.new("RGB", size), [Detection(1, 0.5, (0, 0, *size), 0)], DIGITS)
     assert drawn.size == (size[0] * times, size[1] * times)
 
@@ -374,17 +374,17 @@ def test_names_never_collide_and_never_cover_a_file_of_the_users(tmp_path):
     out = tmp_path / "out"
     out.mkdir()
     (out / "7.png").write_text("mine")
-    picture = Image.new("RGB", (2, 2))
+    image = Image.new("RGB", (2, 2))
     taken = set()
     written = []
     for source in (tmp_path / "a/7.jpg", tmp_path / "b/7.jpg", tmp_path / "b/7.gif"):
         path = free_name(out, source, taken)
         taken.add(path.name.lower())
-        save_drawn(path, picture, source)
+        save_drawn(path, image, source)
         written.append(path.name)
     assert written == ["7-2.png", "7-3.png", "7-4.png"]
     assert (out / "7.png").read_text() == "mine"
-    # Again: each goes where it was, and the picture of another source is not replaced.
+    # Again: each goes where it was, and the image of another source is not replaced.
     assert free_name(out, tmp_path / "b/7.jpg").name == "7-3.png"
     assert free_name(out, tmp_path / "c/7.jpg").name == "7-5.png"
 
@@ -398,7 +398,7 @@ def test_a_name_is_a_name_on_every_system(tmp_path):
     assert free_name(tmp_path, Path("ä ß 7.jpg")).name == "ä ß 7.png"
 
 
-def test_a_drawn_picture_is_known_and_tells_nobody_where_its_source_is(tmp_path):
+def test_a_drawn_image_is_known_and_tells_nobody_where_its_source_is(tmp_path):
     source = tmp_path / "private" / "photo.jpg"
     save_drawn(tmp_path / "a.png", Image.new("RGB", (2, 2)), source)
     assert mark_of(tmp_path / "a.png")
@@ -445,9 +445,9 @@ def test_links_and_devices_stay_what_they_are(tmp_path):
 
 @pytest.mark.parametrize("name", PRESETS)
 @pytest.mark.parametrize("score", [0.0, 0.01, 0.3, 0.5, 0.95, 0.9995, 1.0])
-def test_anchors_that_cannot_score_are_not_missed(name, score, **changes):
+def test_anchors_that_cannot_score_are_not_missed(name, score, **overrides):
     """The reference asked about a few anchors says what it says of all, at the threshold too."""
-    convention = PRESETS[name].but(score_threshold=score, **changes)
+    convention = PRESETS[name].replace(score_threshold=score, **overrides)
     generator = np.random.default_rng(1)
     anchors = np.concatenate(
         [generator.uniform(0, 1, (300, 2)), generator.uniform(0.1, 0.5, (300, 2))], axis=1

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from keras_impl.demo import report
-from keras_impl.demo.run import Comparison, Demo, Picture, Responsibility, Timing
+from keras_impl.demo.run import Comparison, Demo, Example, Responsibility, Timing
 from keras_impl.images.detections import Detection
 from keras_impl.images.drawing import colour
 from keras_impl.images.writing import mark_of
@@ -20,7 +20,7 @@ from tests.end_to_end.pages import Page
 SIDE = 224
 
 
-def a_picture(*, good: bool = True) -> Picture:
+def an_image(*, good: bool = True) -> Example:
     """Two digits, three anchors; the second digit has one anchor only, which overlaps it little."""
     truth = (
         Detection(8, 1.0, (28.0, 28.0, 84.0, 84.0), -1),
@@ -36,10 +36,10 @@ def a_picture(*, good: bool = True) -> Picture:
     )
     result = Comparison(3, 0, good, 0.9, 1.5, 3.5, 13.0)
     image = Image.new("RGB", (SIDE, SIDE))
-    return Picture("1-10", image, truth, seen, seen, result, anchors, duty)
+    return Example("1-10", image, truth, seen, seen, result, anchors, duty)
 
 
-def a_demo(**changes) -> Demo:
+def a_demo(**overrides) -> Demo:
     checks = (
         Check("match", "eager", "tensorflow", "float32", 40, 0, 0, 0.0, 0.0, True),
         Check("softmax", "xla", "tensorflow", "float32", 1000, 0, 0, 1.52, 13.0, True),
@@ -48,8 +48,8 @@ def a_demo(**changes) -> Demo:
         Timing("NumPy reference", 1917, 8, 8, 80_000, 0.004, 7, 0, 0),
         Timing("Keras XLA", 1917, 8, 8, 80_000, 0.001, 7, 0, 0),
     )
-    whole = Demo((a_picture(),), Report(checks), timings, {"machine": "a small one"})
-    return replace(whole, **changes)
+    whole = Demo((an_image(),), Report(checks), timings, {"machine": "a small one"})
+    return replace(whole, **overrides)
 
 
 def failed(demo: Demo) -> Demo:
@@ -73,20 +73,20 @@ def test_the_verdict_is_the_first_line():
     page = Page(report.render(a_demo()))
     first = page.text.split("Detections")[0]
     assert "✓ Keras agrees with the NumPy reference" in first
-    assert "1 picture with 3 detections, 2 parity checks with 1040 cases, no mismatch." in first
+    assert "1 image with 3 detections, 2 parity checks with 1040 cases, no mismatch." in first
 
 
 @pytest.mark.parametrize(
     ("demo", "words"),
     [
-        (failed(a_demo()), "0 of 1 picture, 1 of 2 parity checks and 0 of 2 timed loads"),
-        (a_demo(pictures=(a_picture(good=False),)), "in 1 of 1 picture, 0 of 2 parity checks"),
+        (failed(a_demo()), "0 of 1 image, 1 of 2 parity checks and 0 of 2 timed loads"),
+        (a_demo(examples=(an_image(good=False),)), "in 1 of 1 image, 0 of 2 parity checks"),
         (
             a_demo(timings=(Timing("Keras XLA", 1, 1, 1, 1, 1.0, 1, 4, 0),)),
             "and 1 of 1 timed load",
         ),
     ],
-    ids=["parity", "picture", "timing"],
+    ids=["parity", "image", "timing"],
 )
 def test_whatever_disagrees_is_said_at_the_top(demo, words):
     page = Page(report.render(demo))
@@ -104,14 +104,14 @@ def test_excuses_are_in_the_open():
     demo = replace(demo, parity=Report((demo.parity.checks[0], check)))
     assert demo.passed
     assert report.verdict(demo).endswith("no mismatch; 3 near-ties excused.")
-    picture = a_picture()
-    picture = replace(picture, comparison=replace(picture.comparison, differences=1))
-    assert report.verdict(a_demo(pictures=(picture,))).endswith("; 1 near-tie excused.")
-    assert "1 differ, near-ties, excused" in report.render(a_demo(pictures=(picture,)))
+    example = an_image()
+    example = replace(example, comparison=replace(example.comparison, differences=1))
+    assert report.verdict(a_demo(examples=(example,))).endswith("; 1 near-tie excused.")
+    assert "1 differ, near-ties, excused" in report.render(a_demo(examples=(example,)))
 
 
 def test_a_difference_is_excused_only_if_all_numbers_are_close():
-    result = replace(a_picture().comparison, differences=2)
+    result = replace(an_image().comparison, differences=2)
     assert (result.passed, result.excused) == (True, 2)
     for change in ({"decisions_equal": False}, {"box_error": 3.6}, {"score_error": 13.1}):
         worse = replace(result, **change)
@@ -137,18 +137,18 @@ def test_text_from_outside_is_only_text():
 
 
 def test_hits_are_right_class_and_half_overlap():
-    picture = a_picture()
-    assert picture.hits == 1
+    example = an_image()
+    assert example.hits == 1
     assert "1 of 2 digits found, no false detection" in report.render(a_demo())
-    wrong = replace(picture, numpy=(Detection(9, 0.9, (28.0, 28.0, 84.0, 84.0), 1),))
+    wrong = replace(example, numpy=(Detection(9, 0.9, (28.0, 28.0, 84.0, 84.0), 1),))
     assert wrong.hits == 0
-    assert "0 of 2 digits found, 1 false detection " in report.render(a_demo(pictures=(wrong,)))
-    twice = replace(picture, numpy=picture.numpy * 2)
+    assert "0 of 2 digits found, 1 false detection " in report.render(a_demo(examples=(wrong,)))
+    twice = replace(example, numpy=example.numpy * 2)
     assert twice.hits == 1
 
 
 def test_anchors_have_the_colour_of_their_object_and_the_first_is_dashed():
-    drawn = np.asarray(report.draw_anchors(a_picture())).astype(int)
+    drawn = np.asarray(report.draw_anchors(an_image())).astype(int)
     size = SIDE * 3
 
     def along(cx: float, cy: float, w: float, h: float) -> np.ndarray:
@@ -166,24 +166,24 @@ def test_anchors_have_the_colour_of_their_object_and_the_first_is_dashed():
         assert 0.3 < white < 0.7
 
 
-def test_pictures_and_report_are_written_and_replaced(tmp_path):
+def test_images_and_report_are_written_and_replaced(tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
     for _ in range(2):
         report.check_folder(tmp_path, 1)
         page = report.write(tmp_path, a_demo(), "ssd demo")
     names = {path.name for path in tmp_path.iterdir()}
-    views = {f"picture-1-{view}.png" for view in ("keras", "numpy", "anchors")}
-    assert names == {"notes.txt", "report.html", "picture-1.png", *views}
+    views = {f"image-1-{view}.png" for view in ("keras", "numpy", "anchors")}
+    assert names == {"notes.txt", "report.html", "image-1.png", *views}
     assert page.read_text(encoding="utf-8") == report.render(a_demo(), "ssd demo")
     for view in views:
         with Image.open(tmp_path / view) as image:
             assert image.size == (3 * SIDE, 3 * SIDE)
     # What was drawn is known as such; the canvas itself may be looked at again.
-    assert mark_of(tmp_path / "picture-1-keras.png") is not None
-    assert mark_of(tmp_path / "picture-1.png") is None
+    assert mark_of(tmp_path / "image-1-keras.png") is not None
+    assert mark_of(tmp_path / "image-1.png") is None
 
 
-@pytest.mark.parametrize("name", ["report.html", "picture-2.png", "picture-1-anchors.png"])
+@pytest.mark.parametrize("name", ["report.html", "image-2.png", "image-1-anchors.png"])
 def test_a_file_of_the_users_is_not_overwritten(tmp_path, name):
     (tmp_path / name).write_text("mine")
     with pytest.raises(ValueError, match=f"to be overwritten. Received: .*{name}"):

@@ -37,12 +37,12 @@ def test_they_are_the_references(model, batches):
     for (images, objects), (same, wanted) in zip(batches, assigned, strict=True):
         np.testing.assert_array_equal(images, same)
         boxes, labels = objects["boxes"].numpy(), objects["labels"].numpy()
-        for picture in range(BATCH):
+        for image in range(BATCH):
             right = targets.assign_targets(
-                boxes[picture], labels[picture], model.anchors, model.convention
+                boxes[image], labels[image], model.anchors, model.convention
             )
-            np.testing.assert_array_equal(wanted["target_labels"][picture], right.labels)
-            np.testing.assert_array_equal(wanted["target_deltas"][picture], right.deltas)
+            np.testing.assert_array_equal(wanted["target_labels"][image], right.labels)
+            np.testing.assert_array_equal(wanted["target_deltas"][image], right.deltas)
 
 
 def test_the_loss_is_the_same(model, batches):

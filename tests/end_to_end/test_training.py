@@ -23,7 +23,7 @@ from keras_impl.training.recipe import Recipe
 from keras_impl.weights.npz import load_model
 
 EPOCHS, ALPHA = 2, 0.1
-TINY = f"--epochs {EPOCHS} --pictures 32 --batch 16 --validation 8 --alpha {ALPHA} --seed 5".split()
+TINY = f"--epochs {EPOCHS} --images 32 --batch 16 --validation 8 --alpha {ALPHA} --seed 5".split()
 
 
 def start(out: Path) -> subprocess.Popen[str]:
@@ -114,11 +114,11 @@ def test_a_run_leaves_what_it_promises(whole):
     assert names == {"recipe.json", "log.csv", "loss.png", "weights.npz", checkpoint}
     recipe = json.loads((whole.folder / "recipe.json").read_text())
     assert recipe.pop("source") == load_digits("train").source
-    wanted = Recipe(epochs=EPOCHS, pictures=32, batch=16, validation=8, alpha=ALPHA, seed=5)
+    wanted = Recipe(epochs=EPOCHS, images=32, batch=16, validation=8, alpha=ALPHA, seed=5)
     assert recipe == asdict(wanted)
     rows = read_log(whole.folder)
     assert [row["epoch"] for row in rows] == [1, 2]
-    assert [row["pictures"] for row in rows] == [32, 64]
+    assert [row["images"] for row in rows] == [32, 64]
     assert all(np.isfinite(list(row.values())).all() for row in rows)
     # The loss is the classes' and so many times the boxes'.
     for row in rows:
@@ -267,13 +267,13 @@ def test_only_an_epoch_with_row_and_checkpoint_is_done(tmp_path):
     [
         {"digits": "2"},
         {"epochs": 0},
-        {"pictures": 0},
+        {"images": 0},
         {"batch": -1},
         {"validation": 0},
         {"alpha": 0.0},
         {"learning_rate": float("nan")},
         {"box_weight": float("inf")},
-        {"pictures": 100, "batch": 16},
+        {"images": 100, "batch": 16},
         {"seed": -1},
         {"seed": 2**32},
     ],

@@ -34,7 +34,7 @@ def npz(path: Path, **arrays: object) -> Path:
 
 
 def test_a_model_comes_back_as_it_was(model, tmp_path):
-    picture = np.random.default_rng(0).uniform(-1, 1, (1, 224, 224, 3)).astype(np.float32)
+    image = np.random.default_rng(0).uniform(-1, 1, (1, 224, 224, 3)).astype(np.float32)
     save_weights(model, tmp_path / "w.npz")
     again = load_model(tmp_path / "w.npz")
     assert again.get_config() == model.get_config()
@@ -42,7 +42,7 @@ def test_a_model_comes_back_as_it_was(model, tmp_path):
     for one, other in zip(again.weights, model.weights, strict=True):
         assert one.path == other.path
         np.testing.assert_array_equal(one, other)
-    before, after = model(picture), again(picture)
+    before, after = model(image), again(image)
     np.testing.assert_array_equal(before["logits"], after["logits"])
 
 
@@ -229,9 +229,9 @@ def shipped():
     return load_model()
 
 
-@pytest.mark.parametrize(("mode", "pictures"), [("1", 64), ("1-10", 32)])
-def test_the_shipped_weights_find_digits_they_never_saw(shipped, mode, pictures):
-    result = evaluate_digits(shipped, load_digits("test"), mode, pictures, seed=5)
+@pytest.mark.parametrize(("mode", "images"), [("1", 64), ("1-10", 32)])
+def test_the_shipped_weights_find_digits_they_never_saw(shipped, mode, images):
+    result = evaluate_digits(shipped, load_digits("test"), mode, images, seed=5)
     # A sample of the canvases on which the documented numbers were measured.
     assert result.ap50 > 0.95, result
     assert result.map > 0.85, result

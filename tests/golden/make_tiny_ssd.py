@@ -36,7 +36,7 @@ from keras import ops
 from keras_impl.backends import backend, in_mode
 from reference_numpy import layers, mobilenet_v2, ssd
 from reference_numpy.anchors import make_anchors
-from reference_numpy.boxes import centers_to_corners, pairwise_iou
+from reference_numpy.boxes import cxcywh_to_xyxy, pairwise_iou
 from reference_numpy.gradients import multibox_gradient
 from reference_numpy.multibox import class_losses, multibox_loss
 from reference_numpy.targets import assign_targets
@@ -61,7 +61,7 @@ MODE = "graph"
 PACKAGES = ("keras", "tensorflow", "numpy")
 LARGEST = 200_000  # bytes of the file
 
-# Two pictures with objects, one without: normalisers, negatives and padding have something to do.
+# Two images with objects, one without: normalisers, negatives and padding have something to do.
 # Of four objects one has two anchors and three have one, on either map.
 BOXES = [
     [[0.16, 0.0, 0.49, 0.29], [0.3, 0.1, 0.92, 0.95]],
@@ -82,7 +82,7 @@ def sixteen_bits(values: np.ndarray, unit: float = 1 / 128) -> np.ndarray:
 
 
 def a_start(seed: int) -> dict[str, np.ndarray]:
-    """Weights and pictures.
+    """Weights and images.
 
     Kernels such that a map is as large as the one before, so that nothing is lost on the way;
     normalisations such that ReLU6 cuts at both ends.
@@ -117,11 +117,11 @@ def a_start(seed: int) -> dict[str, np.ndarray]:
 
 def with_targets(start: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The same with targets, by the reference: decided in float32, deltas in float64."""
-    pictures = list(zip(start["boxes"], start["labels"], strict=True))
+    images = list(zip(start["boxes"], start["labels"], strict=True))
     decided, exact = (
         [
             assign_targets(box.astype(dtype), label, make_anchors(LAYOUT, dtype), CONVENTION)
-            for box, label in pictures
+            for box, label in images
         ]
         for dtype in (np.float32, np.float64)
     )
@@ -136,7 +136,7 @@ def with_targets(start: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 def overlap_margin(boxes: np.ndarray, labels: np.ndarray) -> float:
     """How far every overlap is from the threshold, and the largest of an object from its second."""
-    corners = centers_to_corners(make_anchors(LAYOUT, np.float64))
+    corners = cxcywh_to_xyxy(make_anchors(LAYOUT, np.float64))
     iou = pairwise_iou(boxes[labels > 0].astype(np.float64), corners)
     first, second = np.sort(iou, axis=1)[:, :-3:-1].T
     from_threshold = np.abs(iou - CONVENTION.matching.threshold).min()
@@ -144,7 +144,7 @@ def overlap_margin(boxes: np.ndarray, labels: np.ndarray) -> float:
 
 
 def loss_margin(logits: np.ndarray, labels: np.ndarray, negatives: np.ndarray) -> float:
-    """How far the mined negatives are from those that are not, in each picture."""
+    """How far the mined negatives are from those that are not, in each image."""
     losses = class_losses(logits, labels, CONVENTION)
     gaps = [
         one[mine].min() - one[~mine & (label == 0)].max()
@@ -316,7 +316,7 @@ def made(seed: int, model: Any = None) -> Made | None:
     """All of it, or None if a seed will not do.
 
     Args:
-        seed: Of weights and pictures.
+        seed: Of weights and images.
         model: The network in float64, if it is there already; its own weights do not matter.
     """
     state = with_targets(a_start(seed))
@@ -428,8 +428,8 @@ def main() -> None:
         raise SystemExit(f"expected at most {LARGEST} bytes. Received: {len(data)}")
     provenance = {
         "command": "python -m tests.golden.make_tiny_ssd",
-        "what": "a tiny SSD: weights, pictures, targets, heads, loss, gradients, ten steps",
-        "licence": "Apache-2.0, as this project: weights and pictures are random numbers",
+        "what": "a tiny SSD: weights, images, targets, heads, loss, gradients, ten steps",
+        "licence": "Apache-2.0, as this project: weights and images are random numbers",
         "seed": seed,
         "sha256": hashlib.sha256(data).hexdigest(),
         "bytes": len(data),

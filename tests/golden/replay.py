@@ -130,7 +130,7 @@ def evaluate(
     Args:
         model: Of `network`; its own weights are not looked at.
         numbers: All weights by name, in the model's dtype.
-        batch: Pictures (B, H, W, 3), target deltas (B, A, 4) in that dtype, labels (B, A).
+        batch: Images (B, H, W, 3), target deltas (B, A, 4) in that dtype, labels (B, A).
         training: Whether batch normalisation takes the statistics of the batch.
         mode: Of `keras_impl.backends.modes`.
 

@@ -58,7 +58,7 @@ LAYOUT = AnchorLayout(
 )
 CLASSES = 3
 ALPHA = 0.05  # every map that is not widened has 8 channels
-CONVENTION = CANONICAL.but(layout=LAYOUT, box_weight=2.0, min_negatives=2)
+CONVENTION = CANONICAL.replace(layout=LAYOUT, box_weight=2.0, min_negatives=2)
 
 STEPS = 10
 LEARNING_RATE, MOMENTUM = 0.0001, 0.9

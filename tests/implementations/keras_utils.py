@@ -68,9 +68,9 @@ DEVIATIONS = (
     Deviation(
         "a small box and itself",
         "pairwise_iou",
-        "1e-7 is added to the union: a thousandth of the picture overlaps itself by .91",
+        "1e-7 is added to the union: a thousandth of the image overlaps itself by .91",
         (SMALL, SMALL),
-        changes={"iou_epsilon": 0.0},
+        overrides={"iou_epsilon": 0.0},
     ),
     Deviation(
         "a box narrower than 1e-7",
@@ -89,16 +89,16 @@ DEVIATIONS = (
 IMPLEMENTATION = Implementation(
     "keras_utils",
     {
-        "corners_to_centers": converted("xyxy", "center_xywh"),
-        "centers_to_corners": converted("center_xywh", "xyxy"),
+        "xyxy_to_cxcywh": converted("xyxy", "center_xywh"),
+        "cxcywh_to_xyxy": converted("center_xywh", "xyxy"),
         "clip": clip,
         "pairwise_iou": iou,
         "encode": encode,
-        "encode [center_yxhw]": Offer(encode, changes={"code_order": "yxhw"}),
+        "encode [center_yxhw]": Offer(encode, overrides={"code_order": "yxhw"}),
         "decode": decode,
-        "decode [center_yxhw]": Offer(decode, changes={"code_order": "yxhw"}),
+        "decode [center_yxhw]": Offer(decode, overrides={"code_order": "yxhw"}),
     },
-    convention=CANONICAL.but(iou_epsilon=1e-7),
+    convention=CANONICAL.replace(iou_epsilon=1e-7),
     dtypes=("float32",),
     modes=("eager", "graph"),
     in_mode=in_mode,

@@ -1,7 +1,7 @@
 """OpenCV's suppression: NMSBoxes, NMSBoxesBatched and softNMSBoxes of its dnn module.
 
 Boxes are (x, y, width, height), in whole pixels for softNMSBoxes; scores and overlaps are float32
-whatever is given. Boxes here are multiples of 1/32 of the picture, so that neither form rounds.
+whatever is given. Boxes here are multiples of 1/32 of the image, so that neither form rounds.
 """
 
 from __future__ import annotations
@@ -64,9 +64,9 @@ def soft_nms(boxes, scores, convention):
 # --- workloads that keep off its deviations ------------------------------------------------------
 
 
-def some_boxes(generator, pictures, anchors):
-    """Boxes in 32nds of the picture, all with an area."""
-    size = generator.integers(1, 33, (pictures, anchors, 2))
+def some_boxes(generator, images, anchors):
+    """Boxes in 32nds of the image, all with an area."""
+    size = generator.integers(1, 33, (images, anchors, 2))
     low = generator.integers(0, 33 - size)
     boxes = np.concatenate([low, low + size], axis=-1) / 32
     boxes[:, 1::5] = boxes[:, ::5]  # duplicates
@@ -135,7 +135,7 @@ DEVIATIONS = (
         "nms [NMSBoxes]",
         "1 - (1 - IoU) in float32 is .10000002, and so above .1",
         case_of([[0, 0, 10, 1], [0, 0, 1, 1]], [0.9, 0.8]),
-        changes={"iou_threshold": 0.1},
+        overrides={"iou_threshold": 0.1},
     ),
     Deviation(
         "scores that differ in the ninth digit",
@@ -152,7 +152,7 @@ DEVIATIONS = (
             np.array([[[-10, -10, 0, 0], [-9, -9, 1, 1]]], np.float32),
             np.array([[[0.9, 0], [0, 0.8]]], np.float32),
         ),
-        changes={"iou_threshold": 0.05},
+        overrides={"iou_threshold": 0.05},
     ),
     Deviation(
         "fractions of a pixel",
@@ -169,14 +169,14 @@ IMPLEMENTATION = Implementation(
         # It has a limit of candidates, but of all classes together.
         "select [NMSBoxesBatched]": Offer(
             per_image("select", select),
-            changes={"candidates_per_class": None, "clip": "none"},
+            overrides={"candidates_per_class": None, "clip": "none"},
             fixed=("candidates_per_class",),
             workloads=select_workloads,
         ),
         # Its gaussian method looks at no threshold of overlap.
         "soft_nms [softNMSBoxes]": Offer(
             per_image("soft_nms", soft_nms),
-            changes={"soft_sigma": 0.5, "iou_threshold": 1.0, "score_at": ">="},
+            overrides={"soft_sigma": 0.5, "iou_threshold": 1.0, "score_at": ">="},
             fixed=("iou_threshold",),
             dtypes=("float32",),
             workloads=soft_workloads,

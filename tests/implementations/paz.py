@@ -128,7 +128,7 @@ def select(boxes, scores, convention):
 
 
 def losses(deltas, logits, wanted, labels, convention):
-    """Its loss, of the whole batch: Keras takes the mean over pictures."""
+    """Its loss, of the whole batch: Keras takes the mean over images."""
     rules = convention.loss
     loss = MultiBoxLoss(int(rules.negative_ratio), rules.box_weight, rules.max_negatives)
     truth = np.concatenate([wanted, np.eye(logits.shape[-1])[labels]], axis=-1, dtype=wanted.dtype)
@@ -177,7 +177,7 @@ def iou_workloads(generator, dtype, count):
 
 
 def target_workloads(generator, dtype, count):
-    """Pictures with an object at least."""
+    """Images with an object at least."""
     anchors = make_anchors(EXACT, dtype)
     for _ in range(0, count, 4):
         boxes, labels = cases.random_objects(generator, 4, 8, 10, dtype)
@@ -187,14 +187,14 @@ def target_workloads(generator, dtype, count):
 
 
 def solid(boxes):
-    """Boxes within the picture of at least a twentieth in each direction."""
+    """Boxes within the image of at least a twentieth in each direction."""
     return np.concatenate([boxes[..., :2], np.maximum(boxes[..., 2:], boxes[..., :2] + 0.05)], -1)
 
 
 def distinct(generator, shape):
-    """Numbers from 0 to below 1 without equals in a picture."""
-    pictures, *rest = shape
-    numbers = np.tile(np.arange(np.prod(rest)), (pictures, 1))
+    """Numbers from 0 to below 1 without equals in an image."""
+    images, *rest = shape
+    numbers = np.tile(np.arange(np.prod(rest)), (images, 1))
     return generator.permuted(numbers, axis=1).reshape(shape) / numbers.shape[1]
 
 
@@ -249,7 +249,7 @@ def loss_workloads(generator, dtype, count):
 
 
 def some_loss(labels, logits, dtype=np.float32):
-    """One picture whose heads are right about boxes."""
+    """One image whose heads are right about boxes."""
     labels, logits = np.array([labels], np.int32), np.array([logits], dtype)
     nothing = np.zeros((*labels.shape, 4), dtype)
     return nothing, logits, nothing, labels, nothing
@@ -263,7 +263,7 @@ POINT, OTHER = [0.25, 0.25, 0.25, 0.25], [0.75, 0.75, 0.75, 0.75]
 APART = [[place / 32, 0, (place + 1) / 32, 1] for place in range(32)]
 TINY = np.array([[[0, 0, 5e-5, 5e-5]]], np.float32)
 
-NO_OBJECTS = "the maximum over no objects is a ValueError: pictures without objects cannot be used"
+NO_OBJECTS = "the maximum over no objects is a ValueError: images without objects cannot be used"
 EMPTY = "0 / 0 is NaN, and what is not at most the threshold is suppressed"
 TOO_MANY = (
     "top_k is asked for min(3 × positives, 300) negatives, and fails if there are fewer anchors"
@@ -327,7 +327,7 @@ DEVIATIONS = (
     *(
         Deviation(name, "multibox_loss", TOO_MANY, conflict=name)
         for name in (
-            "pictures with three objects and with one",
+            "images with three objects and with one",
             "a background anchor with a code",
             "two anchors predict the same box",
         )
@@ -367,8 +367,8 @@ DEVIATIONS = (
 IMPLEMENTATION = Implementation(
     "paz",
     {
-        "corners_to_centers": alone(paz_boxes.to_center_form),
-        "centers_to_corners": alone(paz_boxes.to_corner_form),
+        "xyxy_to_cxcywh": alone(paz_boxes.to_center_form),
+        "cxcywh_to_xyxy": alone(paz_boxes.to_corner_form),
         # The finest map has no shapes of its own.
         "make_anchors": Offer(anchors_of, fixed=("lowest_shapes",), dtypes=("float32",)),
         "pairwise_iou": Offer(iou, workloads=iou_workloads),

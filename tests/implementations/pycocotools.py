@@ -1,6 +1,6 @@
 """pycocotools' overlap of boxes; its average precision is in tests/oracles.
 
-Boxes are (x, y, width, height) in float64. Here they are multiples of 1/1024 of the picture, so
+Boxes are (x, y, width, height) in float64. Here they are multiples of 1/1024 of the image, so
 that neither form rounds.
 """
 
@@ -17,18 +17,23 @@ from keras_impl.conformance.suite import Deviation, Implementation, Offer
 __all__ = ["IMPLEMENTATION"]
 
 
-def overlaps(crowd):
-    """Of each detection (the first boxes) with each object (the second)."""
+def overlaps(found, there, crowd):
+    """Of each detection with each object."""
+    return np.stack(
+        [
+            mask.iou(xywh(one), xywh(other), [crowd] * len(other))
+            for one, other in zip(found, there, strict=False)
+        ]
+    )
 
-    def call(first, second, convention):
-        return np.stack(
-            [
-                mask.iou(xywh(found), xywh(there), [crowd] * len(there))
-                for found, there in zip(first, second, strict=True)
-            ]
-        )
 
-    return call
+def iou(first, second, convention):
+    return overlaps(first, second, 0)
+
+
+def ioa(first, second, convention):
+    """With a crowd the divisor is the area of the detection alone, which is our second box."""
+    return overlaps(second, first, 1).swapaxes(1, 2)
 
 
 def xywh(boxes):
@@ -51,14 +56,13 @@ REASON = "x + width is not the corner it came from, and a thin overlap loses its
 IMPLEMENTATION = Implementation(
     "pycocotools",
     {
-        "pairwise_iou": Offer(overlaps(crowd=0), workloads=workloads),
-        # With a crowd, the divisor is the area of the detection alone.
-        "pairwise_coverage": Offer(overlaps(crowd=1), workloads=workloads),
+        "pairwise_iou": Offer(iou, workloads=workloads),
+        "pairwise_ioa": Offer(ioa, workloads=workloads),
     },
     dtypes=("float64",),
     deviations=[
         Deviation(f"a thin overlap, {name}", name, REASON, THIN)
-        for name in ("pairwise_iou", "pairwise_coverage")
+        for name in ("pairwise_iou", "pairwise_ioa")
     ],
     version=metadata.version("pycocotools"),
 )

@@ -20,12 +20,12 @@ __all__ = ["IMPLEMENTATION"]
 
 
 def rows_first(boxes):
-    """(..., 4) corner form, x and y exchanged."""
+    """(..., 4) xyxy, x and y exchanged."""
     return tf.gather(boxes, [1, 0, 3, 2], axis=-1)
 
 
 def per_image(suppress):
-    """Of a function of one picture without padding, one of a batch with padding, for graphs too."""
+    """Of a function of one image without padding, one of a batch with padding, for graphs too."""
 
     def call(boxes, scores, *, convention):
         found = []
@@ -139,7 +139,7 @@ DEVIATIONS = (
         "soft_nms [non_max_suppression_with_scores]",
         "with a sigma nobody looks at iou_threshold: boxes are lowered, never dropped",
         case_of([[0, 0, 1, 1], [0, 0, 0.5, 1]], [0.9, 0.8]),
-        changes={"iou_threshold": 0.25},
+        overrides={"iou_threshold": 0.25},
     ),
     Deviation(
         "a chain of five at the threshold",
@@ -147,14 +147,14 @@ DEVIATIONS = (
         "it stops too early, once a round takes no more than iou_threshold from the sum of all "
         "overlaps, so that a box that fell still suppresses: the last one here",
         case_of(CHAIN, [0.9, 0.8, 0.7, 0.6, 0.5]),
-        changes={"iou_threshold": 0.5},
+        overrides={"iou_threshold": 0.5},
     ),
     Deviation(
         "a small box that overlaps by the threshold",
         "nms [non_max_suppression_padded]",
         "1e-8 is added to the union, so that small boxes stay below the threshold that they meet",
         case_of(strips((0, 1 / 8), (0, 1 / 16)), [0.9, 0.8]),
-        changes={"iou_threshold": 0.5},
+        overrides={"iou_threshold": 0.5},
     ),
     Deviation(
         "the first box inside out",
@@ -163,7 +163,7 @@ DEVIATIONS = (
         case_of([[0.2, 0.2, 0.1, 0.1], [0.5, 0.5, 1, 1], [0.5, 0.5, 1, 0.9]], [0.9, 0.8, 0.7]),
     ),
     Deviation(
-        "a box left of the picture and above",
+        "a box left of the image and above",
         "nms [non_max_suppression_padded]",
         "a box counts as kept only if one of its numbers is above 0",
         case_of([[-0.5, -0.5, -0.1, -0.1], [0, 0, 0.5, 0.5]], [0.9, 0.8]),
@@ -179,7 +179,7 @@ DEVIATIONS = (
         "nms [non_max_suppression_padded]",
         "within a tile of 512 boxes an overlap of 0 does not suppress at 0; between two it does",
         case_of(strips((0, 1), (1, 2)), [0.9, 0.8]),
-        changes={"iou_threshold": 0.0},
+        overrides={"iou_threshold": 0.0},
     ),
     Deviation(
         "four equal scores",
@@ -207,21 +207,21 @@ IMPLEMENTATION = Implementation(
         "nms [non_max_suppression]": per_image(nms),
         "nms [non_max_suppression_padded]": Offer(
             per_image(nms_padded),
-            changes={"suppress_at": ">="},
+            overrides={"suppress_at": ">="},
             workloads=padded_workloads,
         ),
         "soft_nms [non_max_suppression_with_scores]": Offer(
-            per_image(soft_nms), changes={"soft_sigma": 0.5, "iou_threshold": 1.0}
+            per_image(soft_nms), overrides={"soft_sigma": 0.5, "iou_threshold": 1.0}
         ),
         "select [combined_non_max_suppression]": Offer(
             select,
-            changes={**BY_CLASS, "clip": "after"},
+            overrides={**BY_CLASS, "clip": "after"},
             fixed=("candidates_per_class",),
             workloads=select_workloads,
         ),
         "select [combined_non_max_suppression, clip_boxes=False]": Offer(
             select,
-            changes={**BY_CLASS, "clip": "none", "max_per_class": 4},
+            overrides={**BY_CLASS, "clip": "none", "max_per_class": 4},
             fixed=("candidates_per_class",),
             workloads=select_workloads,
         ),

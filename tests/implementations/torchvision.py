@@ -1,7 +1,7 @@
 """torchvision's SSD: its default boxes, matcher, coder, loss, suppression and detection.
 
 `SSD.compute_loss` and `SSD.postprocess_detections` are asked as they are, of an `SSD` without a
-backbone. It works in pixels: of a picture of 256 here, so that scaling rounds nothing.
+backbone. It works in pixels: of an image of 256 here, so that scaling rounds nothing.
 """
 
 from __future__ import annotations
@@ -230,11 +230,11 @@ def mining_workloads(generator, dtype, count):
 
 
 def detect_workloads(generator, dtype, count):
-    """A worked picture, then such as rounding does not decide: no overlap at the threshold.
+    """A worked image, then such as rounding does not decide: no overlap at the threshold.
 
     Scores of a class are never equal, as it takes any of them.
     """
-    rules = PRESET.but(**OPERATIONS["detect"].settings)
+    rules = PRESET.replace(**OPERATIONS["detect"].settings)
     anchors = make_anchors(EXACT, dtype)
     # Two classes that are as sure, the lower one at the higher anchor; and four at the threshold,
     # a fifth each, which does not pass.
@@ -313,7 +313,7 @@ DEVIATIONS = (
     *(
         Deviation(name, offer, NO_LABEL, conflict=name)
         for offer, name in (
-            ("multibox_loss", "pictures with three objects and with one"),
+            ("multibox_loss", "images with three objects and with one"),
             ("mine_hard_negatives", "the hardest anchor is ignored"),
         )
     ),
@@ -357,7 +357,7 @@ DEVIATIONS = (
             np.array([[[0, 0, 20, 1], [0, 0, 11, 1]]], np.float32),
             np.array([[0.9, 0.8]], np.float32),
         ),
-        changes={"iou_threshold": 0.55},
+        overrides={"iou_threshold": 0.55},
     ),
     Deviation("two boxes without area", "pairwise_iou", "0 / 0 is NaN", (NOTHING, NOTHING)),
     Deviation(
@@ -395,10 +395,10 @@ DEVIATIONS = (
 IMPLEMENTATION = Implementation(
     "torchvision",
     {
-        "corners_to_centers": converted("xyxy", "cxcywh"),
-        "centers_to_corners": converted("cxcywh", "xyxy"),
+        "xyxy_to_cxcywh": converted("xyxy", "cxcywh"),
+        "cxcywh_to_xyxy": converted("cxcywh", "xyxy"),
         # Boxes of which none is inside out.
-        "area": Offer(area, workloads=OPERATIONS["corners_to_centers"].workloads),
+        "area": Offer(area, workloads=OPERATIONS["xyxy_to_cxcywh"].workloads),
         "clip": clip,
         "pairwise_iou": iou,
         "make_anchors": Offer(anchors_of, dtypes=("float32",)),

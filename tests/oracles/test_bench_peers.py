@@ -55,7 +55,7 @@ MATCHING = {
     "4 x 8 again": matching_workload(SSD_MOBILENET300, 4, 8),
 }
 # Heads of the Open Images detector mean this; what is kept is the canonical choice.
-SIGMOID = CANONICAL.but(class_loss="sigmoid", code_order="yxhw", size_epsilon=1e-8)
+SIGMOID = CANONICAL.replace(class_loss="sigmoid", code_order="yxhw", size_epsilon=1e-8)
 DECODING = {
     "realistic": (decoding_workload(SSD_MOBILENET300, 3, 8), CANONICAL),
     "hard": (decoding_workload(SSD_MOBILENET300, 2, 8, classes=5, load="hard"), CANONICAL),
@@ -69,7 +69,7 @@ from keras_impl.benchmark.peers import decoder, matcher
 from reference_numpy.conventions import CANONICAL
 
 name, given, path = sys.argv[1:]
-sigmoid = CANONICAL.but(class_loss="sigmoid", code_order="yxhw", size_epsilon=1e-8)
+sigmoid = CANONICAL.replace(class_loss="sigmoid", code_order="yxhw", size_epsilon=1e-8)
 found, made = {}, {}
 with np.load(given) as file:
     for load in dict.fromkeys(key.rpartition("/")[0] for key in file):
@@ -78,14 +78,14 @@ with np.load(given) as file:
         if operation == "matching":
             key = (first.shape[1], len(anchors))
             call = made.get(key) or made.setdefault(key, matcher(name, anchors, first.shape[1]))
-            pictures = [call(first, second)]
+            images = [call(first, second)]
         else:
             call = decoder(name, anchors, sigmoid if which == "sigmoid" else CANONICAL)
-            pictures = call(first, second)
+            images = call(first, second)
         again = call(first, second)
         again = [again] if operation == "matching" else again
-        for index, picture in enumerate(pictures):
-            for place, part in enumerate(picture):
+        for index, image in enumerate(images):
+            for place, part in enumerate(image):
                 assert type(part) is np.ndarray, type(part)
                 assert np.array_equal(part, again[index][place]), "another result the second time"
                 found[f"{load}/{index}/{place}"] = part.copy()
@@ -141,8 +141,8 @@ def matched(results, name, load):
 def detected(results, name, load):
     found = results(name)
     return [
-        Found(*(found[f"decoding/{load}/{picture}/{place}"] for place in range(3)))
-        for picture in range(len(DECODING[load][0].deltas))
+        Found(*(found[f"decoding/{load}/{image}/{place}"] for place in range(3)))
+        for image in range(len(DECODING[load][0].deltas))
     ]
 
 
@@ -161,7 +161,7 @@ def test_the_yardstick_is_the_reference(results, load):
 
 
 @pytest.mark.parametrize("name", ["numba", *who_does("matching")])
-def test_pictures_without_objects_are_background(results, name):
+def test_images_without_objects_are_background(results, name):
     labels, deltas, objects = matched(results, name, "2 x 0")
     assert not labels.any()
     assert not deltas.any()
@@ -176,13 +176,13 @@ FORCE = {"torchvision": "last", "keras_hub": "first", "keras_hub compiled": "fir
 @pytest.mark.parametrize("name", who_does("matching"))
 def test_a_peer_matches_as_the_reference_does_by_its_rule(results, name, load):
     found, work = matched(results, name, load), MATCHING[load]
-    for picture, (boxes, labels) in enumerate(zip(work.boxes, work.labels, strict=True)):
+    for image, (boxes, labels) in enumerate(zip(work.boxes, work.labels, strict=True)):
         real = labels > 0
         right = assign_targets(boxes[real], labels[real], work.anchors, force=FORCE[name])
         assert right.objects.max() >= 0
-        np.testing.assert_array_equal(found.objects[picture], right.objects)
-        np.testing.assert_array_equal(found.labels[picture], right.labels)
-        np.testing.assert_allclose(found.deltas[picture], right.deltas, atol=2e-4)
+        np.testing.assert_array_equal(found.objects[image], right.objects)
+        np.testing.assert_array_equal(found.labels[image], right.labels)
+        np.testing.assert_allclose(found.deltas[image], right.deltas, atol=2e-4)
 
 
 @pytest.mark.parametrize("load", MATCHING)
@@ -194,8 +194,8 @@ def test_a_peer_gives_nearly_the_canonical_targets_on_every_load(results, name, 
     assert np.isfinite(found.deltas).all()
     assert not found.deltas[found.labels == 0].any()
     np.testing.assert_array_equal(found.labels > 0, found.objects >= 0)
-    pictures = zip(work.boxes, work.labels, strict=True)
-    right = np.stack([assign_targets(*picture, work.anchors).labels for picture in pictures])
+    images = zip(work.boxes, work.labels, strict=True)
+    right = np.stack([assign_targets(*image, work.anchors).labels for image in images])
     # On the coarse grid many objects like the same anchor best; among natural ones few do.
     share = 0.3 if load.startswith("coarse") else 0.05
     assert np.sum(found.labels != right) <= share * np.sum(right > 0)
@@ -208,10 +208,10 @@ def test_a_peer_gives_nearly_the_canonical_targets_on_every_load(results, name, 
 @pytest.mark.parametrize("name", who_does("decoding"))
 def test_a_peer_detects_what_the_reference_detects(results, name, load):
     work, convention = DECODING[load]
-    for picture, found in enumerate(detected(results, name, load)):
-        # Combined suppression cuts boxes to the picture last, and then looks at all candidates.
+    for image, found in enumerate(detected(results, name, load)):
+        # Combined suppression cuts boxes to the image last, and then looks at all candidates.
         own = {"clip": "after", "candidates_per_class": None} if name == "tf_image" else {}
-        right = detect(work.deltas[picture], work.logits[picture], work.anchors, convention, **own)
+        right = detect(work.deltas[image], work.logits[image], work.anchors, convention, **own)
         assert len(right.labels) > 0
         # Equal scores, and such as differ in the last bit, may come in another order.
         assert sorted(found.labels) == sorted(right.labels)
@@ -254,7 +254,7 @@ def test_what_a_peer_does_not_do_is_refused():
         installed("paz")
 
 
-@pytest.mark.parametrize("changes", [{"clip": "none"}, {"eta": 0.9}, {"background": "last"}])
-def test_a_convention_that_no_peer_has_is_refused(changes):
+@pytest.mark.parametrize("overrides", [{"clip": "none"}, {"eta": 0.9}, {"background": "last"}])
+def test_a_convention_that_no_peer_has_is_refused(overrides):
     with pytest.raises(ValueError, match="convention: expected"):
-        decoder("torchvision", make_anchors(EXACT, np.float32), CANONICAL.but(**changes))
+        decoder("torchvision", make_anchors(EXACT, np.float32), CANONICAL.replace(**overrides))

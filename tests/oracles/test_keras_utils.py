@@ -12,7 +12,7 @@ import pytest
 import tensorflow as tf
 from keras.utils import bounding_boxes
 
-from reference_numpy.boxes import area, clip, corners_to_centers, pairwise_iou
+from reference_numpy.boxes import area, clip, pairwise_iou, xyxy_to_cxcywh
 from reference_numpy.coding import decode, encode
 from reference_numpy.conventions import CANONICAL
 
@@ -20,7 +20,7 @@ WORKLOADS = 250
 HEIGHT, WIDTH = 48, 64
 PIXELS = np.array([WIDTH, HEIGHT, WIDTH, HEIGHT], np.float32)
 IMAGE = HEIGHT, WIDTH, 3
-KERAS = CANONICAL.but(iou_epsilon=1e-7)
+KERAS = CANONICAL.replace(iou_epsilon=1e-7)
 EPS = float(np.finfo(np.float32).eps)
 VARIANCES = [0.1, 0.1, 0.2, 0.2]
 
@@ -29,12 +29,12 @@ FORMS = {
     "xyxy": lambda box: box,
     "yxyx": lambda box: box[..., [1, 0, 3, 2]],
     "xywh": lambda box: np.concatenate([box[..., :2], box[..., 2:] - box[..., :2]], axis=-1),
-    "center_xywh": corners_to_centers,
-    "center_yxhw": lambda box: corners_to_centers(box)[..., [1, 0, 3, 2]],
+    "center_xywh": xyxy_to_cxcywh,
+    "center_yxhw": lambda box: xyxy_to_cxcywh(box)[..., [1, 0, 3, 2]],
     "rel_xyxy": lambda box: box / PIXELS,
     "rel_yxyx": lambda box: (box / PIXELS)[..., [1, 0, 3, 2]],
     "rel_xywh": lambda box: FORMS["xywh"](box / PIXELS),
-    "rel_center_xywh": lambda box: corners_to_centers(box / PIXELS),
+    "rel_center_xywh": lambda box: xyxy_to_cxcywh(box / PIXELS),
 }
 
 
@@ -75,7 +75,7 @@ def test_iou_of_each_form_and_rank(form, first, second):
     assert found.shape == (WORKLOADS, 5, 4)
     for batch, iou in enumerate(found):
         pair = (boxes[batch % len(boxes)].astype(np.float64) for boxes in (some, others))
-        # A relative side is off by an eps of the picture, and no side is below an eighth.
+        # A relative side is off by an eps of the image, and no side is below an eighth.
         wanted = pairwise_iou(*pair, KERAS)
         np.testing.assert_allclose(iou, wanted, rtol=0, atol=4 * EPS * WIDTH / (1 / 8))
 
@@ -95,12 +95,12 @@ def test_iou_with_padding():
 
 @pytest.mark.parametrize("order", ["xywh", "yxhw"])
 def test_codes_of_a_batch_and_of_levels(order):
-    """Boxes of a batch on anchors in corner form; decoded level by level."""
+    """Boxes of a batch on anchors in xyxy; decoded level by level."""
     generator = np.random.default_rng(3)
-    convention, form = CANONICAL.but(code_order=order), f"center_{order}"
+    convention, form = CANONICAL.replace(code_order=order), f"center_{order}"
     for _ in range(WORKLOADS):
         boxes, anchors = random_boxes(generator, 2, 6), random_boxes(generator, 6)
-        centers = corners_to_centers(anchors)
+        centers = xyxy_to_cxcywh(anchors)
 
         deltas = bounding_boxes.encode_box_to_deltas(
             anchors, boxes, "xyxy", "xyxy", form, VARIANCES
@@ -115,18 +115,18 @@ def test_codes_of_a_batch_and_of_levels(order):
             VARIANCES,
         )
 
-        for picture, box in enumerate(boxes):
+        for image, box in enumerate(boxes):
             wanted = encode(box, centers, convention)
-            np.testing.assert_allclose(deltas[picture], wanted, rtol=8 * EPS, atol=64 * EPS)
-            back = decode(np.asarray(deltas[picture]), centers, convention)
-            parts = [found[name][picture] for name in levels]
+            np.testing.assert_allclose(deltas[image], wanted, rtol=8 * EPS, atol=64 * EPS)
+            back = decode(np.asarray(deltas[image]), centers, convention)
+            parts = [found[name][image] for name in levels]
             np.testing.assert_allclose(np.concatenate(parts), back, rtol=0, atol=16 * EPS * WIDTH)
 
 
 def test_codes_of_what_has_no_size():
     """A side below 1e-7 is coded as one of 1e-7."""
     generator = np.random.default_rng(4)
-    anchors = corners_to_centers(random_boxes(generator, WORKLOADS))
+    anchors = xyxy_to_cxcywh(random_boxes(generator, WORKLOADS))
     boxes = np.zeros((WORKLOADS, 4), np.float32)
     boxes[:, 2] = generator.choice([0, 1e-8, 1e-7], WORKLOADS)
     boxes[:, 3] = generator.choice([-1, 0, 1], WORKLOADS)
@@ -248,18 +248,18 @@ def test_the_example_of_crop():
 
 
 def patch_and_box(layer, height, width):
-    """Where a layer moves a patch of a picture, and where it says that it moves it."""
-    picture = np.zeros((1, height, width, 3), np.float32)
-    picture[0, 8:12, 20:24] = 1
+    """Where a layer moves a patch of an image, and where it says that it moves it."""
+    image = np.zeros((1, height, width, 3), np.float32)
+    image[0, 8:12, 20:24] = 1
     boxes = {"boxes": np.array([[[20.0, 8, 24, 12]]]), "labels": np.array([[1]])}
-    found = layer({"images": picture, "bounding_boxes": boxes}, training=True)
+    found = layer({"images": image, "bounding_boxes": boxes}, training=True)
     rows, columns = np.nonzero(np.asarray(found["images"])[0, :, :, 0] > 0.5)
     patch = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1] if rows.size else None
     return patch, np.asarray(found["bounding_boxes"]["boxes"])[0, 0]
 
 
 def test_where_boxes_follow():
-    """The comparison is sound: flips and translations move boxes with their pictures."""
+    """The comparison is sound: flips and translations move boxes with their images."""
     for layer in (
         keras.layers.RandomFlip(seed=3, bounding_box_format="xyxy"),
         keras.layers.RandomTranslation(
@@ -279,9 +279,9 @@ def test_random_crop_moves_boxes(seed):
 
 
 @pytest.mark.xfail(
-    strict=True, reason="pictures are sheared in pixels, boxes by the same number of relative units"
+    strict=True, reason="images are sheared in pixels, boxes by the same number of relative units"
 )
-def test_random_shear_of_a_wide_picture():
+def test_random_shear_of_a_wide_image():
     layer = keras.layers.RandomShear((0.5, 0.5), 0.0, seed=0, bounding_box_format="xyxy")
     patch, box = patch_and_box(layer, 20, 40)
     np.testing.assert_allclose(box, patch, atol=1)
@@ -289,7 +289,7 @@ def test_random_shear_of_a_wide_picture():
 
 @pytest.mark.xfail(strict=True, reason="the second shear moves what the first has moved already")
 def test_random_shear_both_ways():
-    """In a square picture each way alone is right."""
+    """In a square image each way alone is right."""
     shears = [((0.5, 0.5), 0.0), (0.0, (0.25, 0.25)), ((0.5, 0.5), (0.25, 0.25))]
     for factors in shears:
         layer = keras.layers.RandomShear(*factors, seed=0, bounding_box_format="xyxy")

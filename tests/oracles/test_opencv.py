@@ -18,7 +18,7 @@ WORKLOADS, BOXES = 250, 60
 
 
 def workload(generator):
-    """Boxes of 1 to 32 pixels in corner form and as OpenCV has them, and scores, many equal."""
+    """Boxes of 1 to 32 pixels in xyxy and as OpenCV has them, and scores, many equal."""
     size = generator.integers(1, 33, (BOXES, 2))
     low = generator.integers(0, 65 - size)
     scores = (generator.integers(0, 40, BOXES) / 40).astype(np.float32)
@@ -32,7 +32,7 @@ def workload(generator):
 def test_nms_boxes(eta, limit, threshold):
     """Caffe's falling threshold, a limit of candidates, and a score to be above."""
     generator = np.random.default_rng(0)
-    rules = CANONICAL.but(
+    rules = CANONICAL.replace(
         score_threshold=0.25,
         iou_threshold=threshold,
         eta=eta,
@@ -59,7 +59,7 @@ def test_the_threshold_falls():
 def test_soft_nms_boxes(limit):
     """Its limit is of boxes kept, and its sigma twice ours."""
     generator = np.random.default_rng(1)
-    rules = CANONICAL.but(
+    rules = CANONICAL.replace(
         score_threshold=0.05, score_at=">=", iou_threshold=1.0, soft_sigma=0.25, clip="none"
     )
     for _ in range(WORKLOADS):

@@ -136,7 +136,7 @@ def test_targets(pipelines):
 
 
 def test_loss_of_enough_anchors_for_its_limit():
-    """Most pictures have more than 100 positives, so that 300 negatives are the most."""
+    """Most images have more than 100 positives, so that 300 negatives are the most."""
     generator, limited = np.random.default_rng(2), 0
     for _ in range(WORKLOADS):
         shape = 2, 600
@@ -164,7 +164,7 @@ def test_loss_of_enough_anchors_for_its_limit():
 def test_detections(pipelines):
     """Heads to boxes, in float64, where no random number is a near-tie."""
     generator = np.random.default_rng(3)
-    convention = PAZ.but(score_threshold=0.4)
+    convention = PAZ.replace(score_threshold=0.4)
     pipeline = pipelines.SSDPostprocess(model_of(SMALL), names(CLASSES), 0.4, 0.45, VARIANCES)
     total = 0
     for _ in range(WORKLOADS):
@@ -242,7 +242,7 @@ def test_a_box_made_larger():
 
 
 @pytest.mark.xfail(strict=True, reason="each corner is cut on its outer side only")
-def test_a_box_left_of_the_picture():
+def test_a_box_left_of_the_image():
     """It turns inside out: (0, 5, -10, 20)."""
     x_min, _, x_max, _ = paz_boxes.clip((-50, 5, -10, 20), (100, 100))
     assert x_min <= x_max

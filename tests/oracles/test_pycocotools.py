@@ -19,11 +19,11 @@ from reference_numpy.evaluation import evaluate
 DATASETS, CLASSES = 220, 4
 
 
-def coco_of(pictures, rows, classes=CLASSES):
+def coco_of(images, rows, classes=CLASSES):
     """A COCO data set, made without its printing."""
     data = COCO()
     data.dataset = {
-        "images": [{"id": index} for index in range(pictures)],
+        "images": [{"id": index} for index in range(images)],
         "categories": [{"id": label} for label in range(1, classes + 1)],
         "annotations": rows,
     }
@@ -32,11 +32,11 @@ def coco_of(pictures, rows, classes=CLASSES):
     return data
 
 
-def row_of(index, picture, box, label, **more):
+def row_of(index, image, box, label, **more):
     x, y, right, bottom = map(float, box)
     return {
         "id": index,
-        "image_id": picture,
+        "image_id": image,
         "category_id": int(label),
         "bbox": [x, y, right - x, bottom - y],
         "area": (right - x) * (bottom - y),
@@ -56,18 +56,18 @@ def precisions(truth, found):
 
 def rows_of(boxes, labels, scores=None):
     rows = []
-    for picture, (box, label) in enumerate(zip(boxes, labels, strict=True)):
+    for image, (box, label) in enumerate(zip(boxes, labels, strict=True)):
         for place in range(len(box)):
-            more = {} if scores is None else {"score": float(scores[picture][place])}
-            rows.append(row_of(len(rows) + 1, picture, box[place], label[place], **more))
+            more = {} if scores is None else {"score": float(scores[image][place])}
+            rows.append(row_of(len(rows) + 1, image, box[place], label[place], **more))
     return rows
 
 
 def dataset(generator, full):
     """Objects, and detections that are near one of them or anywhere; scores with ties."""
-    pictures = int(generator.integers(1, 6))
+    images = int(generator.integers(1, 6))
     truth, found = [], []
-    for _ in range(pictures):
+    for _ in range(images):
         count = int(generator.integers(0, 8))
         low = generator.integers(0, 40, (count, 2))
         boxes = np.concatenate([low, low + generator.integers(1, 25, (count, 2))], axis=1)

@@ -24,7 +24,7 @@ ROWS_FIRST = [1, 0, 3, 2]
 
 
 def random_boxes(generator, *shape):
-    """Boxes that reach beyond the picture; some are there twice."""
+    """Boxes that reach beyond the image; some are there twice."""
     low, size = generator.uniform(-0.2, 0.9, (*shape, 2)), generator.uniform(0.02, 0.6, (*shape, 2))
     boxes = np.concatenate([low, low + size], axis=-1)
     boxes[..., 1::5, :] = boxes[..., ::5, :]
@@ -37,9 +37,9 @@ def random_scores(generator, *shape):
 
 
 def distinct_scores(generator, *shape):
-    """Scores without equals in a picture."""
-    pictures, *rest = shape
-    numbers = np.tile(np.arange(np.prod(rest)), (pictures, 1))
+    """Scores without equals in an image."""
+    images, *rest = shape
+    numbers = np.tile(np.arange(np.prod(rest)), (images, 1))
     numbers = generator.permuted(numbers, axis=1).reshape(shape)
     return (numbers / np.prod(rest)).astype(np.float32)
 
@@ -52,9 +52,9 @@ def suppress(boxes, scores, *limits):
 
 
 def test_detection_of_the_object_detection_api():
-    """Class by class, then the best of all, then cut to the picture, then what is empty goes."""
+    """Class by class, then the best of all, then cut to the image, then what is empty goes."""
     generator = np.random.default_rng(0)
-    convention = TENSORFLOW.but(score_threshold=0.3, max_per_class=6, max_detections=10)
+    convention = TENSORFLOW.replace(score_threshold=0.3, max_per_class=6, max_detections=10)
     rules = convention.detection
     for _ in range(WORKLOADS):
         boxes = random_boxes(generator, ANCHORS)
@@ -124,7 +124,7 @@ def test_nms_with_scores_and_no_sigma():
 @pytest.mark.parametrize("tile", [16, 512])
 @pytest.mark.parametrize("compiled", [False, True])
 def test_padded_nms_of_a_batch(tile, compiled):
-    """150 boxes in tiles, all pictures at once, with a score to be above and room for 20."""
+    """150 boxes in tiles, all images at once, with a score to be above and room for 20."""
 
     @tf.function(jit_compile=compiled)
     def padded(boxes, scores):
@@ -144,7 +144,7 @@ def test_padded_nms_of_a_batch(tile, compiled):
 
 def test_combined_nms_with_boxes_of_each_class():
     generator = np.random.default_rng(5)
-    rules = CANONICAL.but(
+    rules = CANONICAL.replace(
         score_threshold=0.25,
         iou_threshold=0.5,
         candidates_per_class=None,
@@ -158,26 +158,26 @@ def test_combined_nms_with_boxes_of_each_class():
         boxes[..., ROWS_FIRST], scores, 5, 12, 0.5, 0.25, clip_boxes=True
     )
 
-    for picture in range(WORKLOADS):
+    for image in range(WORKLOADS):
         parts = [
-            select(boxes[picture, :, label], scores[picture, :, label, None], rules)
+            select(boxes[image, :, label], scores[image, :, label, None], rules)
             for label in range(CLASSES)
         ]
         best = np.concatenate([part.scores for part in parts])
         order = np.argsort(-best)[:12]
-        assert found.valid_detections[picture] == len(order)
+        assert found.valid_detections[image] == len(order)
         used = slice(0, len(order))
         box = np.concatenate([part.boxes for part in parts])
         label = np.repeat(np.arange(CLASSES), [len(part.scores) for part in parts])
-        np.testing.assert_array_equal(found.nmsed_scores[picture, used], best[order])
-        np.testing.assert_array_equal(found.nmsed_classes[picture, used], label[order])
+        np.testing.assert_array_equal(found.nmsed_scores[image, used], best[order])
+        np.testing.assert_array_equal(found.nmsed_classes[image, used], label[order])
         np.testing.assert_array_equal(
-            found.nmsed_boxes.numpy()[picture, used][:, ROWS_FIRST], box[order]
+            found.nmsed_boxes.numpy()[image, used][:, ROWS_FIRST], box[order]
         )
 
 
 def test_combined_nms_cuts_pixels_to_one():
-    """What to know: clip_boxes is on by default, and a box in pixels becomes the whole picture."""
+    """What to know: clip_boxes is on by default, and a box in pixels becomes the whole image."""
     box, score = tf.constant([[[[20.0, 10, 80, 50]]]]), tf.constant([[[0.9]]])
     found = tf.image.combined_non_max_suppression(box, score, 1, 1)
     np.testing.assert_array_equal(found.nmsed_boxes[0, 0], [1, 1, 1, 1])

@@ -19,7 +19,7 @@ from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.ssd import SSD
 
 from reference_numpy.anchors import make_anchors
-from reference_numpy.boxes import centers_to_corners, corners_to_centers
+from reference_numpy.boxes import cxcywh_to_xyxy, xyxy_to_cxcywh
 from reference_numpy.conventions import torchvision_ssd300, torchvision_ssdlite320
 from reference_numpy.detection import detect
 from reference_numpy.multibox import multibox_loss
@@ -27,7 +27,7 @@ from reference_numpy.suppression import nms
 from reference_numpy.targets import assign_targets
 from reference_numpy.testing.cases import random_objects
 
-SIDE, CLASSES, BATCHES, PICTURES = 64, 6, 60, 4
+SIDE, CLASSES, BATCHES, IMAGES = 64, 6, 60, 4
 
 
 class Heads(nn.Module):
@@ -40,10 +40,8 @@ class Heads(nn.Module):
 class Backbone(nn.Module):
     """Feature maps of the right sizes with nothing in them."""
 
-    def forward(self, pictures):
-        empty = {
-            str(side): pictures.new_zeros((len(pictures), 1, side, side)) for side in (8, 4, 1)
-        }
+    def forward(self, images):
+        empty = {str(side): images.new_zeros((len(images), 1, side, side)) for side in (8, 4, 1)}
         return OrderedDict(empty)
 
 
@@ -64,25 +62,27 @@ def small():
 
 
 # The same.
-SMALL = torchvision_ssd300().but(score_threshold=0.2, candidates_per_class=12, max_detections=25)
+SMALL = torchvision_ssd300().replace(
+    score_threshold=0.2, candidates_per_class=12, max_detections=25
+)
 
 
 @pytest.fixture(scope="module")
 def anchors(small):
-    """Its anchors, relative to the picture and in centre form."""
-    pictures = torch.zeros((1, 3, SIDE, SIDE), dtype=torch.float64)
-    features = list(small.backbone(pictures).values())
-    (pixels,) = small.anchor_generator(ImageList(pictures, [(SIDE, SIDE)]), features)
-    return corners_to_centers(pixels.numpy() / SIDE)
+    """Its anchors, relative to the image and in cxcywh."""
+    images = torch.zeros((1, 3, SIDE, SIDE), dtype=torch.float64)
+    features = list(small.backbone(images).values())
+    (pixels,) = small.anchor_generator(ImageList(images, [(SIDE, SIDE)]), features)
+    return xyxy_to_cxcywh(pixels.numpy() / SIDE)
 
 
 def random_heads(generator, anchors):
-    deltas = generator.normal(0, 1.5, (PICTURES, len(anchors), 4))
-    logits = generator.normal(0, 2, (PICTURES, len(anchors), CLASSES + 1))
+    deltas = generator.normal(0, 1.5, (IMAGES, len(anchors), 4))
+    logits = generator.normal(0, 2, (IMAGES, len(anchors), CLASSES + 1))
     return deltas, logits
 
 
-def pictures_of(count):
+def images_of(count):
     return [torch.zeros((3, SIDE, SIDE), dtype=torch.float64) for _ in range(count)]
 
 
@@ -121,8 +121,8 @@ def test_default_boxes_of_the_builders(built, name):
     wanted = make_anchors(layout, np.float32)
     assert len(wanted) == {"ssd300": 8732, "ssdlite320": 3234}[name]
     np.testing.assert_array_equal(centers, wanted)
-    # Corners in pixels: a product and a sum of what may be the whole picture, in float32.
-    exact = centers_to_corners(wanted.astype(np.float64)) * side
+    # Corners in pixels: a product and a sum of what may be the whole image, in float32.
+    exact = cxcywh_to_xyxy(wanted.astype(np.float64)) * side
     np.testing.assert_allclose(pixels.numpy(), exact, rtol=0, atol=side * 2.0**-22)
 
 
@@ -155,15 +155,15 @@ def test_numbers_of_the_builders(built, name):
 
 
 def test_losses_of_random_heads(small, anchors):
-    """`SSD.forward` in training, on several pictures, some without objects."""
+    """`SSD.forward` in training, on several images, some without objects."""
     small.train()
     generator = np.random.default_rng(0)
     without = 0
     for batch in range(BATCHES):
         deltas, logits = random_heads(generator, anchors)
-        boxes, labels = random_objects(generator, PICTURES, 6, CLASSES, np.float64)
+        boxes, labels = random_objects(generator, IMAGES, 6, CLASSES, np.float64)
         boxes, labels = clipped(boxes, labels)
-        labels[batch % (PICTURES + 1) :][:1] = -1  # a picture without an object
+        labels[batch % (IMAGES + 1) :][:1] = -1  # an image without an object
         without += int((labels < 0).all(axis=1).sum())
         objects = [
             {"boxes": torch.from_numpy(box[label > 0] * SIDE), "labels": torch.from_numpy(some)}
@@ -171,7 +171,7 @@ def test_losses_of_random_heads(small, anchors):
             for some in [label[label > 0].astype(np.int64)]
         ]
         say(small, deltas, logits)
-        found = small(pictures_of(PICTURES), objects)
+        found = small(images_of(IMAGES), objects)
 
         targets = [
             assign_targets(box, label, anchors, SMALL)
@@ -190,7 +190,7 @@ def test_losses_of_random_heads(small, anchors):
 
 
 def clipped(boxes, labels):
-    """Objects within the picture; what has no area there becomes padding, as none is allowed."""
+    """Objects within the image; what has no area there becomes padding, as none is allowed."""
     boxes = np.clip(boxes, 0, 1)
     flat = ~(boxes[..., 2:] > boxes[..., :2]).all(axis=-1)
     return boxes, np.where(flat, -1, labels)
@@ -201,7 +201,7 @@ def test_a_batch_without_objects(small, anchors):
     deltas, logits = random_heads(np.random.default_rng(1), anchors)
     nothing = {"boxes": torch.zeros((0, 4), dtype=torch.float64), "labels": torch.zeros(0).long()}
     say(small, deltas, logits)
-    found = small(pictures_of(PICTURES), [dict(nothing) for _ in range(PICTURES)])
+    found = small(images_of(IMAGES), [dict(nothing) for _ in range(IMAGES)])
     assert {name: float(loss) for name, loss in found.items()} == {
         "classification": 0,
         "bbox_regression": 0,
@@ -218,10 +218,10 @@ def test_detections_of_random_heads(small, anchors):
     counts = []
     for batch in range(BATCHES):
         deltas, logits = random_heads(generator, anchors)
-        logits[batch % PICTURES, :, 0] += 3 * (batch % 5)  # less sure, or not at all
+        logits[batch % IMAGES, :, 0] += 3 * (batch % 5)  # less sure, or not at all
         say(small, deltas, logits)
-        for picture, found in enumerate(small(pictures_of(PICTURES))):
-            wanted = detect(deltas[picture], logits[picture], anchors, SMALL)
+        for image, found in enumerate(small(images_of(IMAGES))):
+            wanted = detect(deltas[image], logits[image], anchors, SMALL)
             counts.append(len(wanted.scores))
             np.testing.assert_array_equal(found["labels"], wanted.labels)
             np.testing.assert_allclose(found["scores"], wanted.scores, rtol=1e-12)
@@ -251,7 +251,7 @@ def test_positives_count_once(small, anchors):
     """Half of the anchors are positive, so 3 : 1 asks for more negatives than there are."""
     deltas, logits = (one[:1] for one in random_heads(np.random.default_rng(4), anchors))
     labels = np.arange(len(anchors))[None] % 2
-    corners = torch.from_numpy(centers_to_corners(anchors))
+    corners = torch.from_numpy(cxcywh_to_xyxy(anchors))
     found = small.compute_loss(
         [{"boxes": corners, "labels": torch.ones(len(anchors)).long()}],
         {
@@ -272,13 +272,13 @@ def test_an_object_of_the_background_changes_nothing(small, anchors):
     say(small, deltas[:1], logits[:1])
     boxes = torch.tensor([[4.0, 4, 30, 30], [34, 34, 60, 60]], dtype=torch.float64)
     labels = torch.tensor([1, 0])
-    both = small(pictures_of(1), [{"boxes": boxes, "labels": labels}])["classification"]
-    one = small(pictures_of(1), [{"boxes": boxes[:1], "labels": labels[:1]}])["classification"]
+    both = small(images_of(1), [{"boxes": boxes, "labels": labels}])["classification"]
+    one = small(images_of(1), [{"boxes": boxes[:1], "labels": labels[:1]}])["classification"]
     assert float(both) == float(one)
 
 
 @pytest.mark.xfail(strict=True, reason="only widths and heights are clipped")
-def test_clip_keeps_centers_in_the_picture():
+def test_clip_keeps_centers_in_the_image():
     """The manual says all of (cx, cy, w, h) are; 39 steps of 8 pixels go on beyond 300."""
     generator = DefaultBoxGenerator([[]], scales=[0.1, 0.2], steps=[8], clip=True)
     found = generator._grid_default_boxes([[39, 39]], [300, 300])

@@ -42,7 +42,7 @@ def test_anchors_are_equal_in_every_bit(layout, dtype):
 
 
 @pytest.mark.parametrize(
-    "changes",
+    "overrides",
     [
         {"unit": "shorter side"},
         {"unit": "pixels", "whole_pixels": True, "scales": (30.7, 60.9, 110.5, 160.0)},
@@ -60,12 +60,12 @@ def test_anchors_are_equal_in_every_bit(layout, dtype):
     ],
     ids=str,
 )
-def test_every_rule_of_a_layout(changes):
-    """On a picture and maps that are not square."""
+def test_every_rule_of_a_layout(overrides):
+    """On an image and maps that are not square."""
     plain = AnchorLayout(
         "some", (200, 320), ((7, 11), (3, 5), (1, 2)), (0.3, 0.5, 0.7, 0.9), ((2.0, 0.4),) * 3
     )
-    layout = replace(plain, **changes)
+    layout = replace(plain, **overrides)
 
     got = np.asarray(anchors.make_anchors(layout, "float64"))
 

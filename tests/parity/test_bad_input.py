@@ -145,7 +145,7 @@ NAN, INF = float("nan"), float("inf")
 DIGITS = digits.Digits(np.full((2, 28, 28), 255, np.uint8), np.array([7, 1]), "two white squares")
 TWO = {"digits": DIGITS, "mode": "1"}
 FOLDER = Path(__file__).parent  # a folder that is none of a run, of weights, of MNIST
-TEXT = Path(__file__)  # a file that is no picture, no weights, no export
+TEXT = Path(__file__)  # a file that is no image, no weights, no export
 MISSING = FOLDER / "missing"
 
 
@@ -158,7 +158,7 @@ def _other_digits(**change: Any) -> digits.Digits:
     return DIGITS._replace(**change)
 
 
-BAD_PICTURES = ((None, 16, 64, 3), (None, 64, 64, 1), (None, 64, 64), (None, 64))
+BAD_IMAGES = ((None, 16, 64, 3), (None, 64, 64, 1), (None, 64, 64), (None, 64))
 PATHS = (MISSING, FOLDER, TEXT)
 IMPLEMENTATION = Implementation("mine", {"area": lambda boxes, convention: (area(boxes),)})
 OTHERS = (
@@ -191,12 +191,12 @@ OTHERS = (
             ("canvases.canvas", {"seed": 0, "index": 0}, (*counts("seed"), *counts("index"))),
             (
                 "pipeline.dataset",
-                {"pictures": 4, "batch": 2, "seed": 0},
+                {"num_images": 4, "batch": 2, "seed": 0},
                 (
                     *counts("batch", least=1),
                     *counts("seed", "first"),
                     *counts("objects", least=1),
-                    *_each("pictures", 0, 1.5, "3", NAN),
+                    *_each("num_images", 0, 1.5, "3", NAN),
                 ),
             ),
         )
@@ -237,7 +237,7 @@ OTHERS = (
         "models.mobilenet_v2.mobilenet_v2_features",
         {"inputs": keras.KerasTensor((None, 64, 64, 3))},
         wrong=(
-            *_each("inputs", *(keras.KerasTensor(shape) for shape in BAD_PICTURES), None, [1.0]),
+            *_each("inputs", *(keras.KerasTensor(shape) for shape in BAD_IMAGES), None, [1.0]),
             *_each("alpha", 0, -1, NAN, INF, "1", None, 1e300),
         ),
     ),
@@ -245,7 +245,7 @@ OTHERS = (
         "models.mobilenet_v2.MobileNetV2",
         {},
         wrong=(
-            *(({"input_shape": shape[1:]}, "inputs") for shape in BAD_PICTURES),
+            *(({"input_shape": shape[1:]}, "inputs") for shape in BAD_IMAGES),
             *_each("alpha", 0, -1, NAN, INF, "1", None),
         ),
     ),
@@ -279,7 +279,7 @@ OTHERS = (
             ("ssd_mobilenet_v2_300", {"classes": 1}, ()),
         )
     ),
-    # weights, exports and pictures
+    # weights, exports and images
     Subject(
         "weights.published.weights_file",
         {"name": "digits"},
@@ -323,7 +323,7 @@ OTHERS = (
         "images.reading.open_image",
         {"path": MISSING},
         wrong=_each("path", MISSING, FOLDER, TEXT),
-        also=("picture",),
+        also=("image",),
     ),
     Subject(
         "images.detections.class_names",
@@ -341,12 +341,12 @@ OTHERS = (
     ),
     Subject(
         "detector.detector.Detector.detect",
-        {"self": prediction.Detector(dict, CANONICAL, 2), "pictures": []},
+        {"self": prediction.Detector(dict, CANONICAL, 2), "images": []},
         wrong=_each("score", -0.1, 1.5, NAN, "high", None),
     ),
     Subject(
         "demo.report.check_folder",
-        {"folder": TEXT, "pictures": 1},
+        {"folder": TEXT, "num_images": 1},
         wrong=_each("folder", TEXT),
         also=("out",),
     ),
@@ -387,12 +387,12 @@ OTHERS = (
         wrong=(
             *_each("digits", "3", None),
             *_each("init", "coco", None),
-            *counts("epochs", "pictures", "batch", "validation", least=1),
+            *counts("epochs", "images", "batch", "validation", least=1),
             *counts("seed"),
             *_each("alpha", 0, -1, NAN, INF, "1", None),
             *_each("learning_rate", 0, -1, NAN, INF, "1", None),
             *_each("box_weight", 0, -1, NAN, INF, "1", None),
-            ({"pictures": 100, "batch": 7}, "pictures"),
+            ({"images": 100, "batch": 7}, "images"),
             ({"seed": 2**32}, "seed"),
         ),
     ),
@@ -403,13 +403,13 @@ OTHERS = (
     ),
     Subject(
         "training.evaluation.evaluate_digits",
-        {"model": None, "digits": DIGITS, "mode": "1", "pictures": 1, "seed": 0},
-        wrong=(*counts("pictures", least=1), *_each("mode", "2", None), *counts("seed")),
+        {"model": None, "digits": DIGITS, "mode": "1", "num_images": 1, "seed": 0},
+        wrong=(*counts("num_images", least=1), *_each("mode", "2", None), *counts("seed")),
     ),
     Subject(
         "demo.run.run",
         {"model": SimpleNamespace(classes=3), "digits": DIGITS},
-        wrong=(*counts("pictures", least=1), ({"pictures": 1}, "model")),
+        wrong=(*counts("num_images", least=1), ({"num_images": 1}, "model")),
     ),
     Subject(
         "parity.table.run",
@@ -509,7 +509,7 @@ def model():
     return ssd.SSD(LAYOUT, classes=2, alpha=0.1)
 
 
-def test_a_detector_refuses_what_are_no_prepared_pictures(model):
+def test_a_detector_refuses_what_are_no_prepared_images(model):
     images = np.zeros((2, 64, 64, 3), np.float32)
     subject = Subject(
         "models.ssd.SSD.detect",

@@ -136,9 +136,9 @@ def test_columns_of_a_box_with_and_without_an_offset():
 @pytest.mark.parametrize("shape", [(4,), (2, 4), (3, 2, 4)])
 def test_both_forms_of_boxes_in_any_number_of_axes(shape):
     some = np.tile(np.array([0.25, 0.125, 0.75, 1.0], np.float32), (*shape[:-1], 1))
-    centers = ops.convert_to_numpy(boxes.corners_to_centers(some))
-    np.testing.assert_array_equal(centers, reference.corners_to_centers(some))
-    np.testing.assert_array_equal(ops.convert_to_numpy(boxes.centers_to_corners(centers)), some)
+    centers = ops.convert_to_numpy(boxes.xyxy_to_cxcywh(some))
+    np.testing.assert_array_equal(centers, reference.xyxy_to_cxcywh(some))
+    np.testing.assert_array_equal(ops.convert_to_numpy(boxes.cxcywh_to_xyxy(centers)), some)
     np.testing.assert_array_equal(ops.convert_to_numpy(boxes.area(some)), reference.area(some))
     np.testing.assert_array_equal(
         ops.convert_to_numpy(boxes.clip(2 * some)), reference.clip(2 * some)

@@ -12,11 +12,11 @@ from keras_impl.conformance.verdicts import Verdict
 from keras_impl.parity import table as parity
 from keras_impl.parity.implementations import KERAS, UNFUSED
 from reference_numpy import boxes, matching
-from reference_numpy.boxes import centers_to_corners
+from reference_numpy.boxes import cxcywh_to_xyxy
 from reference_numpy.conventions import CANONICAL
 from reference_numpy.testing.cases import GRID
 
-SOFT = CANONICAL.but(soft_sigma=0.5)  # which has no place for nms
+SOFT = CANONICAL.replace(soft_sigma=0.5)  # which has no place for nms
 # Nothing is fused, and of one batch eager mode makes no graph.
 PLAIN = "eager"
 COMPARED = [op for op, operation in OPERATIONS.items() if operation.compiled]
@@ -104,7 +104,7 @@ def near_tie(gap: float):
 def flipped(inputs) -> np.ndarray:
     """The reference's answer with the two upper quarters exchanged."""
     box, _, anchors = inputs
-    answer = matching.match(boxes.pairwise_iou(box[0], centers_to_corners(anchors)))
+    answer = matching.match(boxes.pairwise_iou(box[0], cxcywh_to_xyxy(anchors)))
     return answer[[1, 0, 2, 3, 4, 5]][None].astype(np.int32)
 
 
@@ -120,7 +120,7 @@ def test_a_flip_that_rounding_cannot_explain_is_wrong():
 
 
 def test_an_anchor_just_below_the_threshold_may_be_taken_and_one_well_below_may_not():
-    """The left half of the picture is half of the whole: 1/2, then a little less."""
+    """The left half of the image is half of the whole: 1/2, then a little less."""
     for gap, verdict in ((2, Verdict(1, 0, 1)), (400, Verdict(1, 1, 0))):
         short = 1 - gap * np.finfo(np.float32).eps
         inputs = (
@@ -130,7 +130,7 @@ def test_an_anchor_just_below_the_threshold_may_be_taken_and_one_well_below_may_
         )
         answer = np.array([[-1, -1, -1, -1, 0, 0]], np.int32)
         answer[0, [0, 2]] = 0  # the left quarters are 1/2 of it, or a little more
-        wanted = matching.match(boxes.pairwise_iou(inputs[0][0], centers_to_corners(inputs[2])))
+        wanted = matching.match(boxes.pairwise_iou(inputs[0][0], cxcywh_to_xyxy(inputs[2])))
         assert wanted[5] == -1
         answer[0, 2] = wanted[2]
         assert judged("match", inputs, [answer], excuses=True) == verdict
@@ -189,11 +189,11 @@ def test_a_mirror_that_breaks_ties_to_the_last_fails(monkeypatch):
         ({"seed": -1}, "seed: expected 0 or more. Received: -1"),
         ({"ops": ["iuo"]}, r"ops: expected some of .* Received: \['iuo'\]"),
         (
-            {"ops": ["nms"], "convention": SOFT.but(name="soft")},
+            {"ops": ["nms"], "convention": SOFT.replace(name="soft")},
             r"ops: .* 'soft' has a place for. Received: \['nms'\]",
         ),
         pytest.param(
-            {"convention": SOFT.but(name="soft")},
+            {"convention": SOFT.replace(name="soft")},
             "convention: expected one of the presets .*'soft'",
             marks=pytest.mark.skipif(
                 UNFUSED is None, reason="this backend of Keras traces nothing"

@@ -15,7 +15,7 @@ from keras_impl.conformance.operations import OPERATIONS
 from keras_impl.conformance.suite import ask, check, judge, operation_of, settled
 from reference_numpy.testing import conflict_answers, conflicts
 
-# Pictures of each random workload; floats get 25 rows for each.
+# Images of each random workload; floats get 25 rows for each.
 CASES = 24  # of ours; eager mode takes its time for each
 EAGERLY = 12
 AT_LEAST = 200
@@ -33,9 +33,9 @@ def conflict_offers(implementation):
         for case in conflicts.CONFLICTS:
             if case.operation != operation_of(label):
                 continue
-            if set(case.changes) & set(implementation.offer(label).fixed):
+            if set(case.overrides) & set(implementation.offer(label).fixed):
                 continue
-            answer = conflict_answers.answer(case, settled(implementation, label, case.changes))
+            answer = conflict_answers.answer(case, settled(implementation, label, case.overrides))
             if isinstance(answer, str) and answer.startswith("error"):
                 continue  # what a reference raises, a compiled graph cannot
             yield label, case
@@ -142,9 +142,9 @@ def test_conflict_case(implementation, label, case, mode, record_property):
         {"label": label, "cases": 1, "deviation": case.name, "uncertain": uncertain},
     )
     dtype = implementation.dtypes_of(label)[0]
-    wanted = conflict_answers.answer(case, settled(implementation, label, case.changes))
+    wanted = conflict_answers.answer(case, settled(implementation, label, case.overrides))
 
-    outputs = ask(implementation, label, conflict_answers.arrays(case, dtype), mode, case.changes)
+    outputs = ask(implementation, label, conflict_answers.arrays(case, dtype), mode, case.overrides)
 
     found = conflict_answers.plain(case, outputs)
     assert conflict_answers.agree(found, wanted), (
@@ -164,7 +164,9 @@ def test_known_deviation(implementation, deviation, record_property):
             "uncertain": not deviation.certain,
         },
     )
-    verdict = judge(implementation, deviation.offer, deviation.inputs, changes=deviation.changes)
+    verdict = judge(
+        implementation, deviation.offer, deviation.inputs, overrides=deviation.overrides
+    )
     assert verdict.mismatches == 0
 
 

@@ -114,7 +114,7 @@ def asked_by(case):
     seen = {}
     for convention in PRESETS.values():
         answer = conflict_answers.answer(
-            case, settled(keras_as(convention), case.operation, case.changes)
+            case, settled(keras_as(convention), case.operation, case.overrides)
         )
         seen.setdefault(repr(answer), convention)
     return [one for one in seen.values() if one.name != CANONICAL.name]
@@ -144,15 +144,15 @@ def answer_as_the_table(case, presets, mode):
             continue
         if mode not in implementation.modes_of(case.operation):
             continue
-        rules = settled(implementation, case.operation, case.changes)
+        rules = settled(implementation, case.operation, case.overrides)
         wanted = conflict_answers.answer(case, rules)
         inputs = conflict_answers.arrays(case, "float32")
         if isinstance(wanted, str) and wanted.startswith("error"):
             if mode == "eager":  # compiled, nothing can be raised
                 with pytest.raises((ValueError, TypeError)):
-                    ask(implementation, case.operation, inputs, mode, case.changes)
+                    ask(implementation, case.operation, inputs, mode, case.overrides)
             continue
-        outputs = ask(implementation, case.operation, inputs, mode, case.changes)
+        outputs = ask(implementation, case.operation, inputs, mode, case.overrides)
         got = conflict_answers.plain(case, outputs)
         assert conflict_answers.agree(got, wanted), (
             f"{convention.name}: {got} found, {wanted} expected"
@@ -160,17 +160,17 @@ def answer_as_the_table(case, presets, mode):
 
 
 @pytest.mark.parametrize(
-    ("case", "changes", "wanted"),
+    ("case", "overrides", "wanted"),
     [
         pytest.param(case, *other, id=f"{case.name}: {', '.join(map(str, other[0].items()))}")
         for case in conflicts.CONFLICTS
         for other in case.others
     ],
 )
-def test_conflict_case_otherwise(case, changes, wanted):
+def test_conflict_case_otherwise(case, overrides, wanted):
     """Rules that no preset has, eagerly; `test_every_operation` has them compiled."""
     implementation = keras_as(CANONICAL)
-    numbers = {**case.changes, **changes}
+    numbers = {**case.overrides, **overrides}
     inputs = conflict_answers.arrays(case, "float64")
     if isinstance(wanted, str) and wanted.startswith("error"):
         with pytest.raises((ValueError, TypeError)):
@@ -183,5 +183,5 @@ def test_conflict_case_otherwise(case, changes, wanted):
 
 
 def test_a_soft_convention_is_no_plain_nms():
-    assert "nms" not in keras_as(CANONICAL.but(soft_sigma=0.5)).asked()
+    assert "nms" not in keras_as(CANONICAL.replace(soft_sigma=0.5)).asked()
     assert Detection().soft_sigma is None

@@ -77,7 +77,7 @@ def within(name: str, got: Any, wanted: np.ndarray, allowed: float, scale: float
 
 @cache
 def roundings() -> tuple[int, int]:
-    """Those on the longest path from the pictures to a head, and those back to the first kernel."""
+    """Those on the longest path from the images to a head, and those back to the first kernel."""
     there = back = 0
     for layer in model().layers:
         if layer.name.startswith("head_") and not layer.name.startswith("head_1_deltas"):
@@ -93,8 +93,8 @@ def roundings() -> tuple[int, int]:
             there, back = there + 9, back + 2  # as in `network_parity`; gamma / sigma, a product
         elif isinstance(layer, keras.layers.Add):
             there, back = there + 1, back + 1
-    pictures, rows, columns, _ = golden()["images"].shape
-    return there, back + pictures * rows * columns // 4  # the first kernel sums over its places
+    images, rows, columns, _ = golden()["images"].shape
+    return there, back + images * rows * columns // 4  # the first kernel sums over its places
 
 
 def heads_budget() -> float:
@@ -130,16 +130,16 @@ def test_targets_are_those_of_the_state():
     deltas, labels = (np.asarray(ops.convert_to_numpy(one)) for one in model()._targets(objects))
     assert labels.tolist() == golden()["target_labels"].tolist()
     anchors = make_anchors(LAYOUT, np.float64)
-    for picture, wanted in enumerate(golden()["target_deltas"]):
-        positive = labels[picture] > 0
-        assert not deltas[picture][~positive].any()
+    for image, wanted in enumerate(golden()["target_deltas"]):
+        positive = labels[image] > 0
+        assert not deltas[image][~positive].any()
         for anchor in np.flatnonzero(positive):
             scales = [
                 encode_scale(box[None].astype(np.float64), anchors[[anchor]], CONVENTION)[0]
-                for box in objects["boxes"][picture][objects["labels"][picture] > 0]
+                for box in objects["boxes"][image][objects["labels"][image] > 0]
             ]
             unit = EPS * np.max(scales, axis=0)
-            off = np.abs(deltas[picture, anchor].astype(np.float64) - wanted[anchor]) / unit
+            off = np.abs(deltas[image, anchor].astype(np.float64) - wanted[anchor]) / unit
             assert off.max() <= BUDGETS["assign_targets"].eps
 
 

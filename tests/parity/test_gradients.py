@@ -199,20 +199,20 @@ ANCHORS = 6
 # Every class loss and normaliser, and other answers to the rest.
 VARIANTS = {
     "softmax": CANONICAL,
-    "softmax of all boxes": CANONICAL.but(
-        normaliser="picture", min_negatives=2, background="last", box_over="all", box_weight=3.0
+    "softmax of all boxes": CANONICAL.replace(
+        normaliser="image", min_negatives=2, background="last", box_over="all", box_weight=3.0
     ),
-    "sigmoid": CANONICAL.but(
+    "sigmoid": CANONICAL.replace(
         class_loss="sigmoid", normaliser="mean", mining="batch", negative_ratio=0.5, rounding="up"
     ),
-    "focal": CANONICAL.but(
+    "focal": CANONICAL.replace(
         class_loss="focal", normaliser="anchors", mining="none", background="last", box_weight=0.25
     ),
 }
 
 
 def batches() -> Iterator[tuple[str, tuple[np.ndarray, ...]]]:
-    """(what it is about, (deltas, logits, target deltas, target labels)) of two pictures."""
+    """(what it is about, (deltas, logits, target deltas, target labels)) of two images."""
     generator = np.random.default_rng(5)
     shape = (2, ANCHORS)
     off = np.array([0, 1, -1, 0.5, -0.25, 3, -7, 1e4])[generator.integers(0, 8, (*shape, 4))]
@@ -228,7 +228,7 @@ def batches() -> Iterator[tuple[str, tuple[np.ndarray, ...]]]:
         ("no positives", smooth, np.zeros(shape)),
         ("no positives, saturated", sure, np.zeros(shape)),
         ("all padding", sure, np.full(shape, -1)),
-        ("one picture of padding", smooth, np.array([some[0], np.full(ANCHORS, -1)])),
+        ("one image of padding", smooth, np.array([some[0], np.full(ANCHORS, -1)])),
     ):
         yield what, (wanted + off, logits, wanted, labels)
 

@@ -18,24 +18,24 @@ OWN = [one for one in CONVENTIONS if one.detection.eta == 1 and one.detection.so
 
 
 def check(deltas, logits, anchors, convention=CANONICAL):
-    """Detect, and compare every picture with the reference."""
+    """Detect, and compare every image with the reference."""
     found = host_detection.detect(deltas, logits, anchors, convention)
     slots = convention.detection.max_detections
     assert [part.shape for part in found] == [(len(deltas), slots, 4), *[(len(deltas), slots)] * 3]
     kinds = [deltas.dtype, logits.dtype, np.int32, np.int32]
     assert [part.dtype for part in found] == kinds
-    for picture, heads in enumerate(zip(deltas, logits, strict=True)):
+    for image, heads in enumerate(zip(deltas, logits, strict=True)):
         wanted = detection.detect(*heads, anchors, convention)
         used = len(wanted.scores)
         for name, part, want in zip(wanted._fields, found, wanted, strict=True):
-            got, rest = part[picture, :used], part[picture, used:]
-            np.testing.assert_array_equal(got, want, err_msg=f"{name} of picture {picture}")
+            got, rest = part[image, :used], part[image, used:]
+            np.testing.assert_array_equal(got, want, err_msg=f"{name} of image {image}")
             assert (rest == (-1 if name in {"labels", "anchors"} else 0)).all(), name
     return found
 
 
 def some_heads(generator, anchors, classes, dtype, spread, lead):
-    """Heads with ties, with pictures in which nothing is seen, and with boxes that overlap."""
+    """Heads with ties, with images in which nothing is seen, and with boxes that overlap."""
     deltas = generator.normal(0, spread, (3, anchors, 4))
     logits = generator.normal(0, 4 * spread, (3, anchors, classes + 1))
     logits[:, ::3], deltas[:, ::3] = np.round(logits[:, ::3]), 0
@@ -50,7 +50,7 @@ def test_every_convention(convention, dtype):
     generator = np.random.default_rng(2)
     anchors = make_anchors(SMALL, dtype)
     least = 0.0 if convention.detection.score_at == ">" else 0.01
-    for classes, spread, lead, changes in (
+    for classes, spread, lead, overrides in (
         (1, 0.3, 0, {}),
         (3, 0.3, 0, {"score_threshold": 0.2, "candidates_per_class": 12, "max_detections": 25}),
         (20, 0.3, 6, {"score_threshold": least, "max_detections": 7}),
@@ -60,7 +60,7 @@ def test_every_convention(convention, dtype):
         (3, 0.3, 0, {"iou_threshold": 0, "suppress_at": ">=", "eta": 1.0}),
     ):
         heads = some_heads(generator, len(anchors), classes, dtype, spread, lead)
-        check(*heads, anchors, convention.but(**changes))
+        check(*heads, anchors, convention.replace(**overrides))
 
 
 @pytest.mark.parametrize("convention", OWN, ids=lambda one: one.name)
@@ -83,7 +83,7 @@ def test_what_suppression_leaves_is_not_enough(monkeypatch):
     monkeypatch.setattr(
         host_detection._Heads,
         "candidates",
-        lambda self, pictures, wanted: levels.append(wanted) or inner(self, pictures, wanted),
+        lambda self, images, wanted: levels.append(wanted) or inner(self, images, wanted),
     )
     anchors = np.tile(np.float32([0.5, 0.5, 0.5, 0.5]), (8732, 1))
     logits = np.random.default_rng(0).normal(3, 1, (2, 8732, 3)).astype(np.float32)
@@ -126,22 +126,22 @@ def test_what_is_not_finite_is_no_candidate(value):
             assert sure not in found.anchors[0]
 
 
-@pytest.mark.parametrize("changes", [{"soft_sigma": 0.5}, {"eta": 0.9, "iou_threshold": 0.7}])
-def test_scores_and_thresholds_that_change_are_left_to_the_mirror(changes):
+@pytest.mark.parametrize("overrides", [{"soft_sigma": 0.5}, {"eta": 0.9, "iou_threshold": 0.7}])
+def test_scores_and_thresholds_that_change_are_left_to_the_mirror(overrides):
     work = decoding_workload(SSD_MOBILENET300, 1, 4)
-    found = host_detection.detect(*work, **changes)
-    wanted = detection.detect(*(part[0] for part in work[:2]), work.anchors, **changes)
+    found = host_detection.detect(*work, **overrides)
+    wanted = detection.detect(*(part[0] for part in work[:2]), work.anchors, **overrides)
     np.testing.assert_array_equal(found.anchors[0, : len(wanted.anchors)], wanted.anchors)
     np.testing.assert_allclose(found.boxes[0, : len(wanted.anchors)], wanted.boxes, atol=1e-5)
 
 
 @pytest.mark.parametrize(
-    ("changes", "batch"), [({"max_detections": 0}, 2), ({"candidates_per_class": 0}, 2), ({}, 0)]
+    ("overrides", "batch"), [({"max_detections": 0}, 2), ({"candidates_per_class": 0}, 2), ({}, 0)]
 )
-def test_nothing_is_asked_for(changes, batch):
+def test_nothing_is_asked_for(overrides, batch):
     work = decoding_workload(SSD_MOBILENET300, 2, 4)
-    found = host_detection.detect(*(part[:batch] for part in work[:2]), work.anchors, **changes)
-    assert found.labels.shape == (batch, changes.get("max_detections", 200))
+    found = host_detection.detect(*(part[:batch] for part in work[:2]), work.anchors, **overrides)
+    assert found.labels.shape == (batch, overrides.get("max_detections", 200))
     assert (found.labels == -1).all()
 
 

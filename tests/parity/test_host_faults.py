@@ -112,7 +112,7 @@ def all_complete(self: Any, found: Any, *_: Any) -> Any:
 
 
 def ties_to_the_last(self: Any, found: Any, *_: Any) -> Any:
-    order = np.lexsort((-np.arange(len(found.score)), -found.score, found.picture))
+    order = np.lexsort((-np.arange(len(found.score)), -found.score, found.image))
     return _Candidates(*(part.take(order) for part in found))
 
 
@@ -200,7 +200,7 @@ FAULTS = {
 
 def failed(operation: str, claims: Mapping[str, Any]) -> list[str]:
     """The dtypes in which the suite is not content with the host."""
-    host = host_as(CANONICAL.but(**claims))
+    host = host_as(CANONICAL.replace(**claims))
     checks = [check(host, operation, "host", dtype, cases=CASES) for dtype in host.dtypes]
     return [one.dtype for one in checks if not one.passed]
 

@@ -23,20 +23,18 @@ FLOATS = ("float32", "float64")
 
 
 def check(assigner, boxes, labels, crowds=None, out=None):
-    """Assign, and compare every picture with the reference."""
+    """Assign, and compare every image with the reference."""
     found = assigner.assign(boxes, labels, crowds, out=out)
     shape = (len(boxes), len(assigner.anchors))
     assert [part.shape for part in found] == [shape, (*shape, 4), shape]
     assert [part.dtype for part in found] == [np.int32, assigner.anchors.dtype, np.int32]
-    for picture, (box, label) in enumerate(zip(boxes, labels, strict=True)):
-        crowd = None if crowds is None else crowds[picture]
+    for image, (box, label) in enumerate(zip(boxes, labels, strict=True)):
+        crowd = None if crowds is None else crowds[image]
         wanted = targets.assign_targets(
             box, label, assigner.anchors, assigner.convention, crowds=crowd
         )
         for name, part, want in zip(wanted._fields, found, wanted, strict=True):
-            np.testing.assert_array_equal(
-                part[picture], want, err_msg=f"{name} of picture {picture}"
-            )
+            np.testing.assert_array_equal(part[image], want, err_msg=f"{name} of image {image}")
     return found
 
 
@@ -137,7 +135,7 @@ def test_nothing_there(batch, objects):
 
 @pytest.mark.parametrize("dtype", FLOATS)
 def test_memory_is_used_again(dtype):
-    convention = CANONICAL.but(ignore_from=0.3)
+    convention = CANONICAL.replace(ignore_from=0.3)
     assigner, generator = TargetAssigner(make_anchors(SSD300, dtype), convention), None
     generator, out = np.random.default_rng(5), None
     for _ in range(4):
@@ -167,7 +165,7 @@ def test_memory_beyond_inputs_and_outputs():
     assert peak - sum(part.nbytes for part in found) <= 8e6
 
 
-def test_a_thousand_objects_in_one_picture():
+def test_a_thousand_objects_in_one_image():
     work = matching_workload(SSD300, 1, 1000)
     check(TargetAssigner(work.anchors), work.boxes, work.labels)
 

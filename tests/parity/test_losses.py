@@ -91,13 +91,13 @@ WORKED = {
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("case", WORKED)
 def test_worked_by_hand(case, dtype):
-    function, given, changes, wanted = WORKED[case]
+    function, given, overrides, wanted = WORKED[case]
     tensors = [
         ops.convert_to_tensor(one if isinstance(one, np.ndarray) else np.array(one, dtype))
         for one in given
     ]
 
-    got = ops.convert_to_numpy(function(*tensors, **changes))
+    got = ops.convert_to_numpy(function(*tensors, **overrides))
 
     assert got.dtype == (dtype if ops.dtype(tensors[0]) == dtype else "float32")
     eps = np.finfo(got.dtype).eps

@@ -9,7 +9,7 @@ from keras_impl.backends import in_mode, modes
 from keras_impl.ops import matching
 from reference_numpy import boxes, matching as reference
 from reference_numpy.anchors import make_anchors
-from reference_numpy.conventions import SSDLITE320
+from reference_numpy.conventions import SSDLITE320, UNMATCHED
 from reference_numpy.testing.cases import GRID, MATCHING
 
 ROOM = 4
@@ -61,7 +61,7 @@ def test_no_room_for_objects(mode):
     got = in_mode(matching.match, mode)(
         np.zeros((2, 0, 4), np.float32), np.zeros((2, 0), bool), np.array(GRID, np.float32)
     )
-    assert got.tolist() == [[matching.UNMATCHED] * 6] * 2
+    assert got.tolist() == [[UNMATCHED] * 6] * 2
 
 
 @pytest.mark.parametrize("mode", modes())
@@ -72,7 +72,7 @@ def test_more_objects_than_anchors(mode):
 
     got = in_mode(matching.match, mode)(whole, np.ones((1, 9), bool), grid)
 
-    iou = boxes.pairwise_iou(whole[0], boxes.centers_to_corners(grid))
+    iou = boxes.pairwise_iou(whole[0], boxes.cxcywh_to_xyxy(grid))
     assert got[0].tolist() == reference.match(iou).tolist()
     assert sorted(got[0].tolist()) == [0, 1, 2, 3, 4, 5]
 
@@ -96,7 +96,7 @@ def test_threshold_is_obeyed(mode, threshold):
 
     got = in_mode(match, mode)(batch, valid, grid)
 
-    iou = boxes.pairwise_iou(batch[0, :1], boxes.centers_to_corners(grid))
+    iou = boxes.pairwise_iou(batch[0, :1], boxes.cxcywh_to_xyxy(grid))
     assert got[0].tolist() == reference.match(iou, threshold=threshold).tolist()
 
 
@@ -105,7 +105,7 @@ def test_bipartite_is_the_reference(mode):
     """Crowded, so that many objects lose their best anchor and must look again."""
     generator = np.random.default_rng(7)
     anchors = make_anchors(SSDLITE320, np.float32)
-    corners = boxes.centers_to_corners(anchors)
+    corners = boxes.cxcywh_to_xyxy(anchors)
     low = generator.integers(0, 4, (3, 40, 2)) / 8
     batch = np.concatenate([low, low + 0.25], axis=-1).astype(np.float32)
     valid = np.ones((3, 40), bool)
@@ -118,9 +118,9 @@ def test_bipartite_is_the_reference(mode):
 
     got = in_mode(forced, mode)(batch, valid, anchors)
 
-    for picture in range(3):
-        wanted = reference.bipartite(boxes.pairwise_iou(batch[picture], corners))
-        np.testing.assert_array_equal(got[picture], wanted)
+    for image in range(3):
+        wanted = reference.bipartite(boxes.pairwise_iou(batch[image], corners))
+        np.testing.assert_array_equal(got[image], wanted)
 
 
 def eagerly(boxes_, valid, anchors, **rules):
@@ -147,7 +147,7 @@ def eagerly(boxes_, valid, anchors, **rules):
     ids=str,
 )
 def test_rules_mean_the_same(rules, dtype):
-    """Nine objects a picture on six anchors, a picture of three and one of none; many ties."""
+    """Nine objects an image on six anchors, an image of three and one of none; many ties."""
     low = np.random.default_rng(11).integers(0, 4, (3, 9, 2)) / 8
     batch = np.concatenate([low, np.add(low, [0.5, 0.25])], axis=-1).astype(dtype)
     valid = np.arange(9) < np.array([9, 3, 0])[:, None]
@@ -156,10 +156,10 @@ def test_rules_mean_the_same(rules, dtype):
     got = eagerly(batch, valid, grid, **rules)
 
     assert got.dtype == np.int32
-    for picture in range(3):
-        own = batch[picture, valid[picture]]
-        iou = boxes.pairwise_iou(own, boxes.centers_to_corners(grid), **rules)
-        assert got[picture].tolist() == reference.match(iou, **rules).tolist()
+    for image in range(3):
+        own = batch[image, valid[image]]
+        iou = boxes.pairwise_iou(own, boxes.cxcywh_to_xyxy(grid), **rules)
+        assert got[image].tolist() == reference.match(iou, **rules).tolist()
 
 
 def test_limits_are_numbers_of_the_dtype():

@@ -65,10 +65,10 @@ def test_computes_what_the_application_computes(height: int, width: int, alpha: 
             layer.set_weights([generator.uniform(*pair, layer.gamma.shape) for pair in limits])
         if layer.weights:
             ours.get_layer(layer.name).set_weights(layer.get_weights())
-    pictures = generator.uniform(-1, 1, (2, height, width, 3)).astype("float32")
+    images = generator.uniform(-1, 1, (2, height, width, 3)).astype("float32")
 
-    expected = keras.ops.convert_to_numpy(theirs(pictures, training=False))
-    found = keras.ops.convert_to_numpy(ours(pictures, training=False))
+    expected = keras.ops.convert_to_numpy(theirs(images, training=False))
+    found = keras.ops.convert_to_numpy(ours(images, training=False))
 
     assert found.shape == expected.shape
     scale = np.abs(expected).max()
@@ -156,7 +156,7 @@ def test_is_the_application_unless_told_otherwise() -> None:
         ((64, 64, 3), float("inf"), "alpha: expected a positive number"),
         ((64, 64, 3), "1", "alpha: expected a positive number"),
         ((64, 64, 3), 64.1, r"alpha: expected 64 at most, for memory's sake\. Received: 64\.1"),
-        # So much may be, but is not made: two things are wrong with the picture.
+        # So much may be, but is not made: two things are wrong with the image.
         ((31, 64, 1), 64, "inputs: "),
         ((31, 64, 3), 1.0, r"inputs: .*at least 32 x 32 pixels\. Received: shape \(None, 31, 64"),
         ((64, 64, 1), 1.0, r"inputs: .*Received: shape \(None, 64, 64, 1\)"),

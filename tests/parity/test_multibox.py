@@ -47,7 +47,7 @@ LABELS = np.array([[1, 2, 0, 0, -1], [0, 0, 0, -1, 0]], np.int32)
 
 
 @pytest.mark.parametrize("mode", modes())
-@pytest.mark.parametrize("normaliser", ["positives", "picture", "mean", "anchors"])
+@pytest.mark.parametrize("normaliser", ["positives", "image", "mean", "anchors"])
 @pytest.mark.parametrize("labels", [LABELS, LABELS * 0], ids=["some", "no positives"])
 def test_normalisers_are_equal(mode, normaliser, labels):
     got = in_mode(lambda one: multibox.normalisers(one, normaliser=normaliser), mode)(labels)
@@ -55,7 +55,7 @@ def test_normalisers_are_equal(mode, normaliser, labels):
 
 
 def some_heads(dtype="float64"):
-    """Two pictures of 12 anchors, 3 classes; the second has no positives."""
+    """Two images of 12 anchors, 3 classes; the second has no positives."""
     generator = np.random.default_rng(9)
     deltas, wanted = generator.normal(0, 1, (2, 2, 12, 4)).astype(dtype)
     logits = generator.normal(0, 2, (2, 12, 4)).astype(dtype)
@@ -75,9 +75,9 @@ RULES = [
     {"min_negatives": 2, "max_negatives": 3},
     *({"class_loss": loss} for loss in ("softmax", "sigmoid", "focal")),
     {"class_loss": "focal", "focal_alpha": 0.4, "focal_gamma": 1.5, "background": "last"},
-    *({"normaliser": name} for name in ("positives", "picture", "mean", "anchors")),
+    *({"normaliser": name} for name in ("positives", "image", "mean", "anchors")),
     {"box_over": "all", "box_weight": 0.5},
-    {"box_over": "all", "normaliser": "picture"},
+    {"box_over": "all", "normaliser": "image"},
 ]
 
 
@@ -91,7 +91,7 @@ def test_rules_mean_the_same(rules):
 
     got = multibox.MultiBox(*in_mode(lose, "eager")(*heads))
 
-    wanted = reference.multibox(*heads, boxes=need, **rules)
+    wanted = reference.multibox_loss(*heads, boxes=need, **rules)
     assert got._fields == wanted._fields
     for name, part, want in zip(wanted._fields, got, wanted, strict=True):
         assert np.shape(part) == np.shape(want), name
@@ -154,11 +154,11 @@ if backend() == "tensorflow":  # which alone makes graphs for batches of any siz
         np.testing.assert_array_equal(np.minimum(opened, 1000), known)
 
 
-def test_one_anchor_of_one_picture():
+def test_one_anchor_of_one_image():
     """Of more classes than anchors."""
     loss = in_mode(multibox.class_losses, "eager")(np.zeros((1, 1, 5)), np.array([[3]], np.int32))
     np.testing.assert_allclose(loss, [[np.log(5)]])
-    for rule in ("positives", "picture", "mean", "anchors"):
+    for rule in ("positives", "image", "mean", "anchors"):
         for label in (0, 1):
             labels = np.array([[label]], np.int32)
             got = in_mode(lambda one, by=rule: multibox.normalisers(one, normaliser=by), "eager")
@@ -178,7 +178,7 @@ def test_negatives_are_hard_by_the_loss_of_the_convention(class_loss):
 
     got = multibox.MultiBox(*in_mode(lose, "eager")(deltas, logits, deltas, labels))
 
-    wanted = reference.multibox(deltas, logits, deltas, labels, **rules)
+    wanted = reference.multibox_loss(deltas, logits, deltas, labels, **rules)
     assert got.positives.dtype.kind == "i"  # JAX counts in int64 where it has it
     assert got.negatives.sum() == 24
     assert got.negatives.tolist() == wanted.negatives.tolist()

@@ -36,15 +36,15 @@ def rows(request) -> tuple[str, str, list[Check]]:
 
 @pytest.fixture(scope="module")
 def mixed() -> Iterator[tuple[ssd.SSD, np.ndarray, dict[str, np.ndarray]]]:
-    """A network in bfloat16, pictures, and what each layer says of them."""
-    model, images = a_network("mixed_bfloat16"), network_parity.some_pictures()
+    """A network in bfloat16, images, and what each layer says of them."""
+    model, images = a_network("mixed_bfloat16"), network_parity.some_images()
     return model, images, network_parity.layer_maps(model, images, "eager")
 
 
 @pytest.fixture(scope="module")
 def single() -> tuple[ssd.SSD, np.ndarray, dict[str, np.ndarray]]:
     """The same in float32."""
-    model, images = a_network("float32"), network_parity.some_pictures()
+    model, images = a_network("float32"), network_parity.some_images()
     return model, images, network_parity.layer_maps(model, images, "eager")
 
 
@@ -208,24 +208,24 @@ def test_heads_that_are_not_float32_are_wrong(mixed) -> None:
 
 
 def test_detection_of_a_mixed_network_decides_as_the_reference_does(mixed) -> None:
-    """From pictures to detections, as users ask: what the heads say, read in float32."""
+    """From images to detections, as users ask: what the heads say, read in float32."""
     model, images, _ = mixed
     said = model.predict(images, verbose=0)
     found = model.detect(images, score_threshold=0.3)
     assert found.scores.dtype == found.boxes.dtype == np.float32
-    for picture in range(len(images)):
+    for image in range(len(images)):
         wanted = detection.detect(
-            said["deltas"][picture],
-            said["logits"][picture],
+            said["deltas"][image],
+            said["logits"][image],
             model.anchors,
             model.convention,
             score_threshold=0.3,
         )
-        used = found.labels[picture] > 0
+        used = found.labels[image] > 0
         assert len(wanted.labels) > 5
-        np.testing.assert_array_equal(found.labels[picture][used], wanted.labels)
-        np.testing.assert_array_equal(found.anchors[picture][used], wanted.anchors)
-        np.testing.assert_allclose(found.boxes[picture][used], wanted.boxes, rtol=0, atol=1e-6)
+        np.testing.assert_array_equal(found.labels[image][used], wanted.labels)
+        np.testing.assert_array_equal(found.anchors[image][used], wanted.anchors)
+        np.testing.assert_allclose(found.boxes[image][used], wanted.boxes, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize(("name", "value"), [("modes", ("host",)), ("policies", ("float16",))])

@@ -39,7 +39,7 @@ def inputs_of(op: str, seed: int) -> tuple[np.ndarray, ...]:
 
 
 def shorter(inputs: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
-    """Half of the pictures, or of the rows."""
+    """Half of the images, or of the rows."""
     count = len(inputs[0])
     return tuple(one[: count // 2] if len(one) == count else one for one in inputs)
 
@@ -89,9 +89,9 @@ def counting(monkeypatch: pytest.MonkeyPatch, model: ssd.SSD) -> Counter[str]:
     return counts
 
 
-# Batches of two, two and one picture. TensorFlow's `fit` and `evaluate` leave the number of
-# pictures open, and the assignment that was traced for the one is there for the other; its
-# `predict` is traced for two pictures, then for any number. JAX traces for two and for one.
+# Batches of two, two and one image. TensorFlow's `fit` and `evaluate` leave the number of
+# images open, and the assignment that was traced for the one is there for the other; its
+# `predict` is traced for two images, then for any number. JAX traces for two and for one.
 TWICE = {"network": 2, "loss": 2, "targets": 2}
 BUDGETS = {
     "tensorflow": {
@@ -135,7 +135,7 @@ def test_training_and_detection_trace_the_network_once_for_each_shape(monkeypatc
         assert dict(counts) == first, f"{name}, once more"
 
     counts.clear()
-    for pictures in (images, images[:3], images[:1], images[::-1]):
-        model.detect(pictures, batch_size=2)
+    for some in (images, images[:3], images[:1], images[::-1]):
+        model.detect(some, batch_size=2)
     again = 3 + 2 + 1 + 3 if backend() == "torch" else 0
     assert counts["network"] == again, "`predict` has seen these shapes"

@@ -118,7 +118,7 @@ def shared(head: str = "ssd") -> SSD:
     return lively(tiny(head))
 
 
-def some_pictures(count: int, seed: int = 0) -> np.ndarray:
+def some_images(count: int, seed: int = 0) -> np.ndarray:
     """Noise."""
     return np.random.default_rng(seed).uniform(-1, 1, (count, *TINY.image_size, 3)).astype("f4")
 
@@ -129,7 +129,7 @@ def outputs_of(model: keras.Model, images: np.ndarray) -> Any:
 
 
 def reference_loss(found: dict[str, np.ndarray], rows: slice = slice(None)) -> multibox.MultiBox:
-    """MultiBox of `OBJECTS` under `OTHER`, targets picture by picture, in float64."""
+    """MultiBox of `OBJECTS` under `OTHER`, targets image by image, in float64."""
     anchors = reference_anchors.make_anchors(TINY, np.float64)
     assigned = [
         targets.assign_targets(
@@ -243,7 +243,7 @@ def test_outputs_are_in_the_order_of_the_anchors(head: str) -> None:
     The kernel sums the channels of its own cell with weights that tell the cells apart. Where an
     anchor belongs is read off its centre and size, not off its index.
     """
-    model, picture = shared(head), some_pictures(1)
+    model, image = shared(head), some_images(1)
     shapes = [reference_anchors.level_shapes(TINY, level) for level in range(4)]
     width = 4  # coordinates of a box, and as many: three classes and background
     outputs = ("deltas", "logits")
@@ -251,7 +251,7 @@ def test_outputs_are_in_the_order_of_the_anchors(head: str) -> None:
         [model.get_layer(f"head_{level}_{output}") for output in outputs] for level in range(4)
     ]
     inner = keras.Model(model.input, [[layer.input for layer in pair] for pair in heads])
-    seen = outputs_of(inner, picture)
+    seen = outputs_of(inner, image)
     cells: dict[tuple[str, int], Any] = {}
     gaps: dict[tuple[str, int], float] = {}
     before = model.get_weights()
@@ -269,7 +269,7 @@ def test_outputs_are_in_the_order_of_the_anchors(head: str) -> None:
         bias[:] = 8 * level + shape + number / 4
         layer.set_weights([kernel, bias])
 
-    found = outputs_of(model, picture)
+    found = outputs_of(model, image)
     model.set_weights(before)
 
     for output, (index, (cx, cy, w, h)) in itertools.product(outputs, enumerate(model.anchors)):
@@ -327,7 +327,7 @@ def test_shape_by_shape_is_the_same_in_another_order() -> None:
     where = {tuple(anchor): index for index, anchor in enumerate(by_cell.anchors)}
     order = [where[tuple(anchor)] for anchor in by_shape.anchors]
     assert sorted(order) == [*range(len(order))] != order
-    found, same = (outputs_of(model, some_pictures(1)) for model in (by_shape, by_cell))
+    found, same = (outputs_of(model, some_images(1)) for model in (by_shape, by_cell))
     for name, values in found.items():
         np.testing.assert_array_equal(values, same[name][:, order])
 
@@ -349,7 +349,7 @@ def test_loss_is_the_references() -> None:
 
     expected = reference_loss(found)
     assert expected.positives > 10
-    assert expected.negatives[2].sum() == 7, "the picture without objects has the minimum"
+    assert expected.negatives[2].sum() == 7, "the image without objects has the minimum"
     assert keras.backend.standardize_dtype(total.dtype) == "float32"
     np.testing.assert_allclose(float(total), expected.total, rtol=1e-5)
     np.testing.assert_allclose(float(model.class_loss.result()), expected.class_loss, rtol=1e-5)
@@ -396,9 +396,9 @@ def test_anchors_on_a_crowd_count_nowhere_in_training() -> None:
     assert crowded != plain
 
 
-def test_evaluate_averages_the_loss_over_pictures() -> None:
-    """Batches of three pictures and one: the parts are weighted as Keras weights the total."""
-    model, images = shared(), some_pictures(4)
+def test_evaluate_averages_the_loss_over_images() -> None:
+    """Batches of three images and one: the parts are weighted as Keras weights the total."""
+    model, images = shared(), some_images(4)
     # The same averages without two graphs; on JAX the graphs are what is quick.
     model.compile(run_eagerly=keras.backend.backend() != "jax")
     found = outputs_of(model, images)
@@ -478,7 +478,7 @@ def test_objects_are_looked_at_by_the_models_own_convention(
     monkeypatch.setattr(model, "_assign", model._assign_targets)
     with pytest.raises(ValueError, match=r"boxes\[0, 1\]: expected finite corners, xmin < xmax"):
         model._targets({"boxes": boxes, "labels": LABELS})
-    monkeypatch.setattr(model, "convention", model.convention.but(degenerate="drop"))
+    monkeypatch.setattr(model, "convention", model.convention.replace(degenerate="drop"))
 
     found = model._targets({"boxes": boxes, "labels": LABELS})
 
@@ -511,7 +511,7 @@ def test_anchors_are_suppressed_before_mining_by_what_is_predicted(
 ) -> None:
     generator = np.random.default_rng(8)
     few = AnchorLayout("few", (32, 32), ((4, 4),), (0.3, 0.6), ((2.0,),))
-    rules = OTHER.but(mining_nms=0.5, layout=few)
+    rules = OTHER.replace(mining_nms=0.5, layout=few)
     model = SSD(few, 3, alpha=0.1, convention=rules)
     # Not compiled: that takes longer than all else.
     monkeypatch.setattr(model, "_assign", model._assign_targets)
@@ -587,11 +587,11 @@ def test_one_seed_gives_one_model() -> None:
 # A first verdict has the golden state's ten steps, and a run of `ssd train`.
 @pytest.mark.thorough
 def test_fit_learns_and_repeats_itself() -> None:
-    """Four pictures are learnt; from the same start again, to the same bit.
+    """Four images are learnt; from the same start again, to the same bit.
 
-    Three times the rate, and a change of 1e-7 in the pictures decides how it ends.
+    Three times the rate, and a change of 1e-7 in the images decides how it ends.
     """
-    model, images = tiny(batch_norm_momentum=0.5), some_pictures(4)
+    model, images = tiny(batch_norm_momentum=0.5), some_images(4)
     model.compile(keras.optimizers.SGD(0.01))
     start = model.get_weights()
 
@@ -628,7 +628,7 @@ def test_outputs_and_loss_are_float32_under_mixed_precision(
     plain = shared()
     model.set_weights(plain.get_weights())
     assert model.get_layer("Conv1").compute_dtype == inner
-    images = some_pictures(2)
+    images = some_images(2)
 
     found, exact = outputs_of(model, images), outputs_of(plain, images)
 
@@ -735,8 +735,8 @@ def test_refuses_arguments_that_mean_nothing(arguments: dict[str, Any], message:
 
 
 def test_detect_is_the_references_detection() -> None:
-    """More pictures than a batch holds; the convention's options, then one of one's own."""
-    model, images = shared(), some_pictures(5)
+    """More images than a batch holds; the convention's options, then one of one's own."""
+    model, images = shared(), some_images(5)
     # In the same batches: another batch size may round otherwise.
     batches = [model.predict(images[start : start + 2], verbose=0) for start in (0, 2, 4)]
     outputs = {
@@ -751,20 +751,20 @@ def test_detect_is_the_references_detection() -> None:
         slots = overrides.get("max_detections", 12)
         assert all(isinstance(part, np.ndarray) for part in found)
         assert found.boxes.shape == (5, slots, 4)
-        for picture in range(5):
+        for image in range(5):
             expected = detection.detect(
-                outputs["deltas"][picture],
-                outputs["logits"][picture],
+                outputs["deltas"][image],
+                outputs["logits"][image],
                 model.anchors,
                 **{**options, **overrides},
             )
             count = len(expected.scores)
             assert count > 0
-            np.testing.assert_array_equal(found.labels[picture][:count], expected.labels)
-            np.testing.assert_array_equal(found.anchors[picture][:count], expected.anchors)
-            np.testing.assert_allclose(found.boxes[picture][:count], expected.boxes, atol=1e-6)
-            np.testing.assert_allclose(found.scores[picture][:count], expected.scores, atol=1e-6)
-            assert (found.labels[picture][count:] == -1).all()
+            np.testing.assert_array_equal(found.labels[image][:count], expected.labels)
+            np.testing.assert_array_equal(found.anchors[image][:count], expected.anchors)
+            np.testing.assert_allclose(found.boxes[image][:count], expected.boxes, atol=1e-6)
+            np.testing.assert_allclose(found.scores[image][:count], expected.scores, atol=1e-6)
+            assert (found.labels[image][count:] == -1).all()
 
 
 def test_detect_predicts_a_batch_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -778,8 +778,8 @@ def test_detect_predicts_a_batch_at_a_time(monkeypatch: pytest.MonkeyPatch) -> N
 
     monkeypatch.setattr(SSD, "predict", predict)
 
-    found = shared().detect(some_pictures(33))
-    shared().detect(some_pictures(2), batch_size=1)
+    found = shared().detect(some_images(33))
+    shared().detect(some_images(2), batch_size=1)
 
     quietly = {"verbose": 0}
     assert asked[:2] == [(32, (32,), quietly), (1, (32,), quietly)]
@@ -787,11 +787,11 @@ def test_detect_predicts_a_batch_at_a_time(monkeypatch: pytest.MonkeyPatch) -> N
     assert found.scores.dtype == found.boxes.dtype == np.float32
 
 
-def test_detect_refuses_other_pictures_and_options() -> None:
+def test_detect_refuses_other_images_and_options() -> None:
     with pytest.raises(ValueError, match=r"images: expected .*64, 96, 3.*Received: \(64, 96, 3\)"):
-        shared().detect(some_pictures(1)[0])
+        shared().detect(some_images(1)[0])
     with pytest.raises(ValueError, match=r"overrides: expected some of .*Received: \['scores'\]"):
-        shared().detect(some_pictures(1), scores=0.5)
+        shared().detect(some_images(1), scores=0.5)
 
 
 # Saving
@@ -811,7 +811,7 @@ def test_config_makes_the_same_network_also_through_json() -> None:
         again = SSD.from_config(plain)
 
         assert again.layout == TINY
-        assert again.convention == OTHER.but(layout=TINY)
+        assert again.convention == OTHER.replace(layout=TINY)
         assert again.get_config() == config
         assert again.name == "mine"
         assert again.names == ("a", "b", "c")
@@ -840,7 +840,7 @@ def test_what_compile_was_told_can_be_told_again() -> None:
 
 @pytest.mark.parametrize("head", HEADS)
 def test_saved_model_says_the_same(head: str, tmp_path: Path) -> None:
-    model, images = lively(tiny(head)), some_pictures(2)
+    model, images = lively(tiny(head)), some_images(2)
     model.compile(keras.optimizers.SGD(0.0125))
     expected = outputs_of(model, images)
     model.save(tmp_path / "model.keras")
@@ -862,7 +862,7 @@ def test_saved_model_says_the_same(head: str, tmp_path: Path) -> None:
 
 
 def test_canonical_is_the_default() -> None:
-    assert SSD(TINY, 1, alpha=0.1).convention == CANONICAL.but(layout=TINY)
+    assert SSD(TINY, 1, alpha=0.1).convention == CANONICAL.replace(layout=TINY)
 
 
 # The reference's forward pass
@@ -900,7 +900,7 @@ def test_the_reference_computes_the_published_networks(layout: str, head: str) -
 @pytest.mark.parametrize("head", HEADS)
 def test_a_folded_network_has_biases_and_says_the_same(head: str) -> None:
     """NumPy folds, Keras holds the result: both forms, on both sides, are one function."""
-    model, images = shared(head), some_pictures(2)
+    model, images = shared(head), some_images(2)
     weights = {weight.path: np.asarray(weight) for weight in model.weights}
     wanted = outputs_of(model, images)
     folded = SSD(TINY, 3, head=head, alpha=0.1, convention=OTHER, batch_norm_momentum=None)
@@ -921,7 +921,7 @@ def test_a_folded_network_has_biases_and_says_the_same(head: str) -> None:
 
 
 def test_a_folded_network_gets_normalisations_that_change_nothing() -> None:
-    images = some_pictures(1)
+    images = some_images(1)
     folded = lively(SSD(TINY, 3, alpha=0.1, batch_norm_momentum=None))
     for layer in folded.layers:
         if getattr(layer, "use_bias", False):
@@ -986,13 +986,13 @@ def test_the_reference_reads_the_shipped_detector() -> None:
     deltas, logits = reference_ssd.forward(images, weights, model.layout)
 
     found = model.detect(images, score_threshold=0.5)
-    for picture in range(2):
+    for image in range(2):
         wanted = detection.detect(
-            deltas[picture], logits[picture], model.anchors, model.convention, score_threshold=0.5
+            deltas[image], logits[image], model.anchors, model.convention, score_threshold=0.5
         )
-        used = found.labels[picture] > 0
+        used = found.labels[image] > 0
         assert len(wanted.labels) > 0
-        assert found.anchors[picture][used].tolist() == wanted.anchors.tolist()
-        assert found.labels[picture][used].tolist() == wanted.labels.tolist()
-        np.testing.assert_allclose(found.boxes[picture][used], wanted.boxes, atol=1e-4)
-        np.testing.assert_allclose(found.scores[picture][used], wanted.scores, atol=1e-4)
+        assert found.anchors[image][used].tolist() == wanted.anchors.tolist()
+        assert found.labels[image][used].tolist() == wanted.labels.tolist()
+        np.testing.assert_allclose(found.boxes[image][used], wanted.boxes, atol=1e-4)
+        np.testing.assert_allclose(found.scores[image][used], wanted.scores, atol=1e-4)

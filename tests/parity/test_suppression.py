@@ -43,9 +43,9 @@ def test_fewer_kept_are_the_first_of_all_kept(mode, most):
     got = in_mode(suppress, mode)(boxes, scores)
 
     assert got.shape == (2, most)
-    for picture in range(2):
-        wanted = reference.nms(boxes[picture], scores[picture], iou_threshold=0.5)[:most]
-        assert got[picture].tolist() == [*wanted, *[-1] * (most - len(wanted))]
+    for image in range(2):
+        wanted = reference.nms(boxes[image], scores[image], iou_threshold=0.5)[:most]
+        assert got[image].tolist() == [*wanted, *[-1] * (most - len(wanted))]
 
 
 @pytest.mark.parametrize("mode", modes())
@@ -74,7 +74,7 @@ def test_order_decides_between_equal_scores(mode):
 
 
 def sample(dtype="float64", count=30):
-    """Two pictures of one class, scores in quarters, so that many are equal."""
+    """Two images of one class, scores in quarters, so that many are equal."""
     boxes, scores = random_scored_boxes(np.random.default_rng(8), 2, count, 1, dtype)
     return boxes, np.round(scores[..., 0] * 4).astype(dtype) / 4
 
@@ -97,9 +97,9 @@ def test_rules_mean_the_same(rules, dtype):
     got = in_mode(lambda *tensors: suppression.nms(*tensors, **rules), "eager")(boxes, scores)
 
     assert got.dtype == np.int32
-    for picture in range(2):
-        wanted = reference.nms(boxes[picture], scores[picture], **rules)
-        assert got[picture].tolist() == [*wanted, *[-1] * (30 - len(wanted))]
+    for image in range(2):
+        wanted = reference.nms(boxes[image], scores[image], **rules)
+        assert got[image].tolist() == [*wanted, *[-1] * (30 - len(wanted))]
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -124,13 +124,13 @@ def test_scores_are_lowered_the_same(rules, dtype):
 
     assert kept.dtype == np.int32
     assert lowered.dtype == dtype
-    for picture in range(2):
-        wanted, score = reference.soft_nms(boxes[picture], scores[picture], **rules)
-        assert kept[picture].tolist() == [*wanted, *[-1] * (30 - len(wanted))]
+    for image in range(2):
+        wanted, score = reference.soft_nms(boxes[image], scores[image], **rules)
+        assert kept[image].tolist() == [*wanted, *[-1] * (30 - len(wanted))]
         # An exponential for each box kept before.
         near = 2 * len(score) * np.finfo(dtype).eps
-        np.testing.assert_allclose(lowered[picture, : len(score)], score, rtol=near)
-        assert not lowered[picture, len(score) :].any()
+        np.testing.assert_allclose(lowered[image, : len(score)], score, rtol=near)
+        assert not lowered[image, len(score) :].any()
 
 
 def test_few_of_each_class():
@@ -148,13 +148,13 @@ def test_few_of_each_class():
     got = in_mode(suppress, "eager")(boxes, scores, classes, silent)
 
     assert got.shape == (2, 9)
-    for picture in range(2):
+    for image in range(2):
         wanted = []
         for kind in (0, 1):
-            mine = np.flatnonzero(classes[picture] == kind)
-            wanted += mine[reference.nms(boxes[picture, mine], scores[picture, mine])][:2].tolist()
-        wanted.sort(key=lambda index: (-scores[picture, index], index))
-        assert got[picture].tolist() == [*wanted, *[-1] * (9 - len(wanted))]
+            mine = np.flatnonzero(classes[image] == kind)
+            wanted += mine[reference.nms(boxes[image, mine], scores[image, mine])][:2].tolist()
+        wanted.sort(key=lambda index: (-scores[image, index], index))
+        assert got[image].tolist() == [*wanted, *[-1] * (9 - len(wanted))]
 
 
 @pytest.mark.parametrize("most", [None, 0, 3])
@@ -220,10 +220,10 @@ def test_scores_need_not_have_the_dtype_of_the_boxes():
 
     got = in_mode(lambda *tensors: suppression.nms(*tensors, **rules), "eager")(boxes, scores)
 
-    for picture in range(2):
-        wanted = reference.nms(boxes[picture], scores[picture], **rules)
-        assert got[picture][: len(wanted)].tolist() == wanted.tolist()
-        assert (got[picture][len(wanted) :] == -1).all()
+    for image in range(2):
+        wanted = reference.nms(boxes[image], scores[image], **rules)
+        assert got[image][: len(wanted)].tolist() == wanted.tolist()
+        assert (got[image][len(wanted) :] == -1).all()
 
 
 @pytest.mark.parametrize(

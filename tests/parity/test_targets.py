@@ -61,18 +61,18 @@ def test_few_and_many_objects(objects, dtype):
     got = targets.Targets(*in_mode(assign, "eager")(boxes, labels, anchors))
 
     assert [part.dtype.name for part in got] == ["int32", dtype, "int32"]
-    for picture in range(2):
-        wanted = reference.assign_targets(boxes[picture], labels[picture], anchors.astype(dtype))
+    for image in range(2):
+        wanted = reference.assign_targets(boxes[image], labels[image], anchors.astype(dtype))
         for name, part, want in zip(wanted._fields, got, wanted, strict=True):
             near = 16 * np.finfo(dtype).eps  # libraries round a logarithm otherwise
-            np.testing.assert_allclose(part[picture], want, rtol=near, atol=near, err_msg=name)
+            np.testing.assert_allclose(part[image], want, rtol=near, atol=near, err_msg=name)
 
 
 @pytest.mark.parametrize("kind", ["bool", "int32", "uint8"])
 @pytest.mark.parametrize(
     "rules",
     [
-        {"crowd_by": "share", "crowd_overlap": 0.5},
+        {"crowd_by": "ioa", "crowd_overlap": 0.5},
         {"crowd_by": "iou", "crowd_overlap": 0.2},
         {"crowd_by": "iou", "crowd_overlap": 0.2, "iou_offset": 0.1},
         {"crowd_by": "none"},
@@ -90,12 +90,12 @@ def test_crowds_are_flags_of_any_kind(rules, kind):
     given = boxes, labels, anchors, crowds.astype(kind)
     got = targets.Targets(*in_mode(assign_with_crowds, "eager")(*given))
 
-    for picture in range(2):
+    for image in range(2):
         wanted = reference.assign_targets(
-            boxes[picture], labels[picture], anchors, crowds=crowds[picture], **rules
+            boxes[image], labels[image], anchors, crowds=crowds[image], **rules
         )
-        np.testing.assert_array_equal(got.labels[picture], wanted.labels)
-        np.testing.assert_array_equal(got.objects[picture], wanted.objects)
+        np.testing.assert_array_equal(got.labels[image], wanted.labels)
+        np.testing.assert_array_equal(got.objects[image], wanted.objects)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -111,7 +111,7 @@ def test_a_crowd_counts_from_the_share_on_in_its_own_dtype(width, label, dtype):
     anchor, crowd = np.array([[0.5, 0.5, 1, 1]], dtype), np.array([[[0, 0, width, 1]]], dtype)
 
     def assign_crowd(box, kind, anchors):
-        rules = {"crowd_by": "share", "crowd_overlap": 0.3}
+        rules = {"crowd_by": "ioa", "crowd_overlap": 0.3}
         return tuple(
             targets.assign_targets(box, kind, anchors, crowds=np.ones((1, 1)) > 0, **rules)
         )

@@ -47,10 +47,10 @@ def golden() -> dict:
     for path in sample_photographs():
         if path.suffix != ".png":
             continue
-        picture = open_image(path)
-        images = prepare(picture, detector.size)[None]
+        image = open_image(path)
+        images = prepare(image, detector.size)[None]
         raw = detector.heads(images)
-        seen = to_pixels(detector.read(images, score=SHOWN)[0], picture.size)
+        seen = to_pixels(detector.read(images, score=SHOWN)[0], image.size)
         photographs[path.stem] = {
             "sha256 of the prepared pixels": hashlib.sha256(images.tobytes()).hexdigest(),
             "deltas": probes(raw["deltas"]),

@@ -102,8 +102,8 @@ def test_photographs_of_every_kind(ssd, photographs, tmp_path):
 
     assert status == 1
     lines = err.splitlines()
-    assert lines[0].startswith("ssd: skipped: picture: expected one of PNG")
-    assert lines[-1] == f"ssd: 1 of {len(paths) + 1} pictures could not be read"
+    assert lines[0].startswith("ssd: skipped: image: expected one of PNG")
+    assert lines[-1] == f"ssd: 1 of {len(paths) + 1} images could not be read"
     entries = {Path(entry["file"]).name: entry for entry in json.loads(out)}
     assert len(entries) == len(paths)
     for name, path in paths.items():
@@ -153,9 +153,9 @@ def test_a_detector_of_a_run_keeps_the_names_of_its_classes(keras_home, tmp_path
         assert detector.names[8] == "Cat"
 
 
-@pytest.mark.thorough  # as huge a picture is among those of every kind
+@pytest.mark.thorough  # as huge an image is among those of every kind
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux tells")
-def test_a_huge_picture_takes_bounded_memory(keras_home, photographs, tmp_path, run_python):
+def test_a_huge_image_takes_bounded_memory(keras_home, photographs, tmp_path, run_python):
     """54 million pixels, 162 MB as RGB: read, drawn on and written with a few copies of that."""
     huge = tmp_path / "huge.jpg"
     with Image.open(photographs["chelsea"]) as image:
@@ -175,14 +175,14 @@ def test_a_huge_picture_takes_bounded_memory(keras_home, photographs, tmp_path, 
     assert megabytes < 900
 
 
-def test_an_answer_never_goes_over_a_picture(ssd, photographs, tmp_path):
-    picture = tmp_path / "cat.png"
-    picture.write_bytes(photographs["chelsea"].read_bytes())
-    words = ["detect", picture, "--model", "oidv4", "--out", tmp_path / "found"]
-    status, _, err = ssd(*words, "--json", picture)
+def test_an_answer_never_goes_over_an_image(ssd, photographs, tmp_path):
+    image = tmp_path / "cat.png"
+    image.write_bytes(photographs["chelsea"].read_bytes())
+    words = ["detect", image, "--model", "oidv4", "--out", tmp_path / "found"]
+    status, _, err = ssd(*words, "--json", image)
     assert status == 2
     assert "--json: expected a new file, or an old answer. Received: " in err
-    assert picture.read_bytes() == photographs["chelsea"].read_bytes()
+    assert image.read_bytes() == photographs["chelsea"].read_bytes()
     for _ in range(2):
         assert ssd(*words, "--json", tmp_path / "answer.json")[0] == 0
 
@@ -262,7 +262,7 @@ def test_a_detector_can_be_made_of_any_heads(keras_home):
         logits[:, 3] = [-4, 4]
         return {"deltas": np.zeros((len(images), 4, 4), np.float32), "logits": logits}
 
-    detector = Detector(heads, CANONICAL.but(layout=layout), 1, ["thing"])
+    detector = Detector(heads, CANONICAL.replace(layout=layout), 1, ["thing"])
     ((found,),) = detector.detect([Image.new("RGB", (100, 40))])
     assert (detector.names[found.label], found.box) == ("thing", (50, 20, 100, 40))
     assert found.anchor == 3

@@ -96,13 +96,13 @@ def digits() -> keras.Model:
 
 
 class Seen(NamedTuple):
-    """Pictures, and what the reference says of them.
+    """Images, and what the reference says of them.
 
     Attributes:
         images: Prepared.
-        sizes: Of the pictures in pixels.
+        sizes: Of the images in pixels.
         heads: Of the reference.
-        at: Detections of each picture, by the score that they exceed.
+        at: Detections of each image, by the score that they exceed.
     """
 
     images: NDArray[np.float32]
@@ -111,9 +111,9 @@ class Seen(NamedTuple):
     at: dict[float, list[list[Detection]]]
 
 
-def seen_by(reference: Detector, pictures: list[Image.Image]) -> Seen:
-    images = np.stack([prepare(picture, reference.size) for picture in pictures])
-    sizes = [picture.size for picture in pictures]
+def seen_by(reference: Detector, photographs: list[Image.Image]) -> Seen:
+    images = np.stack([prepare(one, reference.size) for one in photographs])
+    sizes = [one.size for one in photographs]
     heads = reference.heads(images)
     again = Detector(lambda given: heads, reference.convention, len(reference.names))
     at = {
@@ -135,9 +135,9 @@ def canvases(tmp_path_factory) -> Seen:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("KERAS_HOME", str(tmp_path_factory.mktemp("no_mnist")))
         sample = load_digits("test")
-    pictures = [Image.fromarray(canvas(sample, "1-10", 0, index).image) for index in range(4)]
+    images = [Image.fromarray(canvas(sample, "1-10", 0, index).image) for index in range(4)]
     reference = load_detector("digits", "numpy")
-    return seen_by(reference, [picture.convert("RGB") for picture in pictures])
+    return seen_by(reference, [image.convert("RGB") for image in images])
 
 
 def read_raw(path: Path, form: str, model: keras.Model, seen: Seen) -> list[list[Detection]]:
@@ -153,7 +153,7 @@ def read_detections(path: Path, form: str, seen: Seen) -> list[list[Detection]]:
 
 
 def without_padding(outputs, row: int, size: tuple[int, int]) -> list[Detection]:
-    """Detections of one picture, once what follows them is nothing but padding."""
+    """Detections of one image, once what follows them is nothing but padding."""
     found = Detections(*(outputs[name][row] for name in Detections._fields))
     used = int((found.labels > 0).sum())
     assert (found.labels[:used] > 0).all(), "padding comes last"
@@ -166,9 +166,9 @@ def assert_alike(found: list[list[Detection]], seen: Seen, score: float, at_leas
     total = 0
     for index, (mine, theirs) in enumerate(zip(found, seen.at[score], strict=True)):
         alike, alone, disorder, *_ = compare_detections(mine, theirs, score)
-        assert (alone, disorder) == (0, 0), f"picture {index}: {mine} and not {theirs}"
+        assert (alone, disorder) == (0, 0), f"image {index}: {mine} and not {theirs}"
         total += alike
-    assert total >= at_least, "or the pictures show nothing"
+    assert total >= at_least, "or the images show nothing"
 
 
 # --- What is detected ---------------------------------------------------------------------
@@ -192,7 +192,7 @@ def test_an_export_that_detects_finds_what_the_reference_does(made, model, photo
 
 
 @pytest.mark.thorough
-def test_a_saved_model_detects_in_several_pictures_at_once(made, model, photos):
+def test_a_saved_model_detects_in_several_images_at_once(made, model, photos):
     found = load_exported(made(model, "saved_model", True), "saved_model")(photos.images)
     rows = [without_padding(found, row, size) for row, size in enumerate(photos.sizes)]
     assert_alike(rows, photos, SCORE, 4)
@@ -284,7 +284,7 @@ def test_the_facts_hold_what_decoding_takes(made, model, form, detections):
     if detections:
         assert facts["outputs"] == ["boxes", "scores", "labels", "anchors"]
         assert "anchors" not in facts
-        assert convention == model.convention.but(score_threshold=SCORE)
+        assert convention == model.convention.replace(score_threshold=SCORE)
     else:
         assert facts["outputs"] == ["deltas", "logits"]
         assert np.array_equal(np.array(facts["anchors"], np.float32), model.anchors)
@@ -313,7 +313,7 @@ def stand_in(monkeypatch) -> list[keras.Model]:
 
     monkeypatch.setattr(keras.Model, "export", write)
     monkeypatch.setattr(exporting, "load_exported", lambda path, form: answers_of(exported[-1]))
-    # Keras says the same to the same pictures, and takes half a second.
+    # Keras says the same to the same images, and takes half a second.
     answer = exporting._answers
     monkeypatch.setattr(
         exporting,
@@ -325,7 +325,7 @@ def stand_in(monkeypatch) -> list[keras.Model]:
 
 @cache
 def answers_of(network: object) -> Callable[[NDArray[np.float32]], dict[str, NDArray]] | None:
-    """A network as a function of pictures that remembers its answers; None of what is none."""
+    """A network as a function of images that remembers its answers; None of what is none."""
     if not isinstance(network, keras.Model):
         return None
 
@@ -592,7 +592,7 @@ FAR = {
 def test_soft_suppression_can_be_exported(tmp_path):
     """It lowers scores in the loop, which may be minus infinity there: 0 x inf must not be met."""
     layout = AnchorLayout("few", (64, 64), ((4, 4), (2, 2)), (0.3, 0.6, 0.9), ((), ()))
-    convention = CANONICAL.but(
+    convention = CANONICAL.replace(
         layout=layout, soft_sigma=0.5, max_detections=30, score_threshold=0.05
     )
     anchors = make_anchors(layout)
@@ -710,7 +710,7 @@ def test_a_photograph_to_compare_on_can_be_named(stand_in, ssd, photographs, tmp
     (tmp_path / "letter.jpg").write_text("Dear reader,")
     status, out, err = ssd(*words, "--check", tmp_path / "letter.jpg")
     assert (status, out) == (2, "")
-    assert "picture: expected one of PNG" in err
+    assert "image: expected one of PNG" in err
 
 
 def test_without_onnx_the_command_says_how_to_get_it(ssd, tmp_path, monkeypatch):

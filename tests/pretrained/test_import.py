@@ -357,13 +357,13 @@ def test_a_detector_that_is_not_there_says_how_to_get_it(empty_home, capsys, tmp
         ValueError, match=r"model: expected one of digits, oidv4\. Received: 'yolo'"
     ):
         weights_file("yolo")
-    picture = tmp_path / "a.png"
-    picture.write_bytes(b"")
+    image = tmp_path / "a.png"
+    image.write_bytes(b"")
     for command in (
-        ["detect", str(picture), "--model", "oidv4", "--out", str(tmp_path / "o")],
+        ["detect", str(image), "--model", "oidv4", "--out", str(tmp_path / "o")],
         ["export", "--model", "oidv4", "--format", "litert", "--out", str(tmp_path / "o.tflite")],
-        ["parity", "--photos", str(picture)],
-        ["parity", "--trace", str(picture)],
+        ["parity", "--photos", str(image)],
+        ["parity", "--trace", str(image)],
         ["train", "digits", "--init", "oidv4", "--out", str(tmp_path / "run")],
     ):
         assert main(command) == 2

@@ -92,15 +92,15 @@ def test_the_golden_answers_of_litert_stand(detectors, photographs, backend):
     assert GOLDEN["provenance"]["sha256"] == OIDV4.sha256
     assert len(GOLDEN["photographs"]) >= 7
     for name, wanted in GOLDEN["photographs"].items():
-        picture = open_image(photographs[name])
-        images = prepare(picture, detector.size)[None]
+        image = open_image(photographs[name])
+        images = prepare(image, detector.size)[None]
         digest = hashlib.sha256(images.tobytes()).hexdigest()
         assert digest == wanted["sha256 of the prepared pixels"], "other pixels, other answers"
         raw = detector.heads(images)
         for output in ("deltas", "logits"):
             for place, value in wanted[output]:
                 assert abs(float(raw[output].ravel()[place]) - value) <= RAW, (name, output, place)
-        seen = to_pixels(detector.read(images, score=SHOWN)[0], picture.size)
+        seen = to_pixels(detector.read(images, score=SHOWN)[0], image.size)
         theirs = [
             Detection(labels[label], score, tuple(box), anchor)
             for label, score, *box, anchor in wanted["detections"]
@@ -318,12 +318,12 @@ def test_what_is_no_photograph_is_named(litert, photographs, tmp_path, capsys):
     letter.write_text("Dear reader,")
     assert main(["parity", "--trace", str(letter)]) == 2
     err = capsys.readouterr().err
-    assert err.startswith("ssd: error: picture: expected one of PNG")
+    assert err.startswith("ssd: error: image: expected one of PNG")
 
     # Of several, the others are compared.
     assert main(["parity", "--photos", str(letter), str(photographs["chelsea"])]) == 1
     out, err = capsys.readouterr()
-    assert err.splitlines()[0].startswith("ssd: skipped: picture: expected one of PNG")
+    assert err.splitlines()[0].startswith("ssd: skipped: image: expected one of PNG")
     assert "agree, from pixels to boxes: 3 comparisons" in out
     assert main(["parity", "--photos", str(letter)]) == 1
     for option in ("--photos", "--trace"):
@@ -340,7 +340,7 @@ def test_options_of_operations_do_not_go_with_photographs(option, capsys):
 
 # A clock says little in a first verdict, which shares the machine with another process.
 @pytest.mark.thorough
-def test_numpy_takes_two_seconds_a_picture_at_most(detectors, cat):
+def test_numpy_takes_two_seconds_an_image_at_most(detectors, cat):
     seconds = []
     for _ in range(3):
         start = time.perf_counter()
@@ -368,9 +368,9 @@ def test_the_digit_detector_goes_through_numpy_too():
     from keras_impl.data.mnist import load_digits
 
     made = [canvas(load_digits("test"), "1-10", 3, index) for index in range(2)]
-    pictures = [Image.fromarray(one.image).convert("RGB") for one in made]
-    answers = [load_detector("digits", name).detect(pictures) for name in ("keras", "numpy")]
-    ours = detector_of(load_model(), "numpy").detect(pictures)
+    images = [Image.fromarray(one.image).convert("RGB") for one in made]
+    answers = [load_detector("digits", name).detect(images) for name in ("keras", "numpy")]
+    ours = detector_of(load_model(), "numpy").detect(images)
     for keras_found, numpy_found, again in zip(*answers, ours, strict=True):
         assert len(numpy_found) > 0
         assert numpy_found == again

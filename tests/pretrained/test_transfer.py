@@ -133,7 +133,7 @@ def test_a_run_starts_from_it_and_goes_on(keras_home, tmp_path, monkeypatch):
     monkeypatch.setattr(
         SSD, "fit", lambda *given, callbacks, **options: callbacks[0].on_train_batch_end(0, logs)
     )
-    recipe = Recipe(alpha=1.0, init="oidv4", epochs=1, pictures=4, batch=2, validation=1)
+    recipe = Recipe(alpha=1.0, init="oidv4", epochs=1, images=4, batch=2, validation=1)
     train_digits(tmp_path / "run", recipe, Silent())
 
     assert len(started) == 1
@@ -152,7 +152,7 @@ def test_a_run_starts_from_it_and_goes_on(keras_home, tmp_path, monkeypatch):
 
 def test_a_run_of_before_there_was_a_choice_goes_on(tmp_path):
     """Its recipe.json says nothing of where it started."""
-    recipe = Recipe(epochs=1, pictures=2, batch=2, validation=1)
+    recipe = Recipe(epochs=1, images=2, batch=2, validation=1)
     folder = tmp_path / "run"
     assert training._open_run(folder, recipe, "here") == 0
     record = json.loads((folder / "recipe.json").read_text())
@@ -162,7 +162,7 @@ def test_a_run_of_before_there_was_a_choice_goes_on(tmp_path):
     with pytest.raises(ValueError, match="init random → oidv4"):
         training._open_run(
             folder,
-            Recipe(epochs=1, pictures=2, batch=2, validation=1, alpha=1.0, init="oidv4"),
+            Recipe(epochs=1, images=2, batch=2, validation=1, alpha=1.0, init="oidv4"),
             "here",
         )
 
@@ -171,7 +171,7 @@ def test_runs_are_drawn_beside_each_other(tmp_path, capsys):
     row = dict.fromkeys(curves.COLUMNS, 0.5)
     for name in ("cold", "warm"):
         (tmp_path / name).mkdir()
-        training._write_log(tmp_path / name, [{**row, "epoch": 1, "pictures": 100}])
+        training._write_log(tmp_path / name, [{**row, "epoch": 1, "images": 100}])
     runs = [str(tmp_path / name) for name in ("cold", "warm")]
     curves._main([*runs, "--out", str(tmp_path / "both.png")])
     assert (tmp_path / "both.png").read_bytes()[:4] == b"\x89PNG"

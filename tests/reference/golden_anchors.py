@@ -22,7 +22,7 @@ from reference_numpy.conventions import (
     AnchorLayout,
 )
 
-Box = tuple[float, float, float, float]  # cx, cy, w, h, relative to the picture
+Box = tuple[float, float, float, float]  # cx, cy, w, h, relative to the image
 Sizes = Sequence[float]
 Maps = Sequence[tuple[int, int]]  # rows, columns
 Ratios = Sequence[Sequence[float]]
@@ -70,8 +70,8 @@ def caffe(
 ) -> Iterator[Box]:
     """weiliu89/caffe, src/caffe/layers/prior_box_layer.cpp, LayerSetUp and Forward_cpu.
 
-    Pixels without a fraction, corners, divided by the picture at the very end; a step of 0 is
-    the picture divided by the cells.
+    Pixels without a fraction, corners, divided by the image at the very end; a step of 0 is
+    the image divided by the cells.
     """
     for (rows, columns), low, high, above, step in zip(maps, *sizes, ratios, steps, strict=True):
         small, large = int(low), int(high)
@@ -114,7 +114,7 @@ def tf_od(height: int, width: int, maps: Maps) -> Iterator[Box]:
 def mediapipe(height: int, width: int) -> Iterator[Box]:
     """google-ai-edge/mediapipe, calculators/tflite/ssd_anchors_calculator.cc, GenerateAnchors.
 
-    Maps of ceil(picture / stride) cells; sides relative to the picture's own width and height.
+    Maps of ceil(image / stride) cells; sides relative to the image's own width and height.
     """
     strides = (16, 32, 64, 128, 256, 512)
     for layer, stride in enumerate(strides):
@@ -185,7 +185,7 @@ def ssd_keras(
     """pierluigiferrari/ssd_keras, ssd_encoder_decoder/ssd_input_encoder.py.
 
     SSDInputEncoder.generate_anchor_boxes_for_layer, and keras_layer_AnchorBoxes.py: pixels, a side
-    in units of the shorter side of the picture; s' comes with ratio 1; ratios are listed in full.
+    in units of the shorter side of the image; s' comes with ratio 1; ratios are listed in full.
     """
     for k, (rows, columns) in enumerate(maps):
         side = min(height, width) * scales[k]
@@ -293,8 +293,8 @@ GOLDEN = {
         replace(CAFFE_SSD512, scales=(20.48, 51.2, 133.12, 215.04, 296.96, 378.88, 460.8, 542.72)),
         lambda: caffe(512, 512, VGG512, COCO512, RATIOS512, STEPS512),
     ),
-    # prior_box_layer.cpp (Forward_cpu), a picture that is not square: 30 px are .1 high, .06 wide.
-    # The last cell of the last map is at 1050 px, far beyond the picture.
+    # prior_box_layer.cpp (Forward_cpu), an image that is not square: 30 px are .1 high, .06 wide.
+    # The last cell of the last map is at 1050 px, far beyond the image.
     "Caffe 300 x 500, steps": Golden(
         replace(CAFFE_SSD300, image_size=(300, 500), feature_maps=WIDE500),
         lambda: caffe(300, 500, WIDE500, VOC300, RATIOS300, STEPS300),
@@ -315,7 +315,7 @@ GOLDEN = {
     "MediaPipe 300": Golden(PRESETS["mediapipe"].layout, lambda: mediapipe(300, 300)),
     # ssd_anchors_calculator.cc, graphs/object_detection/object_detection_mobile_cpu.pbtxt.
     "MediaPipe 320": Golden(MEDIAPIPE_SSDLITE320, lambda: mediapipe(320, 320)),
-    # The same for a picture that is not square; unlike TensorFlow's, squares do not stay square.
+    # The same for an image that is not square; unlike TensorFlow's, squares do not stay square.
     "MediaPipe 240 x 320": Golden(
         replace(PRESETS["mediapipe"].layout, image_size=(240, 320), feature_maps=WIDE320),
         lambda: mediapipe(240, 320),
@@ -356,7 +356,7 @@ GOLDEN = {
         ),
         lambda: ssd_keras(512, 512, VGG512, _KERAS512_SCALES, RATIOS512, STEPS512),
     ),
-    # The same for a picture that is not square: .1 of the shorter side is 30 px both ways.
+    # The same for an image that is not square: .1 of the shorter side is 30 px both ways.
     "ssd_keras 300 x 480": Golden(
         replace(_KERAS, image_size=(300, 480), feature_maps=WIDE480),
         lambda: ssd_keras(300, 480, WIDE480, _KERAS_SCALES, RATIOS300, STEPS300),

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from reference_numpy.anchors import level_shapes, linear_scales, make_anchors
-from reference_numpy.boxes import centers_to_corners, pairwise_iou
+from reference_numpy.boxes import cxcywh_to_xyxy, pairwise_iou
 from reference_numpy.conventions import (
     CAFFE_SSD300,
     CAFFE_SSD512,
@@ -94,7 +94,7 @@ def test_a_shape_has_the_area_of_its_scale_and_its_ratio(layout):
         np.testing.assert_allclose(found, pairs, rtol=1e-14)
 
 
-# Pictures 4 high and 8 wide, one cell, so that a unit is not the same both ways.
+# Images 4 high and 8 wide, one cell, so that a unit is not the same both ways.
 WIDE = {"image_size": (4, 8), "feature_maps": ((1, 1),)}
 
 # Changes to a layout of one cell with scales 1 and 4, so that s' = 2, and ratio 4; then its shapes.
@@ -123,7 +123,7 @@ SHAPES = {
     ),
     # s' = 2 with ratio 4: 2 * 2 by 2 / 2.
     "an extra shape that is no square": ({"extra_ratio": 4.0}, [(1, 1), (4, 1), (2, 0.5)]),
-    "a unit is the picture, whatever its shape": (WIDE, [(1, 1), (2, 2), (2, 0.5)]),
+    "a unit is the image, whatever its shape": (WIDE, [(1, 1), (2, 2), (2, 0.5)]),
     # The shorter side is 4, and the width twice that.
     "the shorter side": ({**WIDE, "unit": "shorter side"}, [(0.5, 1), (1, 2), (1, 0.5)]),
     "the shorter side is the width": (
@@ -154,7 +154,7 @@ SHAPES = {
 
 @pytest.mark.parametrize("case", SHAPES)
 def test_shapes_by_hand(case):
-    changes, expected = SHAPES[case]
+    overrides, expected = SHAPES[case]
     layout = AnchorLayout(
         **{
             "name": "one",
@@ -162,7 +162,7 @@ def test_shapes_by_hand(case):
             "feature_maps": ((1, 1),),
             "scales": (1.0, 4.0),
             "aspect_ratios": ((4.0,),),
-            **changes,
+            **overrides,
         }
     )
     assert level_shapes(layout, 0) == expected, case
@@ -208,7 +208,7 @@ CENTERS = {
     "the middle of each cell": ({}, [1 / 6, 3 / 6, 5 / 6], [1 / 4, 3 / 4]),
     "its corner": ({"offset": 0.0}, [0, 1 / 3, 2 / 3], [0, 1 / 2]),
     "its other corner": ({"offset": 1.0}, [1 / 3, 2 / 3, 1], [1 / 2, 1]),
-    # A step of 3 pixels: 1.5, 4.5 and 7.5 of 8 across, 1.5 and 4.5 of 4 down, beyond the picture.
+    # A step of 3 pixels: 1.5, 4.5 and 7.5 of 8 across, 1.5 and 4.5 of 4 down, beyond the image.
     "steps": ({"steps": (3.0,)}, [1.5 / 8, 4.5 / 8, 7.5 / 8], [1.5 / 4, 4.5 / 4]),
     # The offset is in steps: 0, 3 and 6.
     "steps from the corner": ({"steps": (3.0,), "offset": 0.0}, [0, 3 / 8, 6 / 8], [0, 3 / 4]),
@@ -217,9 +217,9 @@ CENTERS = {
 
 @pytest.mark.parametrize("case", CENTERS)
 def test_centres_by_hand(case):
-    changes, across, down = CENTERS[case]
+    overrides, across, down = CENTERS[case]
     layout = AnchorLayout(
-        "six", (4, 8), ((2, 3),), (0.5, 0.5), ((),), extra_square="none", **changes
+        "six", (4, 8), ((2, 3),), (0.5, 0.5), ((),), extra_square="none", **overrides
     )
     found = make_anchors(layout, np.float64)
     expected = [[cx, cy, 0.5, 0.5] for cy in down for cx in across]
@@ -237,7 +237,7 @@ def test_each_map_has_its_own_step():
     ]
 
 
-# Two cells 3/4 apart, so that centres are at 3/8 and at 9/8, beyond the picture, and one shape 2
+# Two cells 3/4 apart, so that centres are at 3/8 and at 9/8, beyond the image, and one shape 2
 # wide and 1/2 high. Corners in x from -5/8 to 11/8 and from 1/8 to 17/8; in y 1/8 to 5/8.
 CLIPPED = {
     "none": [[3 / 8, 3 / 8, 2, 1 / 2], [9 / 8, 3 / 8, 2, 1 / 2]],
@@ -263,7 +263,7 @@ def test_a_clipped_centre_form_is_no_clipped_box():
     # A square of .1 in the first of 38 cells: xmin is 1/76 - .05, about -.037.
     for clip, expected in (("centers", 1 / 76 - 0.05), ("sizes", 1 / 76 - 0.05), ("corners", 0)):
         layout = replace(SSD300, clip=clip)
-        found = centers_to_corners(make_anchors(layout, np.float64)[:1])[0, 0]
+        found = cxcywh_to_xyxy(make_anchors(layout, np.float64)[:1])[0, 0]
         assert found == pytest.approx(expected, abs=1e-16)
 
 
@@ -400,7 +400,7 @@ def test_anchors_are_rounded_once(layout):
 def test_centres_are_inside_and_anchors_are_not_clipped(layout):
     anchors = make_anchors(layout)
     assert ((anchors[:, :2] > 0) & (anchors[:, :2] < 1)).all()
-    corners = centers_to_corners(anchors)
+    corners = cxcywh_to_xyxy(anchors)
     assert corners.min() < 0
     assert corners.max() > 1
 
@@ -418,7 +418,7 @@ def test_turning_the_map_turns_the_anchors(rows, columns):
 def test_every_digit_overlaps_an_anchor_of_its_layout_by_more_than_half():
     # Patches of 21 to 70 of 224 pixels. Places 11 pixels apart, and the last that fits, meet the
     # grids of 8, 16, 32, ... pixels in every phase.
-    anchors = centers_to_corners(make_anchors(DIGITS224, np.float64)) * 224
+    anchors = cxcywh_to_xyxy(make_anchors(DIGITS224, np.float64)) * 224
     for side in range(21, 71, 7):
         places = np.append(np.arange(0, 224 - side, 11), 224 - side)
         x, y = (axis.ravel() for axis in np.meshgrid(places, places))

@@ -11,14 +11,14 @@ from hypothesis import given, settings, strategies as st
 
 from reference_numpy.boxes import (
     area,
-    centers_to_corners,
     check_anchors,
     check_boxes,
     clip,
-    corners_to_centers,
+    cxcywh_to_xyxy,
     flip_horizontally,
-    pairwise_coverage,
+    pairwise_ioa,
     pairwise_iou,
+    xyxy_to_cxcywh,
 )
 from reference_numpy.conventions import CANONICAL
 from tests.strategies import FLOATS, anywhere_boxes, boxes, dtypes, grid_boxes
@@ -42,7 +42,7 @@ FORMS = [
     # xmin, ymin, xmax, ymax        cx, cy, w, h
     ((0.0, 0.0, 1.0, 1.0), (0.5, 0.5, 1.0, 1.0)),
     ((0.0, 0.25, 0.5, 0.375), (0.25, 0.3125, 0.5, 0.125)),
-    ((-0.5, 0.75, 0.25, 1.5), (-0.125, 1.125, 0.75, 0.75)),  # beyond the picture
+    ((-0.5, 0.75, 0.25, 1.5), (-0.125, 1.125, 0.75, 0.75)),  # beyond the image
     ((0.5, 0.5, 0.5, 0.5), (0.5, 0.5, 0.0, 0.0)),  # a point
     ((0.75, 0.5, 0.25, 0.0), (0.5, 0.25, -0.5, -0.5)),  # inside out
 ]
@@ -53,8 +53,8 @@ FORMS = [
 def test_the_two_forms(corners, centers, dtype):
     corners, centers = np.array(corners, dtype), np.array(centers, dtype)
     for found, expected in (
-        (corners_to_centers(corners), centers),
-        (centers_to_corners(centers), corners),
+        (xyxy_to_cxcywh(corners), centers),
+        (cxcywh_to_xyxy(centers), corners),
     ):
         assert found.dtype == dtype
         assert found.tolist() == expected.tolist()
@@ -85,7 +85,7 @@ def test_area(box, expected, dtype):
     [
         ((0.25, 0, 1, 0.75), (0.25, 0, 1, 0.75)),
         ((-0.5, 0.25, 0.5, 2), (0, 0.25, 0.5, 1)),
-        ((-2, -2, -1, -1), (0, 0, 0, 0)),  # wholly outside: a corner of the picture
+        ((-2, -2, -1, -1), (0, 0, 0, 0)),  # wholly outside: a corner of the image
         ((0.25, 1.5, 0.5, 2), (0.25, 1, 0.5, 1)),  # ... a line on its border
         ((-INF, 0.25, INF, 0.5), (0, 0.25, 1, 0.5)),
     ],
@@ -129,7 +129,7 @@ def test_iou(case, dtype):
     assert found[0, 0] == dtype(expected), case
 
 
-# The same grid; what is added, as a share of the picture: the epsilon to the union, in areas of
+# The same grid; what is added, as a share of the image: the epsilon to the union, in areas of
 # 1/16, the offset to every side, in steps of 1/4.
 OTHERWISE = {
     # 4 / (4 + 4): a box of the size of the epsilon has half of itself.
@@ -156,11 +156,11 @@ OTHERWISE = {
 @pytest.mark.parametrize("dtype", FLOATS)
 @pytest.mark.parametrize("case", OTHERWISE)
 def test_iou_with_something_added(case, dtype):
-    first, second, changes, expected = OTHERWISE[case]
+    first, second, overrides, expected = OTHERWISE[case]
     boxes = np.array([first, second], dtype) / dtype(4)
     for found in (
-        pairwise_iou(boxes[:1], boxes[1:], **changes),
-        pairwise_iou(boxes[1:], boxes[:1], CANONICAL.but(**changes)),
+        pairwise_iou(boxes[:1], boxes[1:], **overrides),
+        pairwise_iou(boxes[1:], boxes[:1], CANONICAL.replace(**overrides)),
     ):
         assert (found.dtype, found.shape) == (dtype, (1, 1))
         assert found[0, 0] == dtype(expected), case
@@ -175,7 +175,8 @@ def test_a_small_box_is_not_quite_itself_with_an_epsilon():
 
 
 # Which share of the first box the second covers, on the same grid.
-COVERAGE = {
+# The second box, whose area counts; the first; then the quotient.
+IOA = {
     "itself": (A, A, 1),
     "half": (A, (0, 0, 2, 1), 1 / 2),
     "all of a small one": ((1, 1, 2, 2), (0, 0, 4, 4), 1),
@@ -184,18 +185,18 @@ COVERAGE = {
     "beyond the border": ((-2, -2, 2, 2), A, 1 / 4),
     "touching": (A, (2, 0, 4, 2), 0),
     "apart in both": (A, (3, 3, 4, 4), 0),
-    "a first without area": ((1, 1, 1, 2), (0, 0, 4, 4), 0),
-    "a second without area": (A, (1, 1, 1, 2), 0),
-    "a first inside out": ((2, 2, 0, 0), A, 0),
+    "a second without area": ((1, 1, 1, 2), (0, 0, 4, 4), 0),
+    "a first without area": (A, (1, 1, 1, 2), 0),
+    "a second inside out": ((2, 2, 0, 0), A, 0),
 }
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
-@pytest.mark.parametrize("case", COVERAGE)
-def test_coverage(case, dtype):
-    first, second, expected = COVERAGE[case]
+@pytest.mark.parametrize("case", IOA)
+def test_ioa(case, dtype):
+    second, first, expected = IOA[case]
     boxes = np.array([first, second], dtype) / dtype(4)
-    found = pairwise_coverage(boxes[:1], boxes[1:])
+    found = pairwise_ioa(boxes[:1], boxes[1:])
     assert (found.dtype, found.shape) == (dtype, (1, 1))
     assert found[0, 0] == dtype(expected), case
 
@@ -205,7 +206,7 @@ def test_coverage(case, dtype):
 
 @pytest.mark.parametrize("dtype", FLOATS)
 @pytest.mark.parametrize("shape", [(4,), (0, 4), (3, 4), (2, 3, 4)])
-@pytest.mark.parametrize("function", [corners_to_centers, centers_to_corners, clip, area])
+@pytest.mark.parametrize("function", [xyxy_to_cxcywh, cxcywh_to_xyxy, clip, area])
 def test_leading_axes_are_kept(function, shape, dtype):
     boxes = np.arange(np.prod(shape)).reshape(shape).astype(dtype) / 8
     found = function(boxes)
@@ -248,19 +249,19 @@ def test_iou_with_something_added_is_exact_on_a_grid(data, dtype, epsilon, offse
 
 
 @given(st.data(), dtypes)
-def test_coverage_is_exact_on_a_grid_and_never_below_iou(data, dtype):
-    # Intersection over the first box alone, which is part of the union.
+def test_ioa_is_exact_on_a_grid_and_never_below_iou(data, dtype):
+    # Intersection over the second box alone, which is part of the union.
     first = data.draw(grid_boxes(dtype, flat=True))
     second = data.draw(grid_boxes(dtype, flat=True))
-    found = pairwise_coverage(first, second)
+    found = pairwise_ioa(first, second)
     assert (found >= pairwise_iou(first, second)).all()
     for (row, column), value in np.ndenumerate(found):
         (a, b, c, d), (e, f, g, h) = (
             [Fraction(float(v)) for v in box] for box in (first[row], second[column])
         )
         common = max(min(c, g) - max(a, e), 0) * max(min(d, h) - max(b, f), 0)
-        own = (c - a) * (d - b)
-        assert value == dtype(float(common / own if own else 0))
+        other = (g - e) * (h - f)
+        assert value == dtype(float(common / other if other else 0))
 
 
 @given(st.data(), dtypes)
@@ -286,12 +287,12 @@ def test_moving_both_boxes_by_a_grid_step_changes_nothing(data, dtype):
 @given(st.data(), dtypes)
 def test_the_forms_are_inverses(data, dtype):
     exact = data.draw(grid_boxes(dtype, flat=True))
-    np.testing.assert_array_equal(centers_to_corners(corners_to_centers(exact)), exact)
+    np.testing.assert_array_equal(cxcywh_to_xyxy(xyxy_to_cxcywh(exact)), exact)
 
     # Anywhere: the sum is rounded once and halved exactly, the size is rounded once and halved,
     # and their difference once more: u (|center| + size / 2 + |corner|), at most 1.5 eps max.
     boxes = data.draw(anywhere_boxes(dtype, least=1))
-    back = centers_to_corners(corners_to_centers(boxes))
+    back = cxcywh_to_xyxy(xyxy_to_cxcywh(boxes))
     assert back.dtype == dtype
     budget = 1.51 * np.finfo(dtype).eps * np.abs(boxes).max(axis=1, keepdims=True)
     assert (np.abs(back - boxes) <= budget).all(), np.abs(back - boxes) / budget
@@ -313,7 +314,7 @@ def test_clipping_is_done_once_and_never_adds_area(data, dtype):
 def test_the_arguments_are_left_alone(data, dtype):
     boxes = data.draw(grid_boxes(dtype))
     boxes.setflags(write=False)
-    for function in (corners_to_centers, centers_to_corners, clip, area, check_boxes):
+    for function in (xyxy_to_cxcywh, cxcywh_to_xyxy, clip, area, check_boxes):
         function(boxes)
     pairwise_iou(boxes, boxes)
 
@@ -396,7 +397,7 @@ def test_flat_boxes_pass_where_they_are_asked_for():
 def test_a_width_or_a_height_may_be_infinite_and_neither_may_be_nan(place):
     box = np.array([[0.5, 0.5, 1.0, 1.0]])
     box[0, place] = INF
-    assert np.isinf(centers_to_corners(box)).any()
+    assert np.isinf(cxcywh_to_xyxy(box)).any()
     box[0, place] = NAN
     with pytest.raises(ValueError, match=r"^boxes\[0\]: expected four numbers"):
-        centers_to_corners(box)
+        cxcywh_to_xyxy(box)

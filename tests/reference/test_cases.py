@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from reference_numpy.boxes import centers_to_corners, check_boxes, pairwise_iou
+from reference_numpy.boxes import check_boxes, cxcywh_to_xyxy, pairwise_iou
 from reference_numpy.matching import match
 from reference_numpy.mining import mine_hard_negatives
 from reference_numpy.suppression import nms
@@ -30,7 +30,7 @@ DTYPES = [np.float32, np.float64]
 @pytest.mark.parametrize("case", MATCHING, ids=lambda case: case.name)
 def test_matching(case: MatchingCase, dtype):
     boxes = np.array(case.boxes, dtype).reshape(-1, 4)
-    got = match(pairwise_iou(boxes, centers_to_corners(np.array(GRID, dtype))))
+    got = match(pairwise_iou(boxes, cxcywh_to_xyxy(np.array(GRID, dtype))))
     assert tuple(got.tolist()) == case.answer
 
 
@@ -65,8 +65,8 @@ def test_random_objects(dtype):
         assert set(np.unique(labels)) <= {-1, 1, 2, 3, 4}
         assert not boxes[labels < 0].any()
         check_boxes(boxes[labels > 0])
-        for picture, own in zip(boxes, labels, strict=True):
-            real = picture[own > 0]
+        for image, own in zip(boxes, labels, strict=True):
+            real = image[own > 0]
             twice += len(real) - len(np.unique(real, axis=0))
     assert twice > 20, "duplicates are what these are for"
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from reference_numpy.boxes import centers_to_corners, clip, corners_to_centers
+from reference_numpy.boxes import clip, cxcywh_to_xyxy, xyxy_to_cxcywh
 from reference_numpy.coding import background_first, decode, encode
 from tests.strategies import FLOATS, anywhere_boxes, dtypes, numbers
 
@@ -20,7 +20,7 @@ variances = st.sampled_from([(0.1, 0.1, 0.2, 0.2), UNIT, (0.5, 0.25, 2.0, 4.0)])
 
 # --- worked by hand ------------------------------------------------------------------------------
 
-# Each box is written by its centre form. Against ANCHOR, a quarter wide and a half high: the
+# Each box is written by its cxcywh. Against ANCHOR, a quarter wide and a half high: the
 # offset of the centre in widths and heights, the logarithm of the ratio of sizes; divided by
 # .1, .1, .2, .2.
 WORKED = {
@@ -34,7 +34,7 @@ WORKED = {
         (-1, 1, -log(2), log(4)),
         (-10, 10, -5 * log(2), 5 * log(4)),
     ),
-    "wholly outside the picture": ((-2.0, 3.0, 0.25, 0.5), (-10, 5, 0, 0), (-100, 50, 0, 0)),
+    "wholly outside the image": ((-2.0, 3.0, 0.25, 0.5), (-10, 5, 0, 0), (-100, 50, 0, 0)),
 }
 
 
@@ -43,7 +43,7 @@ WORKED = {
 def test_worked_by_hand(case, dtype):
     box, plain, scaled = (np.array([row], dtype) for row in WORKED[case])
     anchors = np.array([ANCHOR], dtype)
-    boxes = centers_to_corners(box)
+    boxes = cxcywh_to_xyxy(box)
     close = {"rtol": 0, "atol": 128 * np.finfo(dtype).eps}  # for codes up to 100
     for codes, options in ((scaled, {}), (plain, {"variances": UNIT})):
         encoded, decoded = encode(boxes, anchors, **options), decode(codes, anchors, **options)
@@ -110,26 +110,26 @@ OTHERWISE = {
 @pytest.mark.parametrize("dtype", FLOATS)
 @pytest.mark.parametrize("case", OTHERWISE)
 def test_other_codes_by_hand(case, dtype):
-    changes, expected = OTHERWISE[case]
+    overrides, expected = OTHERWISE[case]
     box, anchor = (np.array([row], dtype) for row in (BOX, ANCHOR))
-    box = centers_to_corners(box)
+    box = cxcywh_to_xyxy(box)
     close = {"rtol": 0, "atol": 4 * np.finfo(dtype).eps, "err_msg": case}
-    found = encode(box, anchor, variances=UNIT, **changes)
+    found = encode(box, anchor, variances=UNIT, **overrides)
     assert found.dtype == dtype
     np.testing.assert_allclose(found, [expected], **close)
 
     # A variance divides the number of its own name, wherever that stands.
-    scaled = encode(box, anchor, variances=(0.5, 0.25, 2.0, 4.0), **changes)
+    scaled = encode(box, anchor, variances=(0.5, 0.25, 2.0, 4.0), **overrides)
     divisors = np.array([0.5, 0.25, 2.0, 4.0])
-    if changes.get("code_order") == "yxhw":
+    if overrides.get("code_order") == "yxhw":
         divisors = divisors[[1, 0, 3, 2]]
     np.testing.assert_array_equal(scaled, found / divisors.astype(dtype))
 
-    back = decode(found, anchor, variances=UNIT, **changes)
+    back = decode(found, anchor, variances=UNIT, **overrides)
     assert back.dtype == dtype
-    if not {"size_epsilon", "ratio_epsilon", "largest_exponent"} & set(changes):
+    if not {"size_epsilon", "ratio_epsilon", "largest_exponent"} & set(overrides):
         np.testing.assert_allclose(back, box, **close)
-        again = decode(scaled, anchor, variances=(0.5, 0.25, 2.0, 4.0), **changes)
+        again = decode(scaled, anchor, variances=(0.5, 0.25, 2.0, 4.0), **overrides)
         np.testing.assert_allclose(again, box, **close)
 
 
@@ -145,10 +145,10 @@ MISSED = {
 
 @pytest.mark.parametrize("case", MISSED)
 def test_with_an_epsilon_decoding_is_no_inverse(case):
-    changes, expected = MISSED[case]
+    overrides, expected = MISSED[case]
     anchor = np.array([ANCHOR])
-    box = centers_to_corners(np.array([BOX]))
-    found = corners_to_centers(decode(encode(box, anchor, **changes), anchor, **changes))
+    box = cxcywh_to_xyxy(np.array([BOX]))
+    found = xyxy_to_cxcywh(decode(encode(box, anchor, **overrides), anchor, **overrides))
     np.testing.assert_allclose(found, [expected], rtol=1e-14)
     assert np.abs(found - BOX).max() > 0.04
 
@@ -170,7 +170,7 @@ def test_the_largest_exponent(limit, deltas, size, dtype):
     found = decode(
         np.array([[0, 0, *deltas]], dtype), np.array([ANCHOR], dtype), largest_exponent=limit
     )
-    expected = centers_to_corners(np.array([[0.5, 0.5, *size]]))
+    expected = cxcywh_to_xyxy(np.array([[0.5, 0.5, *size]]))
     np.testing.assert_allclose(found, expected, rtol=32 * np.finfo(dtype).eps)
 
 
@@ -179,15 +179,15 @@ def test_an_object_without_width_is_encoded_with_an_epsilon(dtype):
     line = np.array([[0.5, 0.25, 0.5, 0.75]], dtype)
     anchor = np.array([ANCHOR], dtype)
     close = {"rtol": 0, "atol": 64 * np.finfo(dtype).eps}
-    for changes, expected in (
+    for overrides, expected in (
         # log(1/4 / (1/4 + 1/4)), and log((1/2 + 1/4) / (1/2 + 1/4)).
         ({"size_epsilon": 0.25}, (0, 0, -log(2), 0)),
         ({"ratio_epsilon": 1 / 8}, (0, 0, -log(8), log(9 / 8))),
         ({"size_epsilon": 1e-8}, (0, 0, log(1e-8 / (0.25 + 1e-8)), 0)),
         ({"form": "difference"}, (0, 0, -0.25, 0)),
     ):
-        found = encode(line, anchor, variances=UNIT, degenerate="encode", **changes)
-        np.testing.assert_allclose(found, [expected], **close, err_msg=str(changes))
+        found = encode(line, anchor, variances=UNIT, degenerate="encode", **overrides)
+        np.testing.assert_allclose(found, [expected], **close, err_msg=str(overrides))
     back = decode(found, anchor, variances=UNIT, form="difference")
     assert back.tolist() == line.tolist()
 
@@ -228,9 +228,7 @@ def test_differences_are_undone_too(data, dtype, variances):
     # u = eps / 2: the centre and its difference meet a rounding each, and the variance and its
     # reciprocal two times two of what is below 4 there; the corner one more.
     boxes = data.draw(anywhere_boxes(dtype, least=1, most=3))
-    anchors = corners_to_centers(
-        data.draw(anywhere_boxes(dtype, least=len(boxes), most=len(boxes)))
-    )
+    anchors = xyxy_to_cxcywh(data.draw(anywhere_boxes(dtype, least=len(boxes), most=len(boxes))))
     options = {"variances": variances, "form": "difference"}
     found = decode(encode(boxes, anchors, **options), anchors, **options)
     np.testing.assert_allclose(found, boxes, rtol=0, atol=32 * np.finfo(dtype).eps)
@@ -239,7 +237,7 @@ def test_differences_are_undone_too(data, dtype, variances):
 @given(st.data(), dtypes, st.sampled_from(["log", "difference"]))
 def test_the_order_of_codes_is_all_that_differs(data, dtype, form):
     boxes = data.draw(anywhere_boxes(dtype, least=1, most=2))
-    anchors = corners_to_centers(boxes)[::-1]
+    anchors = xyxy_to_cxcywh(boxes)[::-1]
     codes = encode(boxes, anchors, form=form)
     swapped = encode(boxes, anchors, form=form, code_order="yxhw")
     np.testing.assert_array_equal(swapped, codes[:, [1, 0, 3, 2]])
@@ -252,13 +250,13 @@ def test_the_order_of_codes_is_all_that_differs(data, dtype, form):
 def test_how_far_epsilons_miss(data, size_epsilon, ratio_epsilon):
     # A shift d becomes d w_a / (w_a + e). A size w becomes w_a (w + e) / (w_a + e) + r w_a.
     boxes = data.draw(anywhere_boxes(np.float64, least=1, most=3))
-    anchors = corners_to_centers(
+    anchors = xyxy_to_cxcywh(
         data.draw(anywhere_boxes(np.float64, least=len(boxes), most=len(boxes)))
     )
     options = {"size_epsilon": size_epsilon, "ratio_epsilon": ratio_epsilon}
-    found = corners_to_centers(decode(encode(boxes, anchors, **options), anchors, **options))
+    found = xyxy_to_cxcywh(decode(encode(boxes, anchors, **options), anchors, **options))
 
-    centers, own, unit = corners_to_centers(boxes), anchors[:, :2], anchors[:, 2:]
+    centers, own, unit = xyxy_to_cxcywh(boxes), anchors[:, :2], anchors[:, 2:]
     shift = (centers[:, :2] - own) * unit / (unit + size_epsilon)
     size = unit * ((centers[:, 2:] + size_epsilon) / (unit + size_epsilon) + ratio_epsilon)
     np.testing.assert_allclose(found[:, :2], own + shift, rtol=0, atol=1e-13)
@@ -280,7 +278,7 @@ def test_below_the_largest_exponent_nothing_changes(data, dtype, limit):
 @given(st.data(), dtypes, st.sampled_from([0.25, 0.5, 4.0]))
 def test_codes_do_not_depend_on_the_unit(data, dtype, unit):
     boxes = data.draw(anywhere_boxes(dtype, least=1, most=2))
-    anchors = corners_to_centers(boxes)[::-1]
+    anchors = xyxy_to_cxcywh(boxes)[::-1]
     unit = dtype(unit)  # a power of two, so exact
     codes = encode(boxes, anchors)
     np.testing.assert_array_equal(encode(boxes * unit, anchors * unit), codes)
@@ -290,7 +288,7 @@ def test_codes_do_not_depend_on_the_unit(data, dtype, unit):
 @given(st.data(), dtypes)
 def test_swapping_the_axes_swaps_the_codes(data, dtype):
     boxes = data.draw(anywhere_boxes(dtype, least=1, most=2))
-    anchors = corners_to_centers(boxes)[::-1]
+    anchors = xyxy_to_cxcywh(boxes)[::-1]
     codes, turned = encode(boxes, anchors), [1, 0, 3, 2]
     np.testing.assert_array_equal(encode(boxes[:, turned], anchors[:, turned]), codes[:, turned])
     np.testing.assert_array_equal(
@@ -299,7 +297,7 @@ def test_swapping_the_axes_swaps_the_codes(data, dtype):
 
 
 @given(st.data(), dtypes)
-def test_any_finite_deltas_decode_to_numbers_and_clip_into_the_picture(data, dtype):
+def test_any_finite_deltas_decode_to_numbers_and_clip_into_the_image(data, dtype):
     deltas = data.draw(numbers((3, 4), dtype, 2.0**127))
     found = decode(deltas, np.array([ANCHOR] * 3, dtype))
     assert found.dtype == dtype
@@ -329,7 +327,7 @@ def test_a_huge_stretch_gives_infinity_or_a_line(deltas, expected, dtype):
 @given(st.data(), dtypes)
 def test_the_arguments_are_left_alone(data, dtype):
     boxes = data.draw(anywhere_boxes(dtype))
-    anchors = corners_to_centers(boxes)
+    anchors = xyxy_to_cxcywh(boxes)
     for array in (boxes, anchors):
         array.setflags(write=False)
     encode(boxes, anchors)

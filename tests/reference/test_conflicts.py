@@ -74,15 +74,15 @@ def test_groups_of_presets_differ_or_a_field_would_make_them(case):
 
 
 @pytest.mark.parametrize(
-    ("case", "changes", "wanted"),
+    ("case", "overrides", "wanted"),
     [
-        pytest.param(case, changes, wanted, id=f"{case.name}-{changes}")
+        pytest.param(case, overrides, wanted, id=f"{case.name}-{overrides}")
         for case in CONFLICTS
-        for changes, wanted in case.others
+        for overrides, wanted in case.others
     ],
 )
-def test_other_answers_that_no_preset_gives(case, changes, wanted):
-    assert agree(answer(case, CANONICAL, **changes), wanted)
+def test_other_answers_that_no_preset_gives(case, overrides, wanted):
+    assert agree(answer(case, CANONICAL, **overrides), wanted)
     assert not any(agree(wanted, value) for value, _ in case.answers)
 
 
@@ -128,7 +128,7 @@ def test_flipping_a_field_changes_an_answer(part, field, value):
 @by_name
 def test_a_case_sets_numbers_and_no_rules(case):
     allowed = LAYOUT_NUMBERS if case.operation == "make_anchors" else NUMBERS
-    assert set(case.changes) <= allowed
+    assert set(case.overrides) <= allowed
 
 
 # --- the table as data ---------------------------------------------------------------------------
@@ -162,19 +162,19 @@ def test_what_is_refused_names_the_argument():
 LEFT, MIDDLE, RIGHT = (0.0, 0.0, 0.5, 1.0), (0.25, 0.0, 0.75, 1.0), (0.5, 0.0, 1.0, 1.0)
 
 
-def asked(operation: str, *inputs, **changes):
+def asked(operation: str, *inputs, **overrides):
     """What the canonical convention answers of these inputs."""
     case = next(case for case in CONFLICTS if case.operation == operation)
-    return answer(case._replace(inputs=inputs, changes=changes), CANONICAL)
+    return answer(case._replace(inputs=inputs, overrides=overrides), CANONICAL)
 
 
 def test_rows_of_padding_are_passed_over():
-    pictures = ((LEFT, LEFT, RIGHT), (RIGHT, LEFT, LEFT))
+    images = ((LEFT, LEFT, RIGHT), (RIGHT, LEFT, LEFT))
     anchors = ((0.25, 0.5, 0.5, 1.0), (0.75, 0.5, 0.5, 1.0), (0.5, 0.5, 0.1, 0.1))
-    assert asked("match", pictures, ((-1, 1, 2), (1, -1, 3)), anchors) == ((1, 2, -1), (2, 0, -1))
+    assert asked("match", images, ((-1, 1, 2), (1, -1, 3)), anchors) == ((1, 2, -1), (2, 0, -1))
 
 
-def test_pictures_may_keep_different_numbers():
+def test_images_may_keep_different_numbers():
     boxes = ((LEFT, RIGHT, MIDDLE), (LEFT, LEFT, LEFT))
     scores = ((1.0, 3.0, 2.0), (1.0, 2.0, 3.0))
     assert asked("nms", boxes, scores, iou_threshold=0.5) == ((1, 2, 0), (2,))
@@ -184,7 +184,7 @@ def test_pictures_may_keep_different_numbers():
     assert soft == (((1, 0.3), (0, 0.1)), ((2, 0.3),))
 
 
-def test_pictures_may_have_different_numbers_of_detections():
+def test_images_may_have_different_numbers_of_detections():
     boxes = ((LEFT, RIGHT), (LEFT, RIGHT))
     scores = (((0.9,), (0.8,)), ((0.0,), (0.7,)))
     found = asked("select", boxes, scores, score_threshold=0.5)

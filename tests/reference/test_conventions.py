@@ -67,7 +67,7 @@ def test_the_canonical_convention_is_the_papers_where_the_paper_speaks():
             "force": "bipartite",
             "force_above": 0,
             "ignore_from": None,
-            "crowd_by": "share",
+            "crowd_by": "ioa",
             "crowd_overlap": 0.5,
         },
         "coding": {
@@ -84,7 +84,7 @@ def test_the_canonical_convention_is_the_papers_where_the_paper_speaks():
             "class_loss": "softmax",
             "focal_alpha": 0.25,
             "focal_gamma": 2,
-            "mining": "picture",
+            "mining": "image",
             "negative_ratio": 3,
             "rounding": "down",
             "min_negatives": 0,
@@ -139,7 +139,7 @@ def test_every_function_is_canonical_unless_told_otherwise(function):
     parameters = inspect.signature(function).parameters
     assert parameters["convention"].default is CANONICAL
     assert parameters["convention"].kind is inspect.Parameter.POSITIONAL_OR_KEYWORD
-    assert parameters["changes"].kind is inspect.Parameter.VAR_KEYWORD
+    assert parameters["overrides"].kind is inspect.Parameter.VAR_KEYWORD
 
 
 @pytest.mark.parametrize("choices", [CANONICAL, *LAYOUTS.values(), CANONICAL.matching])
@@ -158,8 +158,8 @@ def test_what_layouts_has_is_found_in_conventions():
 # --- other answers -------------------------------------------------------------------------------
 
 
-def test_but_gives_other_answers_to_questions_of_any_part():
-    found = CANONICAL.but(
+def test_replace_gives_other_answers_to_questions_of_any_part():
+    found = CANONICAL.replace(
         name="mine",
         layout=SSD_MOBILENET300,
         iou_epsilon=1e-5,
@@ -175,11 +175,11 @@ def test_but_gives_other_answers_to_questions_of_any_part():
         detection=Detection(clip="none"),
     )
     assert Convention("canonical") == CANONICAL, "the original is left alone"
-    assert found.but(threshold=0.5, force="bipartite").matching == Matching()
+    assert found.replace(threshold=0.5, force="bipartite").matching == Matching()
 
 
-def test_but_without_changes_is_the_same():
-    assert CANONICAL.but() is CANONICAL
+def test_replace_without_changes_is_the_same():
+    assert CANONICAL.replace() is CANONICAL
 
 
 @pytest.mark.parametrize("part", PARTS)
@@ -190,16 +190,16 @@ def test_each_field_of_each_part_has_a_name_of_its_own(part):
     for field in dataclasses.fields(PARTS[part]):
         assert names[field.name] == 1
         same = getattr(getattr(CANONICAL, part), field.name)
-        assert CANONICAL.but(**{field.name: same}) == CANONICAL
+        assert CANONICAL.replace(**{field.name: same}) == CANONICAL
 
 
 @pytest.mark.parametrize(
-    "changes", [{"treshold": 0.5}, {"threshold": 0.5, "scales": (1.0,)}, {"matching": Matching()}]
+    "overrides", [{"treshold": 0.5}, {"threshold": 0.5, "scales": (1.0,)}, {"matching": Matching()}]
 )
-def test_but_refuses_a_name_that_no_field_has(changes):
-    unknown = next(name for name in changes if name != "threshold")
+def test_replace_refuses_a_name_that_no_field_has(overrides):
+    unknown = next(name for name in overrides if name != "threshold")
     with pytest.raises(TypeError, match=rf"^'{unknown}' is no field of a convention"):
-        CANONICAL.but(**changes)
+        CANONICAL.replace(**overrides)
 
 
 def test_a_function_refuses_a_name_that_no_field_has():
@@ -212,16 +212,16 @@ def test_a_function_refuses_a_name_that_no_field_has():
 CHOICES = {
     "positive_at": [">=", ">"],
     "force": ["bipartite", "last", "first", "none"],
-    "crowd_by": ["share", "iou", "none"],
+    "crowd_by": ["ioa", "iou", "none"],
     "form": ["log", "difference"],
     "code_order": ["xywh", "yxhw"],
     "background": ["first", "last"],
     "degenerate": ["error", "drop", "encode"],
     "class_loss": ["softmax", "sigmoid", "focal"],
-    "mining": ["picture", "batch", "none"],
+    "mining": ["image", "batch", "none"],
     "rounding": ["down", "up"],
     "box_over": ["positives", "all"],
-    "normaliser": ["positives", "picture", "mean", "anchors"],
+    "normaliser": ["positives", "image", "mean", "anchors"],
     "score_at": [">", ">="],
     "suppress_in": ["class", "anchor"],
     "suppress_at": [">", ">="],
@@ -244,11 +244,11 @@ def test_every_word_is_in_the_table():
 def test_a_word_is_one_of_its_choices(field):
     needs = {"size_epsilon": 1e-8} if field == "degenerate" else {}
     for word in CHOICES[field]:
-        assert CANONICAL.but(**{field: word}, **needs).but(**needs)
+        assert CANONICAL.replace(**{field: word}, **needs).replace(**needs)
     with pytest.raises(
         ValueError, match=f"^{field}: expected one of .* Received: 'other'$"
     ) as info:
-        CANONICAL.but(**{field: "other"})
+        CANONICAL.replace(**{field: "other"})
     listed = re.findall("'([^']*)'", str(info.value))
     assert sorted(listed) == sorted([*CHOICES[field], "other"])
 
@@ -274,15 +274,15 @@ RANGES = {
 def test_a_number_is_in_its_range(field):
     interval, fine, wrong = RANGES[field]
     for value in fine:
-        CANONICAL.but(**{field: value})
+        CANONICAL.replace(**{field: value})
     for value in wrong:
         message = f"{field}: expected a number in {interval}. Received: {value}"
         with pytest.raises(ValueError, match="^" + re.escape(message) + "$"):
-            CANONICAL.but(**{field: value})
+            CANONICAL.replace(**{field: value})
 
 
 @pytest.mark.parametrize(
-    "changes",
+    "overrides",
     [
         {"ignore_from": 0.0},
         {"ignore_from": 0.4999},
@@ -300,13 +300,13 @@ def test_a_number_is_in_its_range(field):
     ],
     ids=str,
 )
-def test_what_is_close_to_that_is_not_refused(changes):
-    assert CANONICAL.but(**changes) != CANONICAL
+def test_what_is_close_to_that_is_not_refused(overrides):
+    assert CANONICAL.replace(**overrides) != CANONICAL
 
 
 def test_a_slip_of_the_pen_is_told():
     with pytest.raises(TypeError, match=r"^'treshold' is no field .*; did you mean 'threshold'\?$"):
-        CANONICAL.but(treshold=0.4)
+        CANONICAL.replace(treshold=0.4)
 
 
 @pytest.mark.parametrize("convention", PRESETS.values(), ids=list(PRESETS))
@@ -321,7 +321,7 @@ def test_a_convention_comes_back_from_plain_data_and_from_json(convention):
 
 def test_what_is_left_out_of_plain_data_is_the_default():
     found = revived(Convention, {"name": "short", "matching": {"threshold": 0.4}})
-    assert found == CANONICAL.but(name="short", threshold=0.4)
+    assert found == CANONICAL.replace(name="short", threshold=0.4)
 
 
 def test_plain_data_that_cannot_be_is_refused():

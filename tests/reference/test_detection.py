@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from reference_numpy.boxes import area, clip, corners_to_centers, pairwise_iou
+from reference_numpy.boxes import area, clip, pairwise_iou, xyxy_to_cxcywh
 from reference_numpy.coding import decode, encode
 from reference_numpy.conventions import CANONICAL
 from reference_numpy.detection import Detections, detect, select, top_k
@@ -186,7 +186,7 @@ SELECTED = {
     "no detections asked for": ([a], [[0.9]], {"max_detections": 0}, []),
     "no candidates asked for": ([a], [[0.9]], {"candidates_per_class": 0}, []),
     "boxes without area": ([[0, 0, 0, 1]] * 2, [[0.9], [0.8]], {}, [(0, 1), (1, 1)]),
-    "beyond the picture": (
+    "beyond the image": (
         [[-2, 0, -1, 1], [-2, 0, -1, 1]],
         [[0.8], [0.9]],
         {"clip": "none"},
@@ -360,9 +360,9 @@ OTHERWISE = {
 @pytest.mark.parametrize("dtype", FLOATS)
 @pytest.mark.parametrize("case", OTHERWISE)
 def test_other_answers_by_hand(case, dtype):
-    boxes, scores, changes, expected = OTHERWISE[case]
+    boxes, scores, overrides, expected = OTHERWISE[case]
     boxes, scores = np.array(boxes, dtype), np.array(scores, dtype)
-    found = select(boxes, scores, **changes)
+    found = select(boxes, scores, **overrides)
     pairs = list(zip(found.anchors.tolist(), found.labels.tolist(), strict=True))
     assert pairs == [row[:2] for row in expected], case
     np.testing.assert_allclose(
@@ -429,10 +429,10 @@ CLIPPED = {
 @pytest.mark.parametrize("dtype", FLOATS)
 @pytest.mark.parametrize("case", CLIPPED)
 def test_clipping_and_what_is_left_of_it_by_hand(case, dtype):
-    boxes, changes, anchors, shown = CLIPPED[case]
+    boxes, overrides, anchors, shown = CLIPPED[case]
     boxes = np.array(boxes, dtype)
     scores = np.linspace(1, 0.5, len(boxes), dtype=dtype)[:, None]
-    found = select(boxes, scores, iou_threshold=0.6, **changes)
+    found = select(boxes, scores, iou_threshold=0.6, **overrides)
     assert found.anchors.tolist() == anchors, case
     assert found.boxes.tolist() == np.reshape(shown, (-1, 4)).tolist()
 
@@ -557,16 +557,16 @@ def literal_select(boxes, scores, convention):
         }
     ),
 )
-def test_every_convention_equals_the_literal_one(data, dtype, changes):
-    if changes["suppress_in"] == "anchor":
-        changes["max_per_class"] = None
-        changes["ties"] = changes["ties"].replace("label", "anchor")
+def test_every_convention_equals_the_literal_one(data, dtype, overrides):
+    if overrides["suppress_in"] == "anchor":
+        overrides["max_per_class"] = None
+        overrides["ties"] = overrides["ties"].replace("label", "anchor")
     boxes, scores = data.draw(scored(dtype))
-    convention = CANONICAL.but(**changes)
+    convention = CANONICAL.replace(**overrides)
     found = select(boxes, scores, convention)
     pairs = list(zip(found.anchors.tolist(), found.labels.tolist(), strict=True))
     assert pairs == literal_select(boxes, scores, convention)
-    shown = boxes if changes["clip"] == "none" else clip(boxes)
+    shown = boxes if overrides["clip"] == "none" else clip(boxes)
     np.testing.assert_array_equal(found.boxes, shown[found.anchors])
     np.testing.assert_array_equal(found.scores, scores[found.anchors, found.labels - 1])
 
@@ -574,11 +574,11 @@ def test_every_convention_equals_the_literal_one(data, dtype, changes):
 @given(st.data(), dtypes, st.sampled_from([">", ">="]), st.sampled_from([0.5, 1.0]))
 def test_soft_selection_is_soft_suppression_of_each_class(data, dtype, score_at, iou_threshold):
     boxes, scores = data.draw(scored(dtype))
-    changes = {"soft_sigma": 0.5, "score_at": score_at, "iou_threshold": iou_threshold}
-    found = select(boxes, scores, clip="none", **changes)
+    overrides = {"soft_sigma": 0.5, "score_at": score_at, "iou_threshold": iou_threshold}
+    found = select(boxes, scores, clip="none", **overrides)
     expected = []
     for column in range(scores.shape[1]):
-        kept, lowered = soft_nms(boxes, scores[:, column], **changes)
+        kept, lowered = soft_nms(boxes, scores[:, column], **overrides)
         expected += zip((-lowered).tolist(), kept.tolist(), [column + 1] * len(kept), strict=True)
     rows = zip((-found.scores).tolist(), found.anchors.tolist(), found.labels.tolist(), strict=True)
     assert list(rows) == sorted(expected)
@@ -617,7 +617,7 @@ def test_two_anchors_from_end_to_end(dtype):
 
 
 def test_boxes_are_clipped_before_suppression():
-    # One class, two anchors: the left half of the picture, and a box from -.5 to .5. Unclipped,
+    # One class, two anchors: the left half of the image, and a box from -.5 to .5. Unclipped,
     # IoU is 1/2 / 1; clipped they are the same.
     anchors = np.array([[0.25, 0.5, 0.5, 1.0], [0.0, 0.5, 1.0, 1.0]])
     logits = np.array([[0.0, 2.0], [0.0, 1.0]])
@@ -626,7 +626,7 @@ def test_boxes_are_clipped_before_suppression():
     assert found.boxes.tolist() == [[0, 0, 0.5, 1]]
 
 
-def test_a_box_outside_the_picture_is_kept_without_area():
+def test_a_box_outside_the_image_is_kept_without_area():
     anchors = np.array([[0.5, 0.5, 0.5, 0.5]] * 2)
     deltas = np.array([[100.0, 0, 0, 0], [100.0, 0, 0, 0]])  # 5 to the right
     found = detect(deltas, np.array([[0.0, 3.0], [0.0, 2.0]]), anchors)
@@ -635,7 +635,7 @@ def test_a_box_outside_the_picture_is_kept_without_area():
 
 
 def test_background_is_never_detected():
-    # The picture is all background; each of the others has e^-5 / (1 + 2 e^-5), .0066.
+    # The image is all background; each of the others has e^-5 / (1 + 2 e^-5), .0066.
     logits = np.array([[5.0, 0.0, 0.0]])
     anchors = np.array([[0.5, 0.5, 0.5, 0.5]])
     assert len(detect(np.zeros((1, 4)), logits, anchors).scores) == 0
@@ -681,14 +681,14 @@ def test_the_coding_is_passed_on():
     # moves it down, and the third makes it high.
     anchors, logits = np.array([[0.5, 0.5, 0.25, 0.25]]), np.array([[0.0, 1.0]])
     deltas = np.array([[2.5, 0.0, 5.0, 0.0]])
-    for changes, expected in (
+    for overrides, expected in (
         ({"largest_exponent": log(2)}, [0.3125, 0.375, 0.8125, 0.625]),
         ({"largest_exponent": log(2), "code_order": "yxhw"}, [0.375, 0.3125, 0.625, 0.8125]),
         # A quarter to the right, and 1 wider.
         ({"form": "difference", "clip": "none"}, [0.125, 0.375, 1.375, 0.625]),
     ):
-        found = detect(deltas, logits, anchors, **changes)
-        np.testing.assert_allclose(found.boxes, [expected], rtol=1e-14, err_msg=str(changes))
+        found = detect(deltas, logits, anchors, **overrides)
+        np.testing.assert_allclose(found.boxes, [expected], rtol=1e-14, err_msg=str(overrides))
 
 
 def test_a_huge_size_needs_a_clip_or_a_limit():
@@ -716,7 +716,7 @@ def test_saturated_logits():
     assert (found.scores.tolist(), found.labels.tolist()) == ([1], [1])
 
 
-def test_huge_deltas_cover_the_picture():
+def test_huge_deltas_cover_the_image():
     anchors = np.array([[0.5, 0.5, 0.5, 0.5]])
     found = detect(np.array([[0.0, 0.0, 1e5, 1e5]]), np.array([[0.0, 1.0]]), anchors)
     assert found.boxes.tolist() == [[0, 0, 1, 1]]
@@ -724,7 +724,7 @@ def test_huge_deltas_cover_the_picture():
 
 @given(st.data(), dtypes)
 def test_detection_is_decoding_clipping_and_selection(data, dtype):
-    anchors = corners_to_centers(data.draw(grid_boxes(dtype, most=4)))
+    anchors = xyxy_to_cxcywh(data.draw(grid_boxes(dtype, most=4)))
     deltas = data.draw(numbers((len(anchors), 4), dtype, 20.0))
     logits = data.draw(numbers((len(anchors), 3), dtype, 20.0))
     options = {"score_threshold": 0.2, "iou_threshold": 0.3, "candidates_per_class": 2}

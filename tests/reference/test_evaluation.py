@@ -1,7 +1,7 @@
 """Average precision: cases worked by hand, laws, an exact brute force, and golden numbers of COCO.
 
 The golden numbers are pycocotools' own (2.0.11 with NumPy 2.4.6, Python 3.11): `planted(...)` was
-written as COCO annotations (xywh boxes, area w * h, iscrowd 0, picture ids in order), and
+written as COCO annotations (xywh boxes, area w * h, iscrowd 0, image ids in order), and
 `COCOeval(truth, found, "bbox")` evaluated, accumulated and summarised with its default
 parameters. MAP, AP50 and AP75 are its stats[:3]; per class, the mean over thresholds and recalls
 of its precision at all areas and 100 detections, NaN where it says -1.
@@ -109,7 +109,7 @@ def test_a_curve_summed_up_by_hand(hits, objects, voc07, integral, coco):
         assert found == pytest.approx(float(expected), abs=1e-12), method
 
 
-# --- pictures worked by hand ---------------------------------------------------------------------
+# --- images worked by hand ---------------------------------------------------------------------
 
 
 def test_a_fit_of_four_fifths_counts_at_seven_thresholds_of_ten():
@@ -177,8 +177,8 @@ def test_a_second_detection_of_an_object_is_a_false_positive():
     assert result.map == pytest.approx(5 / 6)
 
 
-def test_scores_rank_over_all_pictures():
-    # The surest of all is wrong, in the second picture: precision 1/2 at recall 1.
+def test_scores_rank_over_all_images():
+    # The surest of all is wrong, in the second image: precision 1/2 at recall 1.
     result = evaluate(*load([[(1, A)], []], [[(1, 0.8, A)], [(1, 0.9, A)]]), method="all")
     assert result.map == 1 / 2
 
@@ -192,9 +192,9 @@ def test_equal_scores_count_in_the_order_given(method):
     assert evaluate(*load([[(1, A)]], [[wrong, right]]), method=method).ap50 == 1 / 2
 
 
-def test_an_object_is_found_in_its_own_picture_and_class_only():
+def test_an_object_is_found_in_its_own_image_and_class_only():
     # In the last line class 1 is looked for where class 2 is, and class 2 finds its object at
-    # precision 1/2 after looking in the other picture.
+    # precision 1/2 after looking in the other image.
     truth = [[(1, A)], [(2, A)]]
     assert evaluate(*load(truth, [[(1, 0.9, A)], [(2, 0.9, A)]], 2)).map == 1
     assert evaluate(*load(truth, [[(2, 0.9, A)], [(1, 0.9, A)]], 2)).map == 0
@@ -202,9 +202,9 @@ def test_an_object_is_found_in_its_own_picture_and_class_only():
     assert last.per_class.tolist() == [0, pytest.approx(1 / 2)]
 
 
-def test_coco_keeps_a_hundred_detections_of_each_class_in_each_picture():
-    # 99 wrong ones in a picture, then the right one; more of another class and in another
-    # picture do not count against it. Precision 1/100, or 1/200 with the other picture's.
+def test_coco_keeps_a_hundred_detections_of_each_class_in_each_image():
+    # 99 wrong ones in an image, then the right one; more of another class and in another
+    # image do not count against it. Precision 1/100, or 1/200 with the other image's.
     wrong = [(1, 0.9, FAR)] * 99
     others = [(2, 0.95, FAR)] * 50
     truth = [[(1, A)], [(2, A)]]
@@ -242,7 +242,7 @@ def test_the_result_does_not_depend_on_the_dtype_of_the_boxes(truth, found, hits
 
 
 @pytest.mark.parametrize("empty", [[], np.zeros(0), np.zeros((0, 4)), np.zeros((0, 4), np.float32)])
-def test_pictures_may_be_empty(empty):
+def test_images_may_be_empty(empty):
     truth, nothing = [[(1, A)], []], [[], []]
     found = load(truth, nothing)
     assert evaluate(*found).map == 0
@@ -310,8 +310,8 @@ def test_padding_changes_nothing_and_is_not_looked_at(given_load, method, data):
     def padded(rows, labels, value):
         """Rows spread, in order, over an array of 12, the others filled with `value`."""
         filled = np.full((len(rows), 12, *rows[0].shape[1:]), value)
-        for picture, row in enumerate(rows):
-            filled[picture, places[len(labels[picture])][picture]] = row
+        for image, row in enumerate(rows):
+            filled[image, places[len(labels[image])][image]] = row
         return filled
 
     places = {
@@ -355,29 +355,29 @@ def exact_iou(first, second) -> Fraction:
 def exact_average_precision(given_load: Load, label: int, threshold: float, method: str):
     """AP of one class as a fraction, None without objects."""
     objects = [
-        (picture, row, box)
-        for picture, boxes in enumerate(given_load.truth_boxes)
+        (image, row, box)
+        for image, boxes in enumerate(given_load.truth_boxes)
         for row, box in enumerate(boxes)
-        if given_load.truth_labels[picture][row] == label
+        if given_load.truth_labels[image][row] == label
     ]
     ranked = sorted(
-        (-given_load.scores[picture][row], picture, row)
-        for picture, labels in enumerate(given_load.labels)
+        (-given_load.scores[image][row], image, row)
+        for image, labels in enumerate(given_load.labels)
         for row in np.flatnonzero(labels == label)
     )
     if not objects:
         return None
     taken, hits, curve = set(), 0, []
-    for seen, (_, picture, row) in enumerate(ranked, start=1):
-        box = given_load.boxes[picture][row]
+    for seen, (_, image, row) in enumerate(ranked, start=1):
+        box = given_load.boxes[image][row]
         claims = [
             (exact_iou(box, there), place if method == "coco" else -place, place)
             for home, place, there in objects
-            if home == picture and not (method == "coco" and (home, place) in taken)
+            if home == image and not (method == "coco" and (home, place) in taken)
         ]
         overlap, _, place = max(claims, default=(0, 0, None))
-        if float(overlap) >= threshold and (picture, place) not in taken:
-            taken.add((picture, place))
+        if float(overlap) >= threshold and (image, place) not in taken:
+            taken.add((image, place))
             hits += 1
         curve.append((hits, Fraction(hits, seen)))
 
@@ -412,10 +412,10 @@ def test_equals_the_exact_brute_force(given_load, method):
 # --- golden numbers of pycocotools ---------------------------------------------------------------
 
 
-def planted(seed, pictures, objects, detections, classes):
+def planted(seed, images, objects, detections, classes):
     """A load of whole pixels from a generator written out, so that no library can change it.
 
-    Each detection is near an object of its picture, more or less; scores are sixteenths, so
+    Each detection is near an object of its image, more or less; scores are sixteenths, so
     that many are equal. The last class has no objects.
     """
     state = seed
@@ -426,7 +426,7 @@ def planted(seed, pictures, objects, detections, classes):
         return (state >> 16) % n
 
     truth, found = [], []
-    for _ in range(pictures):
+    for _ in range(images):
         truth.append([])
         for _ in range(objects):
             x, y, w, h = draw(60), draw(60), 4 + draw(24), 4 + draw(24)
@@ -442,8 +442,8 @@ def planted(seed, pictures, objects, detections, classes):
     return load(truth, found, classes)
 
 
-# (seed, pictures, objects, detections, classes), [map, ap50, ap75], per class. The second has
-# 139 and 171 detections of its classes in one picture, so that the limit of 100 counts.
+# (seed, images, objects, detections, classes), [map, ap50, ap75], per class. The second has
+# 139 and 171 detections of its classes in one image, so that the limit of 100 counts.
 GOLDEN = [
     (
         (1, 8, 6, 12, 4),
@@ -512,7 +512,7 @@ GOOD = {
             {"truth_boxes": [[], [A, (3, 0, 3, 1)]], "truth_labels": [[], [-1, 2]]},
             r"truth_boxes\[1\]\[1\]: expected xmin < xmax",
         ),
-        ({"truth_labels": [[], [-1, -1]]}, r"truth_labels: expected an object.*2 empty pictures"),
+        ({"truth_labels": [[], [-1, -1]]}, r"truth_labels: expected an object.*2 empty images"),
         ({key: [] for key in list(GOOD)[:5]}, r"truth_labels: expected an object.*0 empty"),
         ({"method": "voc12"}, r"method: expected one of 'voc07', .*\. Received: 'voc12'"),
     ],

@@ -70,11 +70,11 @@ def test_heads():
 
 def test_targets():
     anchors = make_anchors(LAYOUT, np.float64)
-    for picture, labels in enumerate(golden()["labels"]):
-        boxes = golden()["boxes"][picture].astype(np.float64)
+    for image, labels in enumerate(golden()["labels"]):
+        boxes = golden()["boxes"][image].astype(np.float64)
         targets = assign_targets(boxes, labels, anchors, CONVENTION)
-        assert np.array_equal(targets.labels, golden()["target_labels"][picture])
-        assert rounded_once(targets.deltas, golden()["target_deltas"][picture])
+        assert np.array_equal(targets.labels, golden()["target_labels"][image])
+        assert rounded_once(targets.deltas, golden()["target_deltas"][image])
 
 
 def test_loss():

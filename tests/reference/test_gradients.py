@@ -116,7 +116,7 @@ FAR[0, 1] = FAR[0, 0]  # ... but for two
 
 
 @pytest.mark.parametrize("background", ["first", "last"])
-@pytest.mark.parametrize("normaliser", ["positives", "picture", "mean", "anchors"])
+@pytest.mark.parametrize("normaliser", ["positives", "image", "mean", "anchors"])
 @pytest.mark.parametrize("class_loss", ["softmax", "sigmoid", "focal"])
 @pytest.mark.parametrize(
     "others",
@@ -131,7 +131,7 @@ FAR[0, 1] = FAR[0, 0]  # ... but for two
 def test_multibox_gradient_is_its_slope_in_every_convention(
     others, class_loss, normaliser, background
 ):
-    convention = CANONICAL.but(
+    convention = CANONICAL.replace(
         class_loss=class_loss, normaliser=normaliser, background=background, **others
     )
     generator = np.random.default_rng(11)
@@ -198,7 +198,7 @@ def test_softmax_cross_entropy_has_its_slope_at_the_edges(label):
 def test_multibox_has_its_slope_at_the_edges(labels, class_loss):
     # Without positives a minimum of negatives is mined; the losses that decide are far apart.
     labels = np.array(labels)
-    convention = CANONICAL.but(class_loss=class_loss, min_negatives=2)
+    convention = CANONICAL.replace(class_loss=class_loss, min_negatives=2)
     logits = np.array([[[0, 0, 0], [50, -50, 0], [-1e4, 1e4, 0.5]]], np.float64)
     deltas = np.array([[[0, 1, -1, 2], [0, 1e4, -0.5, -1], [3, 0, 0, 1]]], np.float64)
     targets = np.zeros_like(deltas)
@@ -221,7 +221,7 @@ def test_multibox_has_its_slope_at_the_edges(labels, class_loss):
 def test_class_losses_gradient_is_its_slope(data, class_loss, background):
     logits = data.draw(numbers((4, 3), np.float64, 8.0))
     labels = np.array([0, 1, 2, -1])
-    convention = CANONICAL.but(class_loss=class_loss, background=background)
+    convention = CANONICAL.replace(class_loss=class_loss, background=background)
     gradient = class_losses_gradient(logits, labels, convention)
     agrees(gradient, lambda point: class_losses(point, labels, convention), logits)
     assert not gradient[3].any()
@@ -306,8 +306,8 @@ def test_what_is_almost_right_still_has_a_gradient(dtype):
 
 @pytest.mark.parametrize("dtype", FLOATS)
 def test_multibox_gradient(dtype):
-    # Two pictures of two anchors and two classes, all undecided: softmax 1/2. One positive in
-    # the first picture, its negative mined; two in the second; the third picture counts nothing.
+    # Two images of two anchors and two classes, all undecided: softmax 1/2. One positive in
+    # the first image, its negative mined; two in the second; the third image counts nothing.
     labels = np.array([[1, 0], [1, 1], [0, 0]])
     logits = np.zeros((3, 2, 2), dtype)
     deltas, targets = np.zeros((3, 2, 4), dtype), np.zeros((3, 2, 4), dtype)
@@ -347,8 +347,8 @@ CLASSES = {
 @pytest.mark.parametrize("dtype", FLOATS)
 @pytest.mark.parametrize("case", CLASSES)
 def test_class_losses_gradient(case, dtype):
-    changes, expected = CLASSES[case]
-    found = class_losses_gradient(np.zeros((2, 3), dtype), np.array([1, -1]), **changes)
+    overrides, expected = CLASSES[case]
+    found = class_losses_gradient(np.zeros((2, 3), dtype), np.array([1, -1]), **overrides)
     assert found.dtype == dtype
     np.testing.assert_allclose(found, [expected, [0, 0, 0]], rtol=4 * np.finfo(dtype).eps)
 
@@ -398,7 +398,7 @@ def test_without_positives_only_a_minimum_of_negatives_has_a_gradient(minimum):
         zeros + 5, np.zeros((2, 3, 2)), zeros, np.zeros((2, 3), int), min_negatives=minimum
     )
     assert not by_deltas.any()
-    # The first anchor of each picture, over max(1, 0).
+    # The first anchor of each image, over max(1, 0).
     expected = np.zeros((2, 3, 2))
     expected[:, 0] = minimum * np.array([-1 / 2, 1 / 2])
     assert by_logits.tolist() == expected.tolist()

@@ -59,7 +59,7 @@ WITHOUT_MIRROR = {
     "boxes.check_anchors": "a model's anchors are made by make_anchors, never given",
     "mobilenet_v2.fold": "of arrays, for either side; parity compares the folded network",
     "losses.check_labels": "a graph cannot raise; the loss is given targets of our own making",
-    "targets.PADDING": "one number, which both sides' documents name",
+    "PADDING": "one number, which both sides' documents name",
 }
 
 # Types that are held to the reference by what is compared of the function that returns them.

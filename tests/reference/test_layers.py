@@ -73,11 +73,11 @@ def literal(x, kernel, stride, padding, depthwise):
     filters = x.shape[3] if depthwise else kernel.shape[3]
     result = np.zeros((len(x), *out, filters))
     for place in np.ndindex(*result.shape):
-        picture, row, column, channel = place
+        image, row, column, channel = place
         for i, j in np.ndindex(rows, columns):
             y, z = row * stride + i - top, column * stride + j - left
             if 0 <= y < height and 0 <= z < width:
-                seen = x[picture, y, z]
+                seen = x[image, y, z]
                 if depthwise:
                     result[place] += seen[channel] * kernel[i, j, channel, 0]
                 else:

@@ -57,7 +57,7 @@ def test_a_whole_pixel_is_enough():
 
 
 CHOICES = {
-    "unit": ["picture", "shorter side", "pixels"],
+    "unit": ["image", "shorter side", "pixels"],
     "square": ["first", "listed"],
     "extra_square": ["second", "last", "none"],
     "order": ["cell", "shape"],

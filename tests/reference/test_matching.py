@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from reference_numpy.boxes import centers_to_corners, pairwise_iou
-from reference_numpy.conventions import CANONICAL
-from reference_numpy.matching import IGNORED, UNMATCHED, bipartite, match
+from reference_numpy.boxes import cxcywh_to_xyxy, pairwise_iou
+from reference_numpy.conventions import CANONICAL, IGNORED, UNMATCHED
+from reference_numpy.matching import bipartite, match
 from tests.strategies import FLOATS, dtypes, grid_boxes, iou_matrices, ious_at
 
 _, X = UNMATCHED, IGNORED
@@ -222,8 +222,8 @@ IGNORING = {
 @pytest.mark.parametrize("dtype", FLOATS)
 @pytest.mark.parametrize("case", IGNORING)
 def test_what_is_ignored_by_hand(case, dtype):
-    changes, expected = IGNORING[case]
-    assert match(np.array([BAND], dtype), **changes).tolist() == expected, case
+    overrides, expected = IGNORING[case]
+    assert match(np.array([BAND], dtype), **overrides).tolist() == expected, case
 
 
 def test_an_anchor_is_ignored_for_its_best_object():
@@ -311,10 +311,10 @@ def test_the_argument_is_left_alone(data, dtype):
     bipartite(iou)
 
 
-def test_objects_outside_the_picture_get_what_they_overlap():
+def test_objects_outside_the_image_get_what_they_overlap():
     # In quarters: the anchor reaches beyond the border and there meets object 0 (1/4 of its
     # area of 16, 4 / (16 + 4 - 4)). Object 1 is farther out.
-    anchors = centers_to_corners(np.array([[0.0, 0.5, 1.0, 1.0], [1.0, 0.5, 0.5, 0.5]]))
+    anchors = cxcywh_to_xyxy(np.array([[0.0, 0.5, 1.0, 1.0], [1.0, 0.5, 0.5, 0.5]]))
     objects = np.array([[-0.5, 0.0, 0.0, 0.5], [-2.0, 0.0, -1.0, 1.0]])
     iou = pairwise_iou(objects, anchors)
     assert iou.tolist() == [[0.25, 0.0], [0.0, 0.0]]
@@ -400,16 +400,16 @@ def literal_match(iou, rules) -> list[int]:
     ),
     st.booleans(),
 )
-def test_every_convention_equals_the_literal_one(data, dtype, changes, anything):
-    if anything and changes["force"] != "bipartite":
-        changes["force_above"] = -1.0
-    convention = CANONICAL.but(**changes)
-    at = changes[data.draw(st.sampled_from(["threshold", "force_above", "ignore_from"]), "at")]
+def test_every_convention_equals_the_literal_one(data, dtype, overrides, anything):
+    if anything and overrides["force"] != "bipartite":
+        overrides["force_above"] = -1.0
+    convention = CANONICAL.replace(**overrides)
+    at = overrides[data.draw(st.sampled_from(["threshold", "force_above", "ignore_from"]), "at")]
     at = 0.5 if at is None or at <= 0 else at
     iou = data.draw(st.one_of(iou_matrices(dtype), ious_at(dtype, at)), "IoU")
     expected = literal_match(iou, convention.matching)
     assert match(iou, convention).tolist() == expected
-    assert match(iou, **changes).tolist() == expected
+    assert match(iou, **overrides).tolist() == expected
 
 
 # --- what is refused -----------------------------------------------------------------------------

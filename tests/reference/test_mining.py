@@ -16,7 +16,7 @@ from tests.strategies import FLOATS, dtypes, grid_boxes, tied_scores
 NAN, INF = np.nan, np.inf
 ratios = st.sampled_from([0.0, 0.5, 1.0, 3.0, 100.0])
 
-# --- one picture by hand --------------------------------------------------------------------------
+# --- one image by hand --------------------------------------------------------------------------
 
 # Losses, labels, options; then the anchors chosen.
 MINING = {
@@ -108,7 +108,7 @@ MINING = {
         {"mining": "none", "negative_ratio": 0},
         [0, 3],
     ),
-    "one picture is a batch": ([0.1, 0.2, 9], [0, 0, 1], {"mining": "batch"}, [0, 1]),
+    "one image is a batch": ([0.1, 0.2, 9], [0, 0, 1], {"mining": "batch"}, [0, 1]),
 }
 
 
@@ -145,12 +145,12 @@ mining_rules = st.fixed_dictionaries(
 
 
 @given(st.data(), dtypes, mining_rules)
-def test_mining_equals_the_brute_force(data, dtype, changes):
+def test_mining_equals_the_brute_force(data, dtype, overrides):
     size = data.draw(st.integers(0, 12))
     losses = data.draw(tied_scores(size, dtype))
     labels = data.draw(st.lists(st.sampled_from([0, 0, 0, 1, 2, -1]), min_size=size, max_size=size))
-    found = mine_hard_negatives(losses, np.array(labels, int), **changes)
-    rules = CANONICAL.but(**changes).loss
+    found = mine_hard_negatives(losses, np.array(labels, int), **overrides)
+    rules = CANONICAL.replace(**overrides).loss
     assert np.flatnonzero(found).tolist() == literal_mining(losses.tolist(), labels, rules)
 
 
@@ -159,9 +159,9 @@ FINE = {"losses": np.array([0.1, 0.2]), "labels": np.array([0, 1])}
 
 # --- a batch by hand -----------------------------------------------------------------------------
 
-# Losses and labels of two pictures, and the negatives of each.
+# Losses and labels of two images, and the negatives of each.
 BATCHES = {
-    "per picture": (
+    "per image": (
         [[9, 1, 2, 3], [8, 7, 6, 5]],
         [[1, 0, 0, 0], [0, 0, 0, 0]],
         {},
@@ -173,7 +173,7 @@ BATCHES = {
         {"mining": "batch"},
         [[], [0, 1, 2]],
     ),
-    "ties go to the first picture": (
+    "ties go to the first image": (
         [[5, 5, 5], [5, 5, 5]],
         [[0, 0, 0], [0, 1, 0]],
         {"mining": "batch"},
@@ -185,7 +185,7 @@ BATCHES = {
         {"mining": "batch", "min_negatives": 3},
         [[1], [0, 1]],
     ),
-    "... is one of each picture elsewhere": (
+    "... is one of each image elsewhere": (
         [[1, 2], [3, 4]],
         [[0, 0], [0, 0]],
         {"min_negatives": 1},
@@ -197,7 +197,7 @@ BATCHES = {
         {"mining": "batch", "max_negatives": 3},
         [[2], [1, 2]],
     ),
-    "a maximum of each picture": (
+    "a maximum of each image": (
         [[9, 1, 2], [9, 3, 4]],
         [[1, 0, 0], [1, 0, 0]],
         {"max_negatives": 1},
@@ -210,7 +210,7 @@ BATCHES = {
         {"mining": "batch", "negative_ratio": 0.5, "rounding": "up"},
         [[], [2]],
     ),
-    "... or once a picture": (
+    "... or once an image": (
         [[9, 1, 2], [9, 3, 4]],
         [[1, 0, 0], [1, 0, 0]],
         {"negative_ratio": 0.5, "rounding": "up"},
@@ -222,7 +222,7 @@ BATCHES = {
         {"mining": "none"},
         [[1], [0, 1, 2]],
     ),
-    "no pictures": (np.zeros((0, 3)), np.zeros((0, 3)), {"mining": "batch"}, []),
+    "no images": (np.zeros((0, 3)), np.zeros((0, 3)), {"mining": "batch"}, []),
     "no anchors": (np.zeros((2, 0)), np.zeros((2, 0)), {"mining": "batch"}, [[], []]),
 }
 
@@ -230,9 +230,9 @@ BATCHES = {
 @pytest.mark.parametrize("dtype", FLOATS)
 @pytest.mark.parametrize("case", BATCHES)
 def test_a_batch_by_hand(case, dtype):
-    losses, labels, changes, expected = BATCHES[case]
+    losses, labels, overrides, expected = BATCHES[case]
     losses, labels = np.array(losses, dtype), np.array(labels, int)
-    found = choose_anchors(losses, labels, **changes)
+    found = choose_anchors(losses, labels, **overrides)
     assert isinstance(found, Chosen)
     for mask in found:
         assert (mask.dtype, mask.shape) == (np.bool_, labels.shape)
@@ -275,18 +275,18 @@ SUPPRESSED = {
 @pytest.mark.parametrize("dtype", FLOATS)
 @pytest.mark.parametrize("case", SUPPRESSED)
 def test_suppression_before_mining_by_hand(case, dtype):
-    losses, labels, changes, positives, negatives = SUPPRESSED[case]
+    losses, labels, overrides, positives, negatives = SUPPRESSED[case]
     found = choose_anchors(
         np.array([losses], dtype),
         np.array([labels]),
         boxes=PREDICTED.astype(dtype),
-        **{"mining_nms": 0.5, **changes},
+        **{"mining_nms": 0.5, **overrides},
     )
     assert np.flatnonzero(found.positives).tolist() == positives, case
     assert np.flatnonzero(found.negatives).tolist() == negatives, case
 
 
-def test_suppression_is_within_each_picture():
+def test_suppression_is_within_each_image():
     losses, labels = np.array([[6.0, 5, 4, 2], [1, 5, 4, 2]]), np.array([[1, 0, 0, 0]] * 2)
     found = choose_anchors(losses, labels, boxes=np.repeat(PREDICTED, 2, axis=0), mining_nms=0.5)
     assert [np.flatnonzero(row).tolist() for row in found.positives] == [[0], []]
@@ -303,19 +303,19 @@ def test_without_a_mining_nms_boxes_are_not_looked_at():
 
 
 def literal_choice(losses, labels, rules, boxes):
-    """Positives and negatives that count, as lists of (picture, anchor)."""
+    """Positives and negatives that count, as lists of (image, anchor)."""
     labels = labels.copy()
-    for picture, own in enumerate(labels):
+    for image, own in enumerate(labels):
         if rules.mining_nms is None:
             continue
-        iou, kept = pairwise_iou(boxes[picture], boxes[picture]), []
-        for anchor in sorted(range(own.size), key=lambda a: (-losses[picture, a], a)):
+        iou, kept = pairwise_iou(boxes[image], boxes[image]), []
+        for anchor in sorted(range(own.size), key=lambda a: (-losses[image, a], a)):
             if all(iou[anchor, other] <= rules.mining_nms for other in kept):
                 kept.append(anchor)
         own[[anchor for anchor in range(own.size) if anchor not in kept]] = -1
     places = list(np.ndindex(labels.shape))
-    pictures = range(len(labels))
-    groups = [[place for place in places if place[0] == picture] for picture in pictures]
+    images = range(len(labels))
+    groups = [[place for place in places if place[0] == image] for image in images]
     negatives = []
     for group in [places] if rules.mining == "batch" else groups:
         mined = literal_mining([losses[p] for p in group], [labels[p] for p in group], rules)
@@ -323,14 +323,14 @@ def literal_choice(losses, labels, rules, boxes):
     return [place for place in places if labels[place] > 0], sorted(negatives)
 
 
-@given(st.data(), dtypes, mining_rules, st.sampled_from(["picture", "batch", "none", 0.25, 0.5]))
-def test_the_choice_equals_the_literal_one(data, dtype, changes, how):
+@given(st.data(), dtypes, mining_rules, st.sampled_from(["image", "batch", "none", 0.25, 0.5]))
+def test_the_choice_equals_the_literal_one(data, dtype, overrides, how):
     if how == "none":
-        changes = {"mining": "none"}
+        overrides = {"mining": "none"}
     elif how == "batch":
-        changes["mining"] = "batch"
-    elif how != "picture":
-        changes["mining_nms"] = how
+        overrides["mining"] = "batch"
+    elif how != "image":
+        overrides["mining_nms"] = how
     shape = data.draw(st.tuples(st.integers(0, 3), st.integers(0, 5)))
     size = shape[0] * shape[1]
     losses = data.draw(tied_scores(shape, dtype))
@@ -340,8 +340,8 @@ def test_the_choice_equals_the_literal_one(data, dtype, changes, how):
     for array in (losses, labels, boxes):
         array.setflags(write=False)
 
-    found = choose_anchors(losses, labels, boxes=boxes, **changes)
-    expected = literal_choice(losses, labels, CANONICAL.but(**changes).loss, boxes)
+    found = choose_anchors(losses, labels, boxes=boxes, **overrides)
+    expected = literal_choice(losses, labels, CANONICAL.replace(**overrides).loss, boxes)
     for mask, places in zip(found, expected, strict=True):
         assert [tuple(place) for place in np.argwhere(mask).tolist()] == places
 

@@ -65,14 +65,14 @@ CLASSES = {
 @pytest.mark.parametrize("dtype", FLOATS)
 @pytest.mark.parametrize("case", CLASSES)
 def test_class_losses_by_hand(case, dtype):
-    label, changes, expected = CLASSES[case]
+    label, overrides, expected = CLASSES[case]
     close = {"rtol": 8 * np.finfo(dtype).eps, "atol": 0, "err_msg": case}
-    found = class_losses(COLUMNS.astype(dtype)[None], np.array([label]), **changes)
+    found = class_losses(COLUMNS.astype(dtype)[None], np.array([label]), **overrides)
     assert (found.dtype, found.shape) == (dtype, (1,))
     np.testing.assert_allclose(found, [expected], **close)
     # The same with background, the column of 1, behind the others.
     last = class_losses(
-        COLUMNS.astype(dtype)[None, [1, 2, 0]], np.array([label]), background="last", **changes
+        COLUMNS.astype(dtype)[None, [1, 2, 0]], np.array([label]), background="last", **overrides
     )
     np.testing.assert_array_equal(last, found)
 
@@ -95,10 +95,10 @@ def test_what_counts_nowhere_may_be_anything(class_loss):
 
 # --- what a batch is divided by -------------------------------------------------------------------
 
-# Labels; then by positives, by picture, by their mean, by anchors.
+# Labels; then by positives, by image, by their mean, by anchors.
 DIVISORS = {
     # 3 and 0 positives; 3 × 2 and max(1, 0) × 2; 3 / 2; 8.
-    "one picture has all": (
+    "one image has all": (
         [[1, 2, 1, 0], [0, 0, 0, 0]],
         ([3, 3], [6, 2], [1.5, 1.5], [8, 8]),
     ),
@@ -106,11 +106,11 @@ DIVISORS = {
         [[1, -1], [-1, 1]],
         ([2] * 2, [2] * 2, [1] * 2, [4] * 2),
     ),
-    "one picture": ([[1, 1, 0]], ([2], [2], [2], [3])),
-    # max(1, 0), and for the mean over 2 pictures.
+    "one image": ([[1, 1, 0]], ([2], [2], [2], [3])),
+    # max(1, 0), and for the mean over 2 images.
     "no positives": ([[0, 0], [0, 0]], ([1] * 2, [2] * 2, [0.5] * 2, [4] * 2)),
     "no anchors": (np.zeros((2, 0)), ([1] * 2, [2] * 2, [0.5] * 2, [1] * 2)),
-    "no pictures": (np.zeros((0, 3)), ([], [], [], [])),
+    "no images": (np.zeros((0, 3)), ([], [], [], [])),
 }
 
 
@@ -118,7 +118,7 @@ DIVISORS = {
 def test_divisors_by_hand(case):
     labels, expected = DIVISORS[case]
     labels = np.array(labels, int)
-    for rule, divisors in zip(("positives", "picture", "mean", "anchors"), expected, strict=True):
+    for rule, divisors in zip(("positives", "image", "mean", "anchors"), expected, strict=True):
         found = normalisers(labels, normaliser=rule)
         assert found.dtype == np.float64
         assert found.tolist() == divisors, (case, rule)
@@ -134,35 +134,35 @@ def undecided(labels, dtype=np.float64, classes=2):
     return zeros, np.zeros((*labels.shape, classes), dtype), zeros.copy(), labels
 
 
-# Labels of each picture, options; then positives, negatives of each picture, and the class loss
+# Labels of each image, options; then positives, negatives of each image, and the class loss
 # in units of log 2 (a loss for each counted anchor) over the normaliser.
 NORMALISED = {
-    "one picture": ([[1, 0, 0, 0, 0]], {}, 1, [[1, 2, 3]], 4 / 1),
+    "one image": ([[1, 0, 0, 0, 0]], {}, 1, [[1, 2, 3]], 4 / 1),
     "the batch has one normaliser": (
-        # 1 + 3 in the first picture, 2 + 3 (all there are) in the second, over 3; a mean of
-        # pictures would be (4/1 + 5/2) / 2.
+        # 1 + 3 in the first image, 2 + 3 (all there are) in the second, over 3; a mean of
+        # images would be (4/1 + 5/2) / 2.
         [[1, 0, 0, 0, 0], [1, 1, 0, 0, 0]],
         {},
         3,
         [[1, 2, 3], [2, 3, 4]],
         9 / 3,
     ),
-    "a picture without objects counts nothing": (
+    "an image without objects counts nothing": (
         [[0, 0, 0], [1, 0, 0]],
         {},
         1,
         [[], [1, 2]],
         3 / 1,
     ),
-    "mining is per picture": (
-        # Over the batch, 3 : 1 of one positive would reach the first picture.
+    "mining is per image": (
+        # Over the batch, 3 : 1 of one positive would reach the first image.
         [[0, 0, 0], [0, 0, 1]],
         {"negative_ratio": 1.0},
         1,
         [[], [0]],
         2 / 1,
     ),
-    "a minimum is per picture": (
+    "a minimum is per image": (
         [[0, 0, 0], [1, 0, 0]],
         {"negative_ratio": 1.0, "min_negatives": 2},
         1,
@@ -172,18 +172,18 @@ NORMALISED = {
     "no object in the batch": ([[0, 0], [0, 0]], {}, 0, [[], []], 0),
     "no object, but a minimum": ([[0, 0], [0, 0]], {"min_negatives": 1}, 0, [[0], [0]], 2 / 1),
     "positives only": ([[1, 1], [1, 1]], {}, 4, [[], []], 4 / 4),
-    "no pictures": (np.zeros((0, 3)), {}, 0, [], 0),
+    "no images": (np.zeros((0, 3)), {}, 0, [], 0),
     "no anchors": (np.zeros((2, 0)), {}, 0, [[], []], 0),
     "what counts nowhere counts nowhere": ([[1, -1, 0, -1, 0]], {}, 1, [[2, 4]], 3 / 1),
-    # 4 of one picture over 1 × 2, 5 of the other over 2 × 2.
-    "each picture by its own": (
+    # 4 of one image over 1 × 2, 5 of the other over 2 × 2.
+    "each image by its own": (
         [[1, 0, 0, 0, 0], [1, 1, 0, 0, 0]],
-        {"normaliser": "picture"},
+        {"normaliser": "image"},
         3,
         [[1, 2, 3], [2, 3, 4]],
         4 / 2 + 5 / 4,
     ),
-    "by the mean of pictures": (
+    "by the mean of images": (
         [[1, 0, 0, 0, 0], [1, 1, 0, 0, 0]],
         {"normaliser": "mean"},
         3,
@@ -239,12 +239,12 @@ def test_what_counts_and_what_it_is_divided_by(case, dtype):
 
 @pytest.mark.parametrize("dtype", FLOATS)
 def test_a_batch_by_hand(dtype):
-    # Two pictures of three anchors, three classes. Softmax of log(1, 2, 5) is 1/8, 2/8, 5/8.
+    # Two images of three anchors, three classes. Softmax of log(1, 2, 5) is 1/8, 2/8, 5/8.
     unsure = np.log([1, 2, 5])
     logits = np.array([[unsure, [0, 0, 0], unsure], [unsure[::-1], unsure, [0, 0, 0]]], dtype)
     labels = np.array([[2, 0, 0], [0, 1, 1]])
     # Class losses: positives log 8/5 | log 4, log 3; negatives log 3, log 8 | log 8/5. At 1 : 1
-    # the hardest of the first picture is its last anchor, log 8.
+    # the hardest of the first image is its last anchor, log 8.
     deltas, targets = np.zeros((2, 3, 4), dtype), np.zeros((2, 3, 4), dtype)
     deltas[0, 0] = [1, 0, 0, -3]  # 1/2 + 5/2
     targets[1, 1] = [0.5, 0, 0, 0]  # 1/8
@@ -288,15 +288,15 @@ def test_the_box_loss_of_all_anchors_by_hand():
     deltas, logits, targets, labels = undecided([[1, 0, 0, -1]])
     targets[0, 0], deltas[0, 0] = [3, 0, 0, 0], [4, 0, 0, 0]
     deltas[0, 1:, 2] = -2
-    for changes, expected in (
+    for overrides, expected in (
         ({}, 1 / 2),
         ({"box_over": "all"}, 7 / 2),
         ({"box_over": "all", "normaliser": "anchors"}, 7 / 2 / 4),
         ({"box_over": "all", "mining": "none", "box_weight": 2.0}, 7 / 2),
     ):
-        found = multibox_loss(deltas, logits, targets, labels, negative_ratio=1, **changes)
+        found = multibox_loss(deltas, logits, targets, labels, negative_ratio=1, **overrides)
         assert found.box_loss == expected
-        weight = changes.get("box_weight", 1)
+        weight = overrides.get("box_weight", 1)
         assert found.total == pytest.approx(found.class_loss + weight * expected)
 
 
@@ -334,7 +334,7 @@ def test_suppression_before_mining_by_hand():
 
 @st.composite
 def batches(draw, dtype):
-    """Predictions and targets of up to three pictures of up to five anchors and three classes."""
+    """Predictions and targets of up to three images of up to five anchors and three classes."""
     deltas, logits, targets, labels = draw(heads(dtype))
     # Logits of halves: equal rows give equal losses, bit for bit, so ties are common.
     return dtype(0.9) * deltas, np.round(logits / 2) / dtype(2), dtype(0.9) * targets, labels
@@ -354,16 +354,16 @@ def test_multibox_equals_the_brute_force(data, dtype, ratio, minimum, weight):
     )
     ties = softmax_cross_entropy(logits, labels)  # mining is exact given the same losses
     class_sum = box_sum = 0.0
-    for picture, row in enumerate(labels.tolist()):
+    for image, row in enumerate(labels.tolist()):
         positives = [anchor for anchor, label in enumerate(row) if label]
-        hardest = sorted((-ties[picture, a], a) for a, label in enumerate(row) if not label)
+        hardest = sorted((-ties[image, a], a) for a, label in enumerate(row) if not label)
         mined = [anchor for _, anchor in hardest[: max(floor(ratio * len(positives)), minimum)]]
-        assert np.flatnonzero(found.negatives[picture]).tolist() == sorted(mined)
+        assert np.flatnonzero(found.negatives[image]).tolist() == sorted(mined)
         for anchor in positives + mined:
-            scores = logits[picture, anchor].tolist()
+            scores = logits[image, anchor].tolist()
             class_sum += log(sum(map(exp, scores))) - scores[row[anchor]]
         for anchor in positives:
-            pairs = zip(deltas[picture, anchor], target_deltas[picture, anchor], strict=True)
+            pairs = zip(deltas[image, anchor], target_deltas[image, anchor], strict=True)
             for distance in (abs(float(a) - float(b)) for a, b in pairs):
                 box_sum += distance**2 / 2 if distance < 1 else distance - 0.5
 
@@ -402,17 +402,17 @@ def literal_class_loss(scores, label, rules) -> float:
             "focal_alpha": st.sampled_from([0.25, 1.0]),
             "focal_gamma": st.sampled_from([0.0, 1.0, 2.0]),
             "background": st.sampled_from(["first", "last"]),
-            "normaliser": st.sampled_from(["positives", "picture", "mean", "anchors"]),
+            "normaliser": st.sampled_from(["positives", "image", "mean", "anchors"]),
             "box_over": st.sampled_from(["positives", "all"]),
-            "mining": st.sampled_from(["picture", "batch", "none"]),
+            "mining": st.sampled_from(["image", "batch", "none"]),
         }
     ),
     st.sampled_from([None, 0.5]),
 )
-def test_every_convention_equals_the_literal_one(data, dtype, changes, mining_nms):
-    if changes["mining"] == "picture":
-        changes["mining_nms"] = mining_nms
-    convention = CANONICAL.but(box_weight=0.5, **changes)
+def test_every_convention_equals_the_literal_one(data, dtype, overrides, mining_nms):
+    if overrides["mining"] == "image":
+        overrides["mining_nms"] = mining_nms
+    convention = CANONICAL.replace(box_weight=0.5, **overrides)
     rules = convention.loss
     deltas, logits, target_deltas, labels = data.draw(batches(dtype))
     nowhere = data.draw(integers(labels.shape, 3)) == 0
@@ -428,23 +428,23 @@ def test_every_convention_equals_the_literal_one(data, dtype, changes, mining_nm
     np.testing.assert_array_equal(found.negatives, negatives)
     assert found.positives == np.count_nonzero(labels > 0)
 
-    pictures = len(labels)
-    per_picture = [max(1, np.count_nonzero(row > 0)) * pictures for row in labels]
+    images = len(labels)
+    per_image = [max(1, np.count_nonzero(row > 0)) * images for row in labels]
     divisors = {
-        "positives": [max(1, found.positives)] * pictures,
-        "picture": per_picture,
-        "mean": [max(1, found.positives) / max(1, pictures)] * pictures,
-        "anchors": [labels.size] * pictures,
+        "positives": [max(1, found.positives)] * images,
+        "image": per_image,
+        "mean": [max(1, found.positives) / max(1, images)] * images,
+        "anchors": [labels.size] * images,
     }[rules.normaliser]
     class_loss = box_loss = 0.0
-    for picture, anchor in np.ndindex(labels.shape):
-        label, divisor = int(labels[picture, anchor]), float(divisors[picture])
-        scores = logits[picture, anchor].tolist()
-        columns = [scores[-1], *scores[:-1]] if changes["background"] == "last" else scores
-        if positives[picture, anchor] or negatives[picture, anchor]:
+    for image, anchor in np.ndindex(labels.shape):
+        label, divisor = int(labels[image, anchor]), float(divisors[image])
+        scores = logits[image, anchor].tolist()
+        columns = [scores[-1], *scores[:-1]] if overrides["background"] == "last" else scores
+        if positives[image, anchor] or negatives[image, anchor]:
             class_loss += literal_class_loss(columns, label, rules) / divisor
-        if label >= 0 and (positives[picture, anchor] or rules.box_over == "all"):
-            pairs = zip(deltas[picture, anchor], target_deltas[picture, anchor], strict=True)
+        if label >= 0 and (positives[image, anchor] or rules.box_over == "all"):
+            pairs = zip(deltas[image, anchor], target_deltas[image, anchor], strict=True)
             for distance in (abs(float(a) - float(b)) for a, b in pairs):
                 box_loss += (distance**2 / 2 if distance < 1 else distance - 0.5) / divisor
 
@@ -456,7 +456,7 @@ def test_every_convention_equals_the_literal_one(data, dtype, changes, mining_nm
 
 
 @given(st.data(), dtypes)
-def test_a_picture_of_background_changes_nothing(data, dtype):
+def test_an_image_of_background_changes_nothing(data, dtype):
     batch = data.draw(batches(dtype))
     widened = [np.concatenate([array, np.zeros_like(array[:1])]) for array in batch]
     before, after = multibox_loss(*batch), multibox_loss(*widened)

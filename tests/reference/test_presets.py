@@ -16,9 +16,9 @@ import pytest
 
 from reference_numpy.anchors import linear_scales, make_anchors
 from reference_numpy.coding import decode, encode
-from reference_numpy.conventions import CANONICAL, PRESETS, SSD300, presets
+from reference_numpy.conventions import CANONICAL, PRESETS, SSD300, UNMATCHED, presets
 from reference_numpy.detection import detect, select
-from reference_numpy.matching import UNMATCHED, match
+from reference_numpy.matching import match
 from reference_numpy.multibox import multibox_loss
 from reference_numpy.targets import assign_targets
 from tests.reference.golden_anchors import ENDS, GOLDEN
@@ -455,13 +455,13 @@ def box_distance(code, target):
 
 
 def losses_of(codes, logits, targets, labels, class_loss=softmax_loss):
-    """For each picture: the class losses, the box losses, the positives, the others."""
-    for picture in zip(codes, logits, targets, labels, strict=True):
-        cls = [class_loss(row, label) for row, label in zip(picture[1], picture[3], strict=True)]
-        box = [box_distance(*pair) for pair in zip(picture[0], picture[2], strict=True)]
+    """For each image: the class losses, the box losses, the positives, the others."""
+    for image in zip(codes, logits, targets, labels, strict=True):
+        cls = [class_loss(row, label) for row, label in zip(image[1], image[3], strict=True)]
+        box = [box_distance(*pair) for pair in zip(image[0], image[2], strict=True)]
         anchors = range(len(cls))
-        positives = [anchor for anchor in anchors if picture[3][anchor] > 0]
-        yield cls, box, positives, [anchor for anchor in anchors if picture[3][anchor] == 0]
+        positives = [anchor for anchor in anchors if image[3][anchor] > 0]
+        yield cls, box, positives, [anchor for anchor in anchors if image[3][anchor] == 0]
 
 
 def caffe_loss(codes, logits, targets, labels, boxes, ratio=3.0):
@@ -491,12 +491,12 @@ def torchvision_loss(codes, logits, targets, labels, boxes, ratio=3.0):
 
 
 def ssd_keras_loss(codes, logits, targets, labels, boxes):
-    """keras_ssd_loss.py, compute_loss: the hardest of all pictures together."""
-    pictures = list(losses_of(codes, logits, targets, labels))
-    matches = sum(len(positives) for _cls, _box, positives, _others in pictures)
-    background = sorted((cls[one] for cls, _box, _own, others in pictures for one in others))
+    """keras_ssd_loss.py, compute_loss: the hardest of all images together."""
+    images = list(losses_of(codes, logits, targets, labels))
+    matches = sum(len(positives) for _cls, _box, positives, _others in images)
+    background = sorted((cls[one] for cls, _box, _own, others in images for one in others))
     total = sum(background[::-1][: 3 * matches])
-    total += sum(cls[one] + box[one] for cls, box, positives, _o in pictures for one in positives)
+    total += sum(cls[one] + box[one] for cls, box, positives, _o in images for one in positives)
     return total / max(1, matches)
 
 
@@ -512,7 +512,7 @@ def nvidia_loss(codes, logits, targets, labels, boxes):
 
 
 def paz_loss(codes, logits, targets, labels, boxes):
-    """multi_box_loss.py, MultiBoxLoss.compute_loss: top_k of at most 300 in a picture."""
+    """multi_box_loss.py, MultiBoxLoss.compute_loss: top_k of at most 300 in an image."""
     total, matches = 0.0, 0
     for cls, box, positives, others in losses_of(codes, logits, targets, labels):
         matches += len(positives)
@@ -525,8 +525,8 @@ def paz_loss(codes, logits, targets, labels, boxes):
 def tensorflow_loss(codes, logits, targets, labels, boxes, ratio=3.0):
     """core/losses.py, HardExampleMiner; ssd_meta_arch.py: N is that of before suppression."""
     total, matches = 0.0, 0
-    pictures = losses_of(codes, logits, targets, labels, sigmoid_loss)
-    for (cls, box, positives, _others), place in zip(pictures, boxes, strict=True):
+    images = losses_of(codes, logits, targets, labels, sigmoid_loss)
+    for (cls, box, positives, _others), place in zip(images, boxes, strict=True):
         matches += len(positives)
         order = sorted(range(len(cls)), key=lambda anchor: -cls[anchor])
         order = greedy(place, order, lambda overlap: overlap > 0.99)
@@ -543,8 +543,8 @@ def notebook_loss(codes, logits, targets, labels, boxes):
     """model.ipynb, smoothL1 and confidenceLoss: means over all anchors; background is last."""
     last = len(logits[0][0]) - 1
     cls, box = [], []
-    for picture in zip(codes, logits, targets, labels, strict=True):
-        for code, row, target, label in zip(*picture, strict=True):
+    for image in zip(codes, logits, targets, labels, strict=True):
+        for code, row, target, label in zip(*image, strict=True):
             cls.append(softmax_loss(row, label - 1 if label else last))
             box.append(box_distance(code, target) / 4)
     return sum(cls) / len(cls) + sum(box) / len(box)
@@ -586,16 +586,16 @@ def some_boxes(rng, count, largest=0.6, smallest=0.01):
 
 
 def a_batch(rng, anchors, positives):
-    """Random heads and targets, as many positives in each picture as said."""
+    """Random heads and targets, as many positives in each image as said."""
     shape = (len(positives), anchors)
     codes, targets = rng.normal(size=(2, *shape, 4))
     logits = 2 * rng.normal(size=(*shape, 4))
     labels = np.zeros(shape, np.int64)
-    for picture, count in enumerate(positives):
+    for image, count in enumerate(positives):
         chosen = rng.choice(anchors, count, replace=False)
-        labels[picture, chosen] = rng.integers(1, 4, count)
+        labels[image, chosen] = rng.integers(1, 4, count)
     targets[labels == 0] = 0
-    boxes = np.stack([some_boxes(rng, anchors) for _picture in positives])
+    boxes = np.stack([some_boxes(rng, anchors) for _image in positives])
     # For suppression before mining: a quarter are twins, and a quarter overlap another by .95.
     boxes[:, 1::4] = boxes[:, 0::4]
     boxes[:, 3::4] = boxes[:, 2::4]
@@ -603,16 +603,16 @@ def a_batch(rng, anchors, positives):
     return codes, logits, targets, labels, boxes
 
 
-def check_loss(name, batch, **changes):
-    expected = LOSSES[name](*(part.tolist() for part in batch), **changes)
-    given = {f"negative_{one}": value for one, value in changes.items()}
+def check_loss(name, batch, **overrides):
+    expected = LOSSES[name](*(part.tolist() for part in batch), **overrides)
+    given = {f"negative_{one}": value for one, value in overrides.items()}
     found = multibox_loss(*batch[:4], PRESETS[name], boxes=batch[4], **given)
     assert found.total == pytest.approx(expected, rel=1e-12)
 
 
 @pytest.mark.parametrize(
     "positives",
-    # No positives at all; few; none in one picture; more than negatives suffice for.
+    # No positives at all; few; none in one image; more than negatives suffice for.
     [(0,), (0, 0), (5,), (4, 0, 1), (1, 9), (15, 0, 3), (40, 20)],
     ids=str,
 )
@@ -663,7 +663,7 @@ def per_class(boxes, scores, *, above, most, suppressed, backwards=False):
             yield scores[anchor][column], column + 1, anchor, boxes[anchor]
 
 
-def into_picture(box):
+def into_image(box):
     return [min(max(one, 0.0), 1.0) for one in box]
 
 
@@ -672,7 +672,7 @@ def by_score(rows):
 
 
 def canonical_detections(boxes, scores, most=400):
-    boxes = [into_picture(box) for box in boxes]
+    boxes = [into_image(box) for box in boxes]
     return caffe_detections(boxes, scores, most)
 
 
@@ -687,7 +687,7 @@ def caffe_detections(boxes, scores, most=400):
 def torchvision_detections(boxes, scores, most=400, least=0.01, iou=0.45, total=200):
     """ssd.py, postprocess_detections."""
     rows = per_class(
-        [into_picture(box) for box in boxes],
+        [into_image(box) for box in boxes],
         scores,
         above=lambda s: s > least,
         most=most,
@@ -710,7 +710,7 @@ def tensorflow_detections(boxes, scores):
             boxes, alone, above=lambda s: s > 1e-8, most=None, suppressed=lambda o: o > 0.6
         )
         rows += [(score, column + 1, *rest) for score, _one, *rest in list(found)[:100]]
-    rows = [(*row, into_picture(box)) for *row, box in by_score(rows)]
+    rows = [(*row, into_image(box)) for *row, box in by_score(rows)]
     solid = [row for row in rows if row[3][0] < row[3][2] and row[3][1] < row[3][3]]
     return solid[:100]
 
@@ -803,11 +803,11 @@ def check_detections(found, expected):
 
 
 # Every score threshold of a preset and its neighbours; boxes on a grid of eighths, so that IoUs are
-# fractions such as 1/2, 2/5 and 3/5 exactly, and many boxes reach beyond the picture.
+# fractions such as 1/2, 2/5 and 3/5 exactly, and many boxes reach beyond the image.
 SCORES = np.array([0, 1e-8, 2e-8, 0.001, 0.01, 0.05, 0.1, 0.2, 0.4, 0.5, 0.55, 0.6, 0.7, 0.9])
 
 
-def grid_picture(rng, anchors, classes=3):
+def grid_image(rng, anchors, classes=3):
     low = rng.integers(-3, 9, (anchors, 2))
     boxes = np.concatenate([low, low + rng.integers(1, 6, (anchors, 2))], axis=1) / 8
     return boxes, rng.choice(SCORES, (anchors, classes))
@@ -817,7 +817,7 @@ def grid_picture(rng, anchors, classes=3):
 def test_detection_where_scores_and_overlaps_tie(name):
     rng = np.random.default_rng(6)
     for _round in range(40):
-        boxes, scores = grid_picture(rng, 50)
+        boxes, scores = grid_image(rng, 50)
         expected = DETECTIONS[name](boxes.tolist(), scores.tolist())
         check_detections(select(boxes, scores, PRESETS[name]), expected)
 
@@ -828,7 +828,7 @@ def test_detection_where_scores_and_overlaps_tie(name):
 def test_which_of_equal_scores_enter_suppression(name):
     rng = np.random.default_rng(7)
     for _round in range(40):
-        boxes, scores = grid_picture(rng, 50)
+        boxes, scores = grid_image(rng, 50)
         expected = DETECTIONS[name](boxes.tolist(), scores.tolist(), most=7)
         found = select(boxes, scores, PRESETS[name], candidates_per_class=7)
         check_detections(found, expected)
@@ -890,7 +890,7 @@ def test_limits_of_a_class_that_a_limit_of_all_hides():
 
 
 @pytest.mark.parametrize(
-    "changes",
+    "overrides",
     [
         {"max_detections": 3},  # MediaPipe's SSDLite on a phone
         {"max_detections": 5},  # the same on a desktop
@@ -898,22 +898,22 @@ def test_limits_of_a_class_that_a_limit_of_all_hides():
     ],
     ids=["phone", "desktop", "TensorFlow Lite"],
 )
-def test_detection_of_mediapipe_with_other_numbers(changes):
+def test_detection_of_mediapipe_with_other_numbers(overrides):
     rng = np.random.default_rng(10)
     numbers = [0.6, 0.4, 1]
     for place, one in enumerate(("score_threshold", "iou_threshold", "max_detections")):
-        numbers[place] = changes.get(one, numbers[place])
+        numbers[place] = overrides.get(one, numbers[place])
     for anchors in [5, 50] * 40:  # with few, fewer are sure than may be kept
-        boxes, scores = grid_picture(rng, anchors)
+        boxes, scores = grid_image(rng, anchors)
         expected = best_class_detections(boxes.tolist(), scores.tolist(), *numbers)
-        check_detections(select(boxes, scores, PRESETS["mediapipe"], **changes), expected)
+        check_detections(select(boxes, scores, PRESETS["mediapipe"], **overrides), expected)
 
 
 CLIPPED = ["canonical", *TORCHVISION]
 
 
 @EVERY
-def test_detections_without_area_and_beyond_the_picture(name):
+def test_detections_without_area_and_beyond_the_image(name):
     flat, outside = [0.2, 0.2, 0.2, 0.6], [1.25, 0.2, 1.5, 0.6]
     boxes, scores = np.array([flat, outside]), np.array([[0.9], [0.8]])
     found = select(boxes, scores, PRESETS[name], max_detections=2).boxes.tolist()

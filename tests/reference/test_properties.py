@@ -19,17 +19,17 @@ from typing import NamedTuple
 import numpy as np
 from hypothesis import assume, given, strategies as st
 
-from reference_numpy.boxes import area, centers_to_corners, corners_to_centers, pairwise_iou
+from reference_numpy.boxes import area, cxcywh_to_xyxy, pairwise_iou, xyxy_to_cxcywh
 from reference_numpy.coding import decode, encode
-from reference_numpy.conventions import CANONICAL
+from reference_numpy.conventions import CANONICAL, IGNORE, UNMATCHED
 from reference_numpy.detection import select
 from reference_numpy.evaluation import evaluate
 from reference_numpy.gradients import multibox_gradient
-from reference_numpy.matching import UNMATCHED, bipartite, match
+from reference_numpy.matching import bipartite, match
 from reference_numpy.mining import choose_anchors
 from reference_numpy.multibox import MultiBox, multibox_loss
 from reference_numpy.suppression import nms
-from reference_numpy.targets import NOTHING, assign_targets
+from reference_numpy.targets import assign_targets
 from tests.strategies import (
     CROWDED,
     FLAT,
@@ -204,13 +204,13 @@ def test_decoding_undoes_encoding(data, dtype, variances):
     # NumPy's float32 exp and log err by up to 4 units in the last place, 8 u.
     drawn = boxes_in_two(dtype, least=1, most=3, alike=True)
     own, anchors = data.draw(drawn, label="boxes; anchors, as corners")
-    anchors = corners_to_centers(anchors)
+    anchors = xyxy_to_cxcywh(anchors)
     codes = encode(own, anchors, variances=variances)
     found = decode(codes, anchors, variances=variances)
     assert (codes.dtype, found.dtype) == (dtype, dtype)
 
     exact, wide = own.astype(np.float64), anchors.astype(np.float64)
-    center, size = np.split(corners_to_centers(exact), 2, axis=1)
+    center, size = np.split(xyxy_to_cxcywh(exact), 2, axis=1)
     offset, stretch = np.abs(center - wide[:, :2]), np.abs(np.log(size / wide[:, 2:]))
     middle = (
         roundings("center", dtype) * np.abs(center)
@@ -251,8 +251,8 @@ def test_without_ties_the_order_of_objects_and_anchors_does_not_count(data, dtyp
 def test_the_order_of_boxes_whose_overlaps_differ_does_not_count(data, dtype):
     kinds = ("anywhere", "thin", "nested", "huge aspect", "one ULP off")
     own, near = data.draw(boxes_in_two(dtype, kinds=kinds), label="objects; anchors, as corners")
-    anchors = corners_to_centers(near)
-    iou = pairwise_iou(own, centers_to_corners(anchors))
+    anchors = xyxy_to_cxcywh(near)
+    iou = pairwise_iou(own, cxcywh_to_xyxy(anchors))
     assume(len(np.unique(iou[iou > 0])) == np.count_nonzero(iou))
 
     rows = shuffle(data, len(own), "order of the objects")
@@ -268,7 +268,7 @@ def test_the_order_of_boxes_whose_overlaps_differ_does_not_count(data, dtype):
 @given(st.data(), dtypes)
 def test_padding_the_objects_changes_no_target(data, dtype):
     batch = data.draw(batches_of_objects(dtype), label="batch")
-    anchors = corners_to_centers(data.draw(boxes(dtype, least=1), label="anchors, as corners"))
+    anchors = xyxy_to_cxcywh(data.draw(boxes(dtype, least=1), label="anchors, as corners"))
     for (own, labels), padded, padded_labels in zip(*batch, strict=True):
         expected = assign_targets(own, labels, anchors)
         found = assign_targets(padded, padded_labels, anchors)
@@ -364,7 +364,7 @@ def test_a_strictly_increasing_map_of_the_scores_changes_no_selection(data, dtyp
     st.data(),
     dtypes,
     st.floats(0, 5),
-    st.sampled_from(["picture", "batch"]),
+    st.sampled_from(["image", "batch"]),
     st.sampled_from(["down", "up"]),
 )
 def test_without_a_minimum_mining_never_exceeds_its_ratio(data, dtype, ratio, scope, rounding):
@@ -388,11 +388,11 @@ def test_without_a_minimum_mining_never_exceeds_its_ratio(data, dtype, ratio, sc
 
 CLASS_LOSSES = ["softmax", "sigmoid", "focal"]
 CONVENTIONS = [
-    CANONICAL.but(class_loss=loss, mining=mining, normaliser=normaliser, box_over=box_over)
+    CANONICAL.replace(class_loss=loss, mining=mining, normaliser=normaliser, box_over=box_over)
     for loss, mining, normaliser, box_over in product(
         CLASS_LOSSES,
-        ["picture", "batch", "none"],
-        ["positives", "picture", "mean", "anchors"],
+        ["image", "batch", "none"],
+        ["positives", "image", "mean", "anchors"],
         ["positives", "all"],
     )
 ]
@@ -403,20 +403,20 @@ conventions = st.integers(0, len(CONVENTIONS) - 1).map(CONVENTIONS.__getitem__)
 def test_padding_the_objects_changes_no_loss(data, dtype, class_loss):
     # The targets are the same, and so is every sum.
     batch = data.draw(batches_of_objects(dtype), label="batch")
-    anchors = corners_to_centers(data.draw(boxes(dtype, least=1, most=4), label="as corners"))
+    anchors = xyxy_to_cxcywh(data.draw(boxes(dtype, least=1, most=4), label="as corners"))
     size = len(batch.labels), len(anchors)
     drawn = data.draw(integers((*size, 8), 32), label="deltas, logits") - 16
     deltas, logits = np.split(drawn.astype(dtype) / dtype(4), 2, axis=-1)
 
-    def loss(pictures):
-        targets = [assign_targets(*picture, anchors) for picture in pictures]
+    def loss(images):
+        targets = [assign_targets(*image, anchors) for image in images]
         coded = np.array([one.deltas for one in targets], dtype).reshape(*size, 4)
         labels = np.array([one.labels for one in targets], int).reshape(size)
         return multibox_loss(deltas, logits, coded, labels, class_loss=class_loss)
 
     padded = zip(batch.boxes, batch.labels, strict=True)
     for name, found, expected in zip(
-        MultiBox._fields, loss(padded), loss(batch.pictures), strict=True
+        MultiBox._fields, loss(padded), loss(batch.images), strict=True
     ):
         equal(found, expected, f"{name} with padding")
 
@@ -427,10 +427,10 @@ def test_padding_the_anchors_changes_no_loss(data, dtype, convention):
     # counts them by its definition.
     assume(convention.loss.normaliser != "anchors")
     plain = data.draw(heads(dtype), label="heads")
-    pictures, anchors = plain.labels.shape
+    images, anchors = plain.labels.shape
     spread = np.sort(shuffle(data, anchors + 4, "where the anchors are")[:anchors])
-    wide = [data.draw(extremes((pictures, anchors + 4, n), dtype), label="any") for n in (4, 3, 4)]
-    labels = np.full((pictures, anchors + 4), NOTHING)
+    wide = [data.draw(extremes((images, anchors + 4, n), dtype), label="any") for n in (4, 3, 4)]
+    labels = np.full((images, anchors + 4), IGNORE)
     for padded, array in zip([*wide, labels], plain, strict=True):
         padded[:, spread] = array
     before, after = multibox_loss(*plain, convention), multibox_loss(*wide, labels, convention)
@@ -439,7 +439,7 @@ def test_padding_the_anchors_changes_no_loss(data, dtype, convention):
     for name in ("counted", "negatives"):
         equal(getattr(after, name)[:, spread], getattr(before, name), name)
         assert not np.delete(getattr(after, name), spread, axis=1).any(), f"{name}: padding"
-    terms = pictures + anchors
+    terms = images + anchors
     for name in ("class_loss", "box_loss", "total"):
         expected = np.array([getattr(before, name)])
         budget = roundings("sum of n", dtype) * terms * expected
@@ -468,7 +468,7 @@ def test_the_gradients_are_always_finite(data, dtype, convention, labels):
     ):
         assert gradient.dtype == dtype
         assert np.isfinite(gradient).all(), f"{name}: expected numbers. Received: {gradient}"
-        assert not gradient[drawn.labels == NOTHING].any(), f"{name}: padding has a slope"
+        assert not gradient[drawn.labels == IGNORE].any(), f"{name}: padding has a slope"
 
 
 # --- average precision ---------------------------------------------------------------------------
@@ -486,8 +486,8 @@ def present(given_load):
 def test_perfect_detections_have_ap_1(data, given_load, method):
     # Equal objects are left out: to VOC, both of two equal detections claim the first.
     scores = [
-        shuffle(data, len(rows), f"ranks in picture {picture}")
-        for picture, rows in enumerate(given_load.truth_labels)
+        shuffle(data, len(rows), f"ranks in image {image}")
+        for image, rows in enumerate(given_load.truth_labels)
     ]
     truth, there = given_load[:2], present(given_load)
     result = evaluate(*truth, *truth, scores, given_load.classes, method=method)
@@ -511,14 +511,14 @@ def test_the_order_of_detections_whose_scores_differ_does_not_count(data, given_
     counts = [len(rows) for rows in given_load.labels]
     ranks = np.split(shuffle(data, sum(counts), "ranks of all scores"), np.cumsum(counts)[:-1])
     plain = given_load._replace(scores=[own / 64 for own in ranks])
-    orders = [shuffle(data, count, f"order in picture {n}") for n, count in enumerate(counts)]
-    pictures = shuffle(data, len(counts), "order of the pictures")
+    orders = [shuffle(data, count, f"order in image {n}") for n, count in enumerate(counts)]
+    images = shuffle(data, len(counts), "order of the images")
 
-    def mixed(column, within_picture):
+    def mixed(column, within_image):
         rows = [
-            row[order] if within_picture else row for row, order in zip(column, orders, strict=True)
+            row[order] if within_image else row for row, order in zip(column, orders, strict=True)
         ]
-        return [rows[picture] for picture in pictures]
+        return [rows[image] for image in images]
 
     shuffled = plain._replace(
         truth_boxes=mixed(plain.truth_boxes, False),

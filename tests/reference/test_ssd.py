@@ -185,7 +185,7 @@ def test_outputs_are_in_the_order_of_the_anchors(images, weights):
     assert logits[0, :17].tolist() == [[0, 1, 2]] * 16 + [[3, 4, 5]]
 
 
-def test_pictures_do_not_look_at_each_other(images, weights):
+def test_images_do_not_look_at_each_other(images, weights):
     both = forward(images, weights, LAYOUT)
     one = forward(images[1:], weights, LAYOUT)
     np.testing.assert_allclose(both[0][1:], one[0], atol=1e-12)
@@ -195,9 +195,7 @@ def test_pictures_do_not_look_at_each_other(images, weights):
 def test_what_does_not_fit_is_refused(images, weights):
     with pytest.raises(ValueError, match=r"images: expected shape \(B, 64, 64, 3\)"):
         forward(images[:, :32], weights, LAYOUT)
-    with pytest.raises(
-        ValueError, match=r"images: expected pictures .* Received: \(1, 16, 16, 3\)"
-    ):
+    with pytest.raises(ValueError, match=r"images: expected images .* Received: \(1, 16, 16, 3\)"):
         mobilenet_v2_features(images[:1, :16, :16], weights)
     wrong = AnchorLayout("wrong", (64, 64), ((4, 4), (3, 3)), (0.2, 0.4, 0.6), ((2.0,), (2.0,)))
     with pytest.raises(ValueError, match=r"layout: expected feature maps \(\(4, 4\), \(2, 2\)\)"):
@@ -207,7 +205,7 @@ def test_what_does_not_fit_is_refused(images, weights):
 
 
 def lite(weights, last):
-    """The same backbone with separable extra maps and heads, on pictures of 96 x 96."""
+    """The same backbone with separable extra maps and heads, on images of 96 x 96."""
     made = {
         name: value for name, value in weights.items() if not name.startswith(("extra", "head"))
     }

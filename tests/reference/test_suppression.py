@@ -27,7 +27,7 @@ THIRD = 1 / 3
 
 # --- worked by hand ------------------------------------------------------------------------------
 
-# Strips of height 1 in quarters of a picture: neighbours half a width apart have IoU 1/3, and
+# Strips of height 1 in quarters of an image: neighbours half a width apart have IoU 1/3, and
 # every second one only touches.
 a, b, c, d = ([x / 4, 0, x / 4 + 0.5, 1] for x in range(4))
 HALF_OF_A = [0.0, 0.0, 0.5, 0.5]  # IoU 1/2 with a
@@ -58,7 +58,7 @@ WORKED = {
         [0, 1, 2, 3, 4],
     ),
     "inside out": ([a, a[2:] + a[:2]], [0.5, 0.9], 0.0, [1, 0]),
-    "beyond the picture": ([[-2, 0, 2, 1], [-2, 0, 1.5, 1]], [0.5, 0.9], 0.5, [1]),
+    "beyond the image": ([[-2, 0, 2, 1], [-2, 0, 1.5, 1]], [0.5, 0.9], 0.5, [1]),
     "any scores": ([a, b, c], [-np.inf, -5.0, np.inf], 0.3, [2, 0]),
     "no boxes": (np.zeros((0, 4)), [], 0.3, []),
 }
@@ -109,13 +109,13 @@ OTHERWISE = {
 @pytest.mark.parametrize("dtype", FLOATS)
 @pytest.mark.parametrize("case", OTHERWISE)
 def test_other_answers_by_hand(case, dtype):
-    boxes, scores, changes, expected = OTHERWISE[case]
+    boxes, scores, overrides, expected = OTHERWISE[case]
     boxes, scores = np.array(boxes, dtype), np.array(scores, dtype)
-    found = nms(boxes, scores, **{"iou_threshold": 0.3, **changes})
+    found = nms(boxes, scores, **{"iou_threshold": 0.3, **overrides})
     assert found.tolist() == expected, case
 
 
-# A picture of 20 by 20: all of it, its left 14, its left 11, its right 10, its upper 9. IoU with
+# An image of 20 by 20: all of it, its left 14, its left 11, its right 10, its upper 9. IoU with
 # all of it is .7, .55, .5, .45. Else, the left 14 and 11 have 11/14; no other pair has more than
 # 99 / (220 + 180 - 99), about .33, of the left 11 and the upper 9.
 WHOLE, LEFT14, LEFT11 = [0, 0, 1, 1], [0, 0, 0.7, 1], [0, 0, 0.55, 1]
@@ -244,9 +244,9 @@ SOFT = {
 @pytest.mark.parametrize("dtype", FLOATS)
 @pytest.mark.parametrize("case", SOFT)
 def test_soft_suppression_by_hand(case, dtype):
-    boxes, scores, changes, expected, lowered = SOFT[case]
-    changes = {"soft_sigma": 0.5, "iou_threshold": 1.0, **changes}
-    kept, found = soft_nms(np.array(boxes, dtype), np.array(scores, dtype), **changes)
+    boxes, scores, overrides, expected, lowered = SOFT[case]
+    overrides = {"soft_sigma": 0.5, "iou_threshold": 1.0, **overrides}
+    kept, found = soft_nms(np.array(boxes, dtype), np.array(scores, dtype), **overrides)
     assert (kept.dtype, found.dtype) == (np.int64, dtype)
     assert kept.tolist() == expected, case
     np.testing.assert_allclose(found, lowered, rtol=8 * np.finfo(dtype).eps)
@@ -318,13 +318,13 @@ rules_of_suppression = st.fixed_dictionaries(
 
 
 @given(st.data(), dtypes, rules_of_suppression, st.sampled_from([1.0, 0.95, 0.75, 0.5]))
-def test_every_convention_equals_the_literal_one(data, dtype, changes, eta):
+def test_every_convention_equals_the_literal_one(data, dtype, overrides, eta):
     boxes, scores = data.draw(scored(dtype))
-    convention = CANONICAL.but(eta=eta, **changes)
+    convention = CANONICAL.replace(eta=eta, **overrides)
     iou = pairwise_iou(boxes, boxes, convention)
     expected = one_by_one(boxes, scores, convention.detection, iou)
     assert nms(boxes, scores, convention).tolist() == expected
-    assert nms(boxes, scores, eta=eta, **changes).tolist() == expected
+    assert nms(boxes, scores, eta=eta, **overrides).tolist() == expected
 
 
 def literal_soft(boxes, scores, rules, iou) -> tuple[list[int], list[float]]:
@@ -358,10 +358,10 @@ def literal_soft(boxes, scores, rules, iou) -> tuple[list[int], list[float]]:
     st.sampled_from([-1.0, 0.0, 0.25]),
     st.sampled_from([">", ">="]),
 )
-def test_soft_suppression_equals_the_brute_force(data, dtype, changes, sigma, least, score_at):
+def test_soft_suppression_equals_the_brute_force(data, dtype, overrides, sigma, least, score_at):
     boxes, scores = data.draw(scored(dtype))
-    convention = CANONICAL.but(
-        soft_sigma=sigma, score_threshold=least, score_at=score_at, **changes
+    convention = CANONICAL.replace(
+        soft_sigma=sigma, score_threshold=least, score_at=score_at, **overrides
     )
     iou = pairwise_iou(boxes, boxes, convention)
     kept, lowered = soft_nms(boxes, scores, convention)

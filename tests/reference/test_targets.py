@@ -1,4 +1,4 @@
-"""Targets of one picture: worked by hand, and the laws of padding and order."""
+"""Targets of one image: worked by hand, and the laws of padding and order."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from hypothesis import given, settings, strategies as st
 
 from reference_numpy.anchors import make_anchors
 from reference_numpy.boxes import (
-    centers_to_corners,
-    corners_to_centers,
-    pairwise_coverage,
+    cxcywh_to_xyxy,
+    pairwise_ioa,
     pairwise_iou,
+    xyxy_to_cxcywh,
 )
 from reference_numpy.coding import decode, encode
-from reference_numpy.conventions import DIGITS224
-from reference_numpy.matching import UNMATCHED, match
-from reference_numpy.targets import NOTHING, PADDING, Targets, assign_targets
+from reference_numpy.conventions import DIGITS224, IGNORE, PADDING, UNMATCHED
+from reference_numpy.matching import match
+from reference_numpy.targets import Targets, assign_targets
 from tests.strategies import FLOATS, dtypes, grid_boxes
 
 NAN, INF = np.nan, np.inf
 _ = UNMATCHED
 UNIT = (1.0, 1.0, 1.0, 1.0)
 
-# Four anchors of a quarter of the picture each, and one over all of it.
+# Four anchors of a quarter of the image each, and one over all of it.
 QUARTERS = np.array(
     [
         [0.25, 0.25, 0.5, 0.5],
@@ -64,7 +64,7 @@ WORKED = {
         ),
     ),
     "two objects, one best anchor": (
-        # The small one is 1/16 of the picture: IoU 1/4 with anchor 0, 1/16 with anchor 4. The
+        # The small one is 1/16 of the image: IoU 1/4 with anchor 0, 1/16 with anchor 4. The
         # other is anchor 0 exactly, so the small one has to take anchor 4.
         [[0.125, 0.125, 0.375, 0.375], [0.0, 0.0, 0.5, 0.5]],
         [1, 2],
@@ -89,15 +89,15 @@ WORKED = {
         [-1, 3, -1, 4, -1],
         ([4, 3, 0, 0, 0], [[0, 0, 0, 0]] * 5, [3, 1, -1, -1, -1]),
     ),
-    "partly outside the picture": (
+    "partly outside the image": (
         # Clipping would make it anchor 0 exactly; as it is, IoU is 1/4 / 1 with anchor 0 and
         # 1/4 / (1 + 1 - 1/4) with anchor 4. It is twice as large, half a width to the left.
         [[-0.5, -0.5, 0.5, 0.5]],
         [1],
         ([1, 0, 0, 0, 0], [[-0.5, -0.5, log(2), log(2)], *[[0] * 4] * 4], [0, -1, -1, -1, -1]),
     ),
-    "wholly outside the picture": ([[1.5, 0.0, 2.0, 0.5]], [1], NONE),
-    "touching the picture": ([[1.0, 0.0, 1.5, 0.5]], [1], NONE),
+    "wholly outside the image": ([[1.5, 0.0, 2.0, 0.5]], [1], NONE),
+    "touching the image": ([[1.0, 0.0, 1.5, 0.5]], [1], NONE),
 }
 
 
@@ -118,7 +118,7 @@ def test_worked_by_hand(case, dtype):
 @pytest.mark.parametrize("label_dtype", [np.int32, np.int64])
 @pytest.mark.parametrize("objects", [0, 2])
 def test_shapes_and_dtypes(objects, label_dtype, dtype):
-    boxes = centers_to_corners(QUARTERS[:objects]).astype(dtype)
+    boxes = cxcywh_to_xyxy(QUARTERS[:objects]).astype(dtype)
     found = assign_targets(boxes, np.ones(objects, label_dtype), QUARTERS.astype(dtype))
     assert (found.labels.dtype, found.labels.shape) == (np.int64, (5,))
     assert (found.deltas.dtype, found.deltas.shape) == (dtype, (5, 4))
@@ -142,7 +142,7 @@ def test_the_threshold_and_the_variances_are_passed_on():
 
 # --- other answers, by hand ----------------------------------------------------------------------
 
-X = NOTHING
+X = IGNORE
 # An object that is anchor 1 exactly (IoU 1/4 with anchor 4), and beside it a second one, which may
 # be a crowd; changes of the convention; then the labels of the five anchors.
 OBJECT = [0.5, 0.0, 1.0, 0.5]
@@ -153,7 +153,7 @@ CROWDS = {
     "half of an anchor is too little": (LEFT, {"crowd_overlap": 0.51}, [X, 3, X, 0, 0]),
     "a crowd over everything spares the object": (ALL, {}, [X, 3, X, X, X]),
     "a crowd does not count": (ALL, {"crowd_by": "none"}, [0, 3, 0, 0, 0]),
-    # 1/16 of the picture: a quarter of anchor 2, 1/16 of anchor 4.
+    # 1/16 of the image: a quarter of anchor 2, 1/16 of anchor 4.
     "a small crowd": (SMALL, {}, [0, 3, 0, 0, 0]),
     "a small crowd, a small share": (SMALL, {"crowd_overlap": 0.25}, [0, 3, X, 0, 0]),
     # IoU 1/2 with anchors 0, 2 and 4.
@@ -179,10 +179,10 @@ CROWDS = {
 @pytest.mark.parametrize("dtype", FLOATS)
 @pytest.mark.parametrize("case", CROWDS)
 def test_crowds_by_hand(case, dtype):
-    box, changes, expected = CROWDS[case]
+    box, overrides, expected = CROWDS[case]
     boxes, labels = np.array([box, OBJECT], dtype), np.array([4, 3])
     found = assign_targets(
-        boxes, labels, QUARTERS.astype(dtype), crowds=np.array([True, False]), **changes
+        boxes, labels, QUARTERS.astype(dtype), crowds=np.array([True, False]), **overrides
     )
     assert found.labels.tolist() == expected, case
     assert found.objects.tolist() == [_, 1, _, _, _]
@@ -238,29 +238,29 @@ def test_what_iou_is_goes_into_matching():
 def test_the_coding_is_passed_on():
     # From anchor 2, half a width to the right and twice as wide.
     lower_half, labels = np.array([[0.0, 0.5, 1.0, 1.0]]), np.array([1])
-    for changes, expected in (
+    for overrides, expected in (
         ({"code_order": "yxhw"}, [0, 0.5, 0, log(2)]),
         ({"form": "difference"}, [0.25, 0, 0.5, 0]),
         ({"size_epsilon": 0.5}, [0.25, 0, log(1.5), 0]),
         ({"ratio_epsilon": 1.0}, [0.5, 0, log(3), log(2)]),
     ):
-        found = assign_targets(lower_half, labels, QUARTERS, variances=UNIT, **changes)
-        np.testing.assert_allclose(found.deltas[2], expected, atol=1e-15, err_msg=str(changes))
+        found = assign_targets(lower_half, labels, QUARTERS, variances=UNIT, **overrides)
+        np.testing.assert_allclose(found.deltas[2], expected, atol=1e-15, err_msg=str(overrides))
 
 
 def test_forcing_is_passed_on():
     # Both are anchor 3 exactly; a third overlaps nothing.
     boxes = np.array([[0.5, 0.5, 1.0, 1.0], [0.5, 0.5, 1.0, 1.0], [1.5, 1.5, 2.0, 2.0]])
     labels = np.array([1, 2, 3])
-    for changes, expected in (
+    for overrides, expected in (
         ({}, [0, 0, 0, 1, 2]),
         ({"force": "last"}, [0, 0, 0, 2, 0]),
         ({"force": "first"}, [0, 0, 0, 1, 0]),
         ({"force": "none", "threshold": 1.0, "positive_at": ">"}, [0, 0, 0, 0, 0]),
         ({"force": "last", "force_above": -1}, [3, 0, 0, 2, 0]),
     ):
-        found = assign_targets(boxes, labels, QUARTERS, **changes)
-        assert found.labels.tolist() == expected, changes
+        found = assign_targets(boxes, labels, QUARTERS, **overrides)
+        assert found.labels.tolist() == expected, overrides
 
 
 @pytest.mark.parametrize("flat", [[0.0, 0.5, 0.0, 1.0], [0.0, 0.5, 1.0, 0.5], [0.5, 0.5, 0.5, 0.5]])
@@ -321,12 +321,12 @@ def objects(draw, dtype):
 
 @given(st.data(), dtypes)
 def test_targets_are_matching_then_coding_of_the_objects_that_are_not_padding(data, dtype):
-    anchors = corners_to_centers(data.draw(grid_boxes(dtype, least=1, most=6)))
+    anchors = xyxy_to_cxcywh(data.draw(grid_boxes(dtype, least=1, most=6)))
     boxes, labels = data.draw(objects(dtype))
     found = assign_targets(boxes, labels, anchors)
 
     rows = np.flatnonzero(labels != PADDING)
-    matched = match(pairwise_iou(boxes[rows], centers_to_corners(anchors)))
+    matched = match(pairwise_iou(boxes[rows], cxcywh_to_xyxy(anchors)))
     for anchor, index in enumerate(matched):
         if index == UNMATCHED:
             assert (found.labels[anchor], found.objects[anchor]) == (0, UNMATCHED)
@@ -341,31 +341,31 @@ def test_targets_are_matching_then_coding_of_the_objects_that_are_not_padding(da
 @given(
     st.data(),
     dtypes,
-    st.sampled_from(["share", "iou", "none"]),
+    st.sampled_from(["ioa", "iou", "none"]),
     st.sampled_from([0.25, 0.5, 1.0]),
     st.sampled_from([None, 0.25]),
 )
 def test_crowds_change_nothing_but_background(data, dtype, crowd_by, overlap, ignore_from):
-    anchors = corners_to_centers(data.draw(grid_boxes(dtype, least=1, most=6)))
+    anchors = xyxy_to_cxcywh(data.draw(grid_boxes(dtype, least=1, most=6)))
     boxes, labels = data.draw(objects(dtype))
     crowd = data.draw(st.lists(st.booleans(), min_size=len(boxes), max_size=len(boxes)))
     crowd = np.array(crowd, bool)
-    changes = {"ignore_from": ignore_from, "crowd_by": crowd_by, "crowd_overlap": overlap}
-    found = assign_targets(boxes, labels, anchors, crowds=crowd, **changes)
+    overrides = {"ignore_from": ignore_from, "crowd_by": crowd_by, "crowd_overlap": overlap}
+    found = assign_targets(boxes, labels, anchors, crowds=crowd, **overrides)
 
-    without = assign_targets(boxes, np.where(crowd, PADDING, labels), anchors, **changes)
+    without = assign_targets(boxes, np.where(crowd, PADDING, labels), anchors, **overrides)
     assert found.objects.tolist() == without.objects.tolist()
     np.testing.assert_array_equal(found.deltas, without.deltas)
-    corners = centers_to_corners(anchors)
+    corners = cxcywh_to_xyxy(anchors)
     crowds = boxes[crowd & (labels != PADDING)]
-    near = {"share": pairwise_coverage, "iou": pairwise_iou}.get(crowd_by)
+    near = {"ioa": pairwise_ioa, "iou": pairwise_iou}.get(crowd_by)
     for anchor, (label, before) in enumerate(zip(found.labels, without.labels, strict=True)):
-        reach = near and near(corners[anchor][None], crowds).max(initial=-1) >= dtype(overlap)
-        assert label == (NOTHING if before <= 0 and reach else before)
+        reach = near and near(crowds, corners[anchor][None]).max(initial=-1) >= dtype(overlap)
+        assert label == (IGNORE if before <= 0 and reach else before)
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
-def test_decoding_the_targets_of_a_picture_gives_its_objects_back(dtype):
+def test_decoding_the_targets_of_an_image_gives_its_objects_back(dtype):
     anchors = make_anchors(DIGITS224, dtype)
     pixels = np.array([[10, 20, 38, 48], [100, 90, 170, 160], [200, 0, 224, 28]])
     boxes = (pixels / 224).astype(dtype)

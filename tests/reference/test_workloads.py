@@ -23,7 +23,7 @@ SEEDS = range(5)
 
 
 def share(work: DecodingWorkload) -> np.ndarray:
-    """Share of the scores above .01, picture by picture."""
+    """Share of the scores above .01, image by image."""
     return (softmax(work.logits.astype(np.float64))[..., 1:] > 0.01).mean(axis=(1, 2))
 
 
@@ -63,7 +63,7 @@ def test_objects_are_valid_and_padding_is_padding(batch, objects):
     assert not boxes[~real].any()
 
 
-def test_the_first_picture_is_full_and_the_others_at_least_half():
+def test_the_first_image_is_full_and_the_others_at_least_half():
     labels = matching_workload(SSD300, batch=200, objects=7).labels
     counts = (labels != -1).sum(axis=1)
 
@@ -96,8 +96,8 @@ def test_a_realistic_load_is_sparse_and_shows_each_object_once(seed):
     assert work.logits.shape == (2, 8732, 21)
     assert {part.dtype for part in work} == {np.dtype(np.float32)}
     assert (share(work) < 0.001).all()
-    for picture, labels in enumerate(objects.labels):
-        found = detect(work.deltas[picture], work.logits[picture], work.anchors)
+    for image, labels in enumerate(objects.labels):
+        found = detect(work.deltas[image], work.logits[image], work.anchors)
         assert sorted(found.labels) == sorted(labels[labels != -1])
 
 

@@ -79,11 +79,11 @@ def matcher(name: str, anchors: Floats, objects: int) -> Matcher:
 
     Args:
         name: One of `PEERS` that does "matching".
-        anchors: (A, 4) float32, centre form.
-        objects: M, rows a picture.
+        anchors: (A, 4) float32, cxcywh.
+        objects: M, rows an image.
 
     Returns:
-        A function of (B, M, 4) float32 boxes in corner form and (B, M) int32 labels, -1 where a
+        A function of (B, M, 4) float32 boxes in xyxy and (B, M) int32 labels, -1 where a
         row is padding, that returns `Matched`.
 
     Raises:
@@ -105,7 +105,7 @@ def decoder(name: str, anchors: Floats, convention: Convention) -> Decoder:
 
     Args:
         name: One of `PEERS` that does "decoding".
-        anchors: (A, 4) float32, centre form.
+        anchors: (A, 4) float32, cxcywh.
         convention: What the heads mean, and its thresholds and limits. All else that it says of
             detection has to be what `CANONICAL` says; not every peer obeys that.
 
@@ -142,7 +142,7 @@ def _demand_operation(name: str, operation: str) -> None:
 
 def _demand_decodable(convention: Convention) -> None:
     coding, rules = convention.coding, convention.detection
-    canonical = CANONICAL.but(
+    canonical = CANONICAL.replace(
         score_threshold=rules.score_threshold,
         candidates_per_class=rules.candidates_per_class,
         iou_threshold=rules.iou_threshold,

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from keras_impl._common.arrays import Array
-from keras_impl.benchmark.peers.kinds import PADDING, Floats, Matched, Matcher
-from reference_numpy.boxes import centers_to_corners
-from reference_numpy.conventions import CANONICAL
+from keras_impl.benchmark.peers.kinds import Floats, Matched, Matcher
+from reference_numpy.boxes import cxcywh_to_xyxy
+from reference_numpy.conventions import CANONICAL, PADDING
 
 __all__ = [
     "keras_hub_matcher",
@@ -28,7 +28,7 @@ def keras_hub_matcher(anchors: Floats, objects: int, compiled: bool = False) -> 
     from keras.utils import bounding_boxes
     from keras_hub.layers import BoxMatcher
 
-    corners = tf.constant(centers_to_corners(anchors))
+    corners = tf.constant(cxcywh_to_xyxy(anchors))
     # A new list: the layer keeps it and adds to it.
     match = BoxMatcher([CANONICAL.matching.threshold], [0, 1], force_match_for_each_col=True)
     signature = [

@@ -19,7 +19,6 @@ __all__ = [
 ]
 
 Floats = NDArray[np.float32]
-PADDING = -1  # label of a row that is no object
 SWAPPED = [1, 0, 3, 2]  # (x, y, x, y) ↔ (y, x, y, x), and codes alike
 
 
@@ -44,7 +43,7 @@ class Peer(NamedTuple):
 
 
 class Matched(NamedTuple):
-    """Targets of B pictures with A anchors, as in `reference_numpy.targets`.
+    """Targets of B images with A anchors, as in `reference_numpy.targets`.
 
     Attributes:
         labels: (B, A) whole numbers, 0 for background.
@@ -58,10 +57,10 @@ class Matched(NamedTuple):
 
 
 class Found(NamedTuple):
-    """Detections of one picture, surest first.
+    """Detections of one image, surest first.
 
     Attributes:
-        boxes: (K, 4) corner form.
+        boxes: (K, 4) xyxy.
         scores: (K,) probability of the class.
         labels: (K,) class from 1.
     """
@@ -82,7 +81,7 @@ class Heads(NamedTuple):
     be turned round at the end, not all codes at the beginning.
     """
 
-    anchors: Floats  # centre form
+    anchors: Floats  # cxcywh
     variances: tuple[float, ...]
     softmax: bool
     candidates: int

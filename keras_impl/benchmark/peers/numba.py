@@ -8,9 +8,9 @@ from functools import lru_cache
 import numpy as np
 
 from keras_impl._common.arrays import Array
-from keras_impl.benchmark.peers.kinds import PADDING, Floats, Matched, Matcher
-from reference_numpy.boxes import area, centers_to_corners
-from reference_numpy.conventions import CANONICAL
+from keras_impl.benchmark.peers.kinds import Floats, Matched, Matcher
+from reference_numpy.boxes import area, cxcywh_to_xyxy
+from reference_numpy.conventions import CANONICAL, PADDING
 
 __all__ = [
     "numba_matcher",
@@ -21,11 +21,11 @@ def numba_matcher(anchors: Floats) -> Matcher:
     """The reference's own arithmetic for every object and every anchor, compiled, on one core.
 
     Labels, objects and their order of ties are the reference's exactly. Results lie in memory that
-    the next call with as many pictures writes again; so that it may take what it left there for
+    the next call with as many images writes again; so that it may take what it left there for
     granted, they cannot be written to.
     """
     assign = _numba_kernel()
-    corners = centers_to_corners(anchors)
+    corners = cxcywh_to_xyxy(anchors)
     count = len(anchors)
     # A side after the other, each where vectors begin.
     sides = np.zeros((5, -(-count // 64) * 64), np.float32)[:, :count]
@@ -155,28 +155,28 @@ def _numba_kernel() -> Callable[..., None]:
         where = np.empty(rows, np.int32)  # and on which anchor
         waits = np.empty(rows, np.bool_)
         own = np.empty(rows, np.float32)
-        for picture in range(labels.shape[0]):
+        for image in range(labels.shape[0]):
             best[:] = zero
             objects[:] = -1
             owner[:] = -1
             for index in range(rows):
                 # An object that overlaps nothing is forced nowhere: 0 is no best IoU.
                 most[index], where[index] = 0, -1
-                width = boxes[picture, index, 2] - boxes[picture, index, 0]
-                height = boxes[picture, index, 3] - boxes[picture, index, 1]
+                width = boxes[image, index, 2] - boxes[image, index, 0]
+                height = boxes[image, index, 3] - boxes[image, index, 1]
                 own[index] = (width if width > zero else zero) * (height if height > zero else zero)
 
             for start in range(0, count, tile):
                 stop = min(start + tile, count)
                 size = stop - start
                 for index in range(rows):
-                    if labels[picture, index] == PADDING:
+                    if labels[image, index] == PADDING:
                         continue
                     visit(
-                        boxes[picture, index, 0],
-                        boxes[picture, index, 1],
-                        boxes[picture, index, 2],
-                        boxes[picture, index, 3],
+                        boxes[image, index, 0],
+                        boxes[image, index, 1],
+                        boxes[image, index, 2],
+                        boxes[image, index, 3],
                         own[index],
                         left[start:stop],
                         top[start:stop],
@@ -220,10 +220,10 @@ def _numba_kernel() -> Callable[..., None]:
                     stop = min(start + tile, count)
                     size = stop - start
                     visit(
-                        boxes[picture, chosen, 0],
-                        boxes[picture, chosen, 1],
-                        boxes[picture, chosen, 2],
-                        boxes[picture, chosen, 3],
+                        boxes[image, chosen, 0],
+                        boxes[image, chosen, 1],
+                        boxes[image, chosen, 2],
+                        boxes[image, chosen, 3],
                         own[chosen],
                         left[start:stop],
                         top[start:stop],
@@ -249,25 +249,25 @@ def _numba_kernel() -> Callable[..., None]:
                     owner[start:stop],
                     objects[start:stop],
                     threshold,
-                    out_objects[picture, start:stop],
+                    out_objects[image, start:stop],
                 )
                 if told < 0:  # background, as it was: there is nothing to write
                     continue
                 for anchor in range(start, stop):
-                    index = out_objects[picture, anchor]
+                    index = out_objects[image, anchor]
                     if index < 0:
-                        out_labels[picture, anchor] = 0
+                        out_labels[image, anchor] = 0
                         for place in range(4):
-                            out_deltas[picture, anchor, place] = zero
+                            out_deltas[image, anchor, place] = zero
                         continue
-                    out_labels[picture, anchor] = labels[picture, index]
+                    out_labels[image, anchor] = labels[image, index]
                     for axis in range(2):
-                        low = boxes[picture, index, axis]
-                        high = boxes[picture, index, axis + 2]
+                        low = boxes[image, index, axis]
+                        high = boxes[image, index, axis + 2]
                         unit = anchors[anchor, axis + 2]
                         shift = ((low + high) * half - anchors[anchor, axis]) / unit
                         stretch = np.log((high - low) / unit)
-                        out_deltas[picture, anchor, axis] = shift * reciprocals[axis]
-                        out_deltas[picture, anchor, axis + 2] = stretch * reciprocals[axis + 2]
+                        out_deltas[image, anchor, axis] = shift * reciprocals[axis]
+                        out_deltas[image, anchor, axis + 2] = stretch * reciprocals[axis + 2]
 
     return assign

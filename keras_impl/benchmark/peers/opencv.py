@@ -29,7 +29,7 @@ def opencv_decoder(anchors: Floats, convention: Convention) -> Decoder:
     def call(deltas: Array, logits: Array) -> list[Found]:
         scaled = deltas * variances
         center = centers + scaled[..., :2] * sizes
-        with np.errstate(over="ignore"):  # cut to the picture below
+        with np.errstate(over="ignore"):  # cut to the image below
             half = np.exp(scaled[..., 2:]) * sizes * np.float32(0.5)
         low, high = (np.clip(part, 0, 1) for part in (center - half, center + half))
         if heads.softmax:
@@ -38,7 +38,7 @@ def opencv_decoder(anchors: Floats, convention: Convention) -> Decoder:
         else:
             with np.errstate(over="ignore"):  # 1 / infinity is 0
                 scores = 1 / (1 + np.exp(-logits))
-        return [suppress(*picture) for picture in zip(low, high, scores, strict=True)]
+        return [suppress(*image) for image in zip(low, high, scores, strict=True)]
 
     def suppress(low: Array, high: Array, scores: Array) -> Found:
         boxes = np.concatenate([low, high], axis=-1)

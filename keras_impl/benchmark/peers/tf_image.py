@@ -19,7 +19,7 @@ def tf_image_decoder(anchors: Floats, convention: Convention) -> Decoder:
     """Boxes and scores in TensorFlow, then `tf.image.combined_non_max_suppression`, in a graph.
 
     XLA does not compile it. It has no limit of candidates, so `candidates_per_class` limits what is
-    kept of a class, and it cuts boxes to the picture after suppression, not before.
+    kept of a class, and it cuts boxes to the image after suppression, not before.
     """
     import tensorflow as tf
 
@@ -49,8 +49,8 @@ def tf_image_decoder(anchors: Floats, convention: Convention) -> Decoder:
         boxes, scores, classes, counts = (part.numpy() for part in found)
         boxes, labels = boxes[..., heads.order], classes.astype(np.int32) + 1
         return [
-            Found(*(part[picture, :count] for part in (boxes, scores, labels)))
-            for picture, count in enumerate(counts)
+            Found(*(part[image, :count] for part in (boxes, scores, labels)))
+            for image, count in enumerate(counts)
         ]
 
     return call

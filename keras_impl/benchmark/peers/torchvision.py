@@ -7,7 +7,6 @@ from typing import Any
 
 from keras_impl._common.arrays import Array
 from keras_impl.benchmark.peers.kinds import (
-    PADDING,
     Decoder,
     Floats,
     Found,
@@ -15,8 +14,8 @@ from keras_impl.benchmark.peers.kinds import (
     Matched,
     Matcher,
 )
-from reference_numpy.boxes import centers_to_corners
-from reference_numpy.conventions import CANONICAL, Convention
+from reference_numpy.boxes import cxcywh_to_xyxy
+from reference_numpy.conventions import CANONICAL, PADDING, Convention
 
 __all__ = [
     "torchvision_decoder",
@@ -25,7 +24,7 @@ __all__ = [
 
 
 def torchvision_matcher(anchors: Floats) -> Matcher:
-    """Its SSD's matcher and coder, picture after picture, as in `SSD.forward` and `compute_loss`.
+    """Its SSD's matcher and coder, image after image, as in `SSD.forward` and `compute_loss`.
 
     As there, only anchors that have an object are encoded; that is also faster than all. Of two
     objects with the same best anchor the last one gets it, and the other one none.
@@ -35,7 +34,7 @@ def torchvision_matcher(anchors: Floats) -> Matcher:
     from torchvision.ops import box_iou
 
     rules = CANONICAL.matching
-    corners = torch.from_numpy(centers_to_corners(anchors))
+    corners = torch.from_numpy(cxcywh_to_xyxy(anchors))
     match = SSDMatcher(rules.threshold)
     coder = BoxCoder(tuple(1 / variance for variance in CANONICAL.coding.variances))
 
@@ -44,16 +43,16 @@ def torchvision_matcher(anchors: Floats) -> Matcher:
         all_labels = torch.zeros(shape, dtype=torch.int32)
         all_deltas = torch.zeros((*shape, 4))
         all_objects = torch.full(shape, -1)
-        for picture, real in enumerate(labels != PADDING):
+        for image, real in enumerate(labels != PADDING):
             if not real.any():  # as in SSD.forward
                 continue
-            box, label = (torch.from_numpy(part[picture][real]) for part in (boxes, labels))
+            box, label = (torch.from_numpy(part[image][real]) for part in (boxes, labels))
             own = match(box_iou(box, corners))
             (positive,) = torch.where(own >= 0)
             object_ = own[positive]
-            all_deltas[picture][positive] = coder.encode_single(box[object_], corners[positive])
-            all_labels[picture][positive] = label[object_]
-            all_objects[picture] = own
+            all_deltas[image][positive] = coder.encode_single(box[object_], corners[positive])
+            all_labels[image][positive] = label[object_]
+            all_objects[image] = own
         return Matched(all_labels.numpy(), all_deltas.numpy(), all_objects.numpy())
 
     return torch.no_grad()(call)
@@ -71,7 +70,7 @@ def torchvision_decoder(anchors: Floats, convention: Convention) -> Decoder:
     from torchvision.models.detection.ssd import SSD
 
     heads, rules = Heads.of(anchors, convention), convention.detection
-    corners = torch.from_numpy(centers_to_corners(heads.anchors))
+    corners = torch.from_numpy(cxcywh_to_xyxy(heads.anchors))
     ssd = SimpleNamespace(
         box_coder=BoxCoder(tuple(1 / variance for variance in heads.variances)),
         score_thresh=rules.score_threshold,
@@ -90,13 +89,13 @@ def torchvision_decoder(anchors: Floats, convention: Convention) -> Decoder:
             "bbox_regression": torch.from_numpy(deltas),
             "cls_logits": torch.from_numpy(logits),
         }
-        # The picture is of size 1, so that boxes are relative to it.
-        pictures = process(ssd, said, [corners] * batch, [(1, 1)] * batch)
+        # The image is of size 1, so that boxes are relative to it.
+        images = process(ssd, said, [corners] * batch, [(1, 1)] * batch)
         return [
             Found(
                 one["boxes"].numpy()[:, heads.order], one["scores"].numpy(), one["labels"].numpy()
             )
-            for one in pictures
+            for one in images
         ]
 
     return torch.no_grad()(call)
