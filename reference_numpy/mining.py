@@ -7,6 +7,7 @@ ones so that the ratio between the negatives and positives is at most 3:1."
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import ceil
 from typing import Any, NamedTuple
 
@@ -119,8 +120,10 @@ def choose_anchors(
                 f"Received: {None if boxes is None else boxes.shape}"
             )
         check_each(boxes, "boxes", np.isfinite(boxes).all(axis=-1), "numbers")
+        # Of the convention only what IoU is; how detections are suppressed is another question.
+        plain = replace(CANONICAL, overlap=convention.overlap)
         for image in range(len(labels)):
-            kept = nms(boxes[image], losses[image], iou_threshold=rules.mining_nms)
+            kept = nms(boxes[image], losses[image], plain, iou_threshold=rules.mining_nms)
             counting[image, np.setdiff1d(np.arange(labels.shape[1]), kept)] = IGNORE
     scope = (1, -1) if rules.mining == "batch" and labels.size else labels.shape
     negatives = [

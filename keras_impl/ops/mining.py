@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -105,7 +106,10 @@ def choose_anchors(
                 "boxes: expected shape (B, A, 4), as a mining_nms is set. Received: None"
             )
         boxes = ops.convert_to_tensor(as_floats(boxes, "boxes", *tuple(labels.shape), 4))
-        stays = _survivors(ops.stop_gradient(boxes), losses, rules.mining_nms)
+        # Of the convention only what IoU is; how detections are suppressed is another question.
+        plain = replace(CANONICAL, overlap=convention.overlap)
+        plain = plain.replace(iou_threshold=rules.mining_nms)
+        stays = _survivors(ops.stop_gradient(boxes), losses, plain)
         labels = ops.where(stays, labels, IGNORE)
     positives = ops.greater(labels, 0)
     if rules.mining != "batch":
@@ -121,10 +125,10 @@ def _checked(losses: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     return losses, ops.cast(as_whole(labels, "labels", *tuple(losses.shape)), "int32")
 
 
-def _survivors(boxes: Tensor, losses: Tensor, iou_threshold: float) -> Tensor:
+def _survivors(boxes: Tensor, losses: Tensor, convention: Convention) -> Tensor:
     """(B, A) True for the anchors that suppression leaves, the largest class loss first."""
     batch, anchors = ops.shape(boxes)[0], boxes.shape[1]
-    kept = nms(boxes, losses, iou_threshold=iou_threshold)
+    kept = nms(boxes, losses, convention)
     images = ops.broadcast_to(ops.arange(batch, dtype="int32")[:, None], (batch, anchors))
     # What is no index goes into a column of its own, which is cut off.
     columns = ops.where(ops.less(kept, 0), anchors, kept)

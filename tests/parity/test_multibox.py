@@ -70,6 +70,7 @@ RULES = [
     {"mining": "batch", "negative_ratio": 0.75},
     {"mining": "none"},
     *({"mining_nms": limit} for limit in (0.1, 0.3, 0.9)),
+    {"mining_nms": 0.3, "iou_offset": 0.25, "iou_epsilon": 0.25},
     {"rounding": "up", "negative_ratio": 0.5, "min_negatives": 2},
     {"rounding": "down", "negative_ratio": 0.5, "max_negatives": 1},
     {"min_negatives": 2, "max_negatives": 3},
@@ -182,3 +183,22 @@ def test_negatives_are_hard_by_the_loss_of_the_convention(class_loss):
     assert got.positives.dtype.kind == "i"  # JAX counts in int64 where it has it
     assert got.negatives.sum() == 24
     assert got.negatives.tolist() == wanted.negatives.tolist()
+
+
+@pytest.mark.parametrize(
+    ("overlap", "negatives"),
+    [({}, [2, 3]), ({"iou_epsilon": 0.25}, [1, 2, 3]), ({"iou_offset": 0.5}, [3])],
+    ids=str,
+)
+def test_suppression_before_mining_has_the_overlap_of_the_convention(overlap, negatives):
+    """Worked by hand in tests/reference/test_mining.py, for both sides might err alike."""
+    same = [0.0, 0.0, 0.5, 0.5]
+    boxes = np.array([[same, same, [0.0, 0.0, 0.5, 0.25], [0.5, 0.5, 1.0, 1.0]]], np.float32)
+    losses, labels = np.array([[6, 5, 4, 2]], np.float32), np.array([[1, 0, 0, 0]])
+
+    def choose(*tensors):
+        chosen = mining.choose_anchors(*tensors[:2], boxes=tensors[2], mining_nms=0.5, **overlap)
+        return chosen.negatives
+
+    found = in_mode(choose, "eager")(losses, labels, boxes)
+    assert np.flatnonzero(found).tolist() == negatives

@@ -261,11 +261,21 @@ SUPPRESSED = {
     "a tie: the lowest anchor stays": ([5, 5, 4, 2], [1, 0, 0, 0], {}, [0], [2, 3]),
     "what counts nowhere suppresses, if it is hard": ([6, 5, 4, 2], [-1, 1, 0, 0], {}, [], []),
     "... and not, if it is easy": ([0, 5, 4, 2], [-1, 1, 0, 0], {}, [1], [2, 3]),
+    # What IoU is counts: 1/4 of 1/4 + 1/4 is no more than 1/2, so that nothing falls ...
+    "an epsilon of the overlap": (
+        [6, 5, 4, 2],
+        [1, 0, 0, 0],
+        {"iou_epsilon": 0.25},
+        [0],
+        [1, 2, 3],
+    ),
+    # ... and with half more on every side the half is 3/4 of 1, and falls.
+    "an offset of the overlap": ([6, 5, 4, 2], [1, 0, 0, 0], {"iou_offset": 0.5}, [0], [3]),
     # How detections are suppressed is another question.
     "the rules of detection do not count": (
         [5, 5, 4, 2],
         [1, 0, 0, 0],
-        {"suppress_at": ">=", "ties": "highest anchor", "iou_threshold": 0.1, "iou_epsilon": 1.0},
+        {"suppress_at": ">=", "ties": "highest anchor", "iou_threshold": 0.1},
         [0],
         [2, 3],
     ),
@@ -302,13 +312,13 @@ def test_without_a_mining_nms_boxes_are_not_looked_at():
 # --- a batch by law ------------------------------------------------------------------------------
 
 
-def literal_choice(losses, labels, rules, boxes):
+def literal_choice(losses, labels, convention, boxes):
     """Positives and negatives that count, as lists of (image, anchor)."""
-    labels = labels.copy()
+    rules, labels = convention.loss, labels.copy()
     for image, own in enumerate(labels):
         if rules.mining_nms is None:
             continue
-        iou, kept = pairwise_iou(boxes[image], boxes[image]), []
+        iou, kept = pairwise_iou(boxes[image], boxes[image], convention), []
         for anchor in sorted(range(own.size), key=lambda a: (-losses[image, a], a)):
             if all(iou[anchor, other] <= rules.mining_nms for other in kept):
                 kept.append(anchor)
@@ -323,14 +333,17 @@ def literal_choice(losses, labels, rules, boxes):
     return [place for place in places if labels[place] > 0], sorted(negatives)
 
 
-@given(st.data(), dtypes, mining_rules, st.sampled_from(["image", "batch", "none", 0.25, 0.5]))
-def test_the_choice_equals_the_literal_one(data, dtype, overrides, how):
+HOW = st.sampled_from(["image", "batch", "none", 0.25, 0.5])
+
+
+@given(st.data(), dtypes, mining_rules, HOW, st.sampled_from([0.0, 0.5]))
+def test_the_choice_equals_the_literal_one(data, dtype, overrides, how, offset):
     if how == "none":
         overrides = {"mining": "none"}
     elif how == "batch":
         overrides["mining"] = "batch"
     elif how != "image":
-        overrides["mining_nms"] = how
+        overrides |= {"mining_nms": how, "iou_offset": offset}
     shape = data.draw(st.tuples(st.integers(0, 3), st.integers(0, 5)))
     size = shape[0] * shape[1]
     losses = data.draw(tied_scores(shape, dtype))
@@ -341,7 +354,7 @@ def test_the_choice_equals_the_literal_one(data, dtype, overrides, how):
         array.setflags(write=False)
 
     found = choose_anchors(losses, labels, boxes=boxes, **overrides)
-    expected = literal_choice(losses, labels, CANONICAL.replace(**overrides).loss, boxes)
+    expected = literal_choice(losses, labels, CANONICAL.replace(**overrides), boxes)
     for mask, places in zip(found, expected, strict=True):
         assert [tuple(place) for place in np.argwhere(mask).tolist()] == places
 
