@@ -41,7 +41,7 @@ def network(tmp_path_factory):
 def test_decoding_costs_little_beside_the_network(network, threads, pytestconfig):
     model, path = network
     litert = LiteRT(path, threads)
-    detector = Detector(litert, model.convention, model.classes, model.names)
+    detector = Detector(litert, model.convention, model.num_classes, model.class_names)
     photograph = next(one for one in sample_photographs() if one.stem == "astronaut")
     images = prepare(open_image(photograph), detector.size)[None]
     (wanted,) = load_detector(OIDV4.name, "numpy").read(images)

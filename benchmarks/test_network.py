@@ -17,7 +17,7 @@ from keras_impl.models.ssd import SSD
 
 def test_network(timed):
     keras.utils.set_random_seed(SEED)
-    model = SSD(NETWORK.layout, classes=10, alpha=0.35)
+    model = SSD(NETWORK.layout, num_classes=10, alpha=0.35)
     inputs = np.random.default_rng(SEED).uniform(-1, 1, (NETWORK.batch, *model.input_shape[1:]))
 
     def forward(images):
@@ -26,7 +26,7 @@ def test_network(timed):
     def check(found: dict[str, np.ndarray]) -> int:
         expected = forward(inputs.astype(np.float32))
         assert found.keys() == expected.keys() == {"deltas", "logits"}
-        for name, width in (("deltas", 4), ("logits", model.classes + 1)):
+        for name, width in (("deltas", 4), ("logits", model.num_classes + 1)):
             right = keras.ops.convert_to_numpy(expected[name])
             assert found[name].shape == right.shape == (NETWORK.batch, NETWORK.anchors, width)
             error = np.abs(found[name] - right).max()

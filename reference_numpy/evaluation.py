@@ -122,7 +122,7 @@ def evaluate(
     boxes: Sequence[ArrayLike],
     labels: Sequence[ArrayLike],
     scores: Sequence[ArrayLike],
-    classes: int,
+    num_classes: int,
     *,
     method: str = "coco",
 ) -> Evaluation:
@@ -132,11 +132,11 @@ def evaluate(
 
     Args:
         truth_boxes: (N, 4) xyxy, in any unit.
-        truth_labels: (N,) from 1 to `classes`.
+        truth_labels: (N,) from 1 to `num_classes`.
         boxes: (D, 4) xyxy, in the same unit; a box without area hits nothing.
-        labels: (D,) from 1 to `classes`.
+        labels: (D,) from 1 to `num_classes`.
         scores: (D,); of equal scores the one given first counts first.
-        classes: How many classes there are, background left out.
+        num_classes: How many classes there are, background left out.
         method: "voc07", "all" or "coco".
 
     Raises:
@@ -146,18 +146,18 @@ def evaluate(
         The surer detection has IoU 3/4: enough for .50 to .75, six thresholds of ten.
 
         >>> truth, found = [[0.0, 0.0, 1.0, 1.0]], [[0.0, 0.0, 0.5, 0.5], [0.0, 0.0, 1.0, 0.75]]
-        >>> result = evaluate([truth], [[1]], [found], [[1, 1]], [[0.8, 0.9]], classes=2)
+        >>> result = evaluate([truth], [[1]], [found], [[1, 1]], [[0.8, 0.9]], num_classes=2)
         >>> round(result.map, 9), result.ap75, result.per_class.round(9)
         (0.6, 1.0, array([0.6, nan]))
     """
-    checks.check_counts(1, classes=classes)
+    checks.check_counts(1, num_classes=num_classes)
     objects, detections = (truth_boxes, truth_labels), (boxes, labels, scores)
     names = ("truth_boxes", "truth_labels", "boxes", "labels", "scores")
     checks.check_lengths(**dict(zip(names, (*objects, *detections), strict=True)))
-    truth = list(_matrices("truth_boxes", classes, *objects))
-    found = list(_matrices("boxes", classes, *detections))
-    table = np.full((len(THRESHOLDS), classes), np.nan)
-    for c in range(classes):
+    truth = list(_matrices("truth_boxes", num_classes, *objects))
+    found = list(_matrices("boxes", num_classes, *detections))
+    table = np.full((len(THRESHOLDS), num_classes), np.nan)
+    for c in range(num_classes):
         count = sum(int(np.sum(rows[:, LABEL] == c + 1)) for rows in truth)
         if count:
             hits = _hits(c + 1, truth, found, method)
@@ -169,7 +169,7 @@ def evaluate(
     return Evaluation(mean, ap50, ap75, per_class, table)
 
 
-def _matrices(name: str, classes: int, *lists: Sequence[ArrayLike]) -> Iterator[Floats]:
+def _matrices(name: str, num_classes: int, *lists: Sequence[ArrayLike]) -> Iterator[Floats]:
     """Box, label and (of detections) score of each image as one checked float64 matrix."""
     for i, entries in enumerate(zip(*lists, strict=True)):
         box, *columns = (checks.read_floats(entry, f"{name}[{i}]") for entry in entries)
@@ -179,8 +179,8 @@ def _matrices(name: str, classes: int, *lists: Sequence[ArrayLike]) -> Iterator[
             raise ValueError(f"{name}[{i}]: expected shapes (N, 4), (N,) ... Received: {shapes}")
         rows = np.column_stack([box, *columns])
         real = rows[:, LABEL] != PADDING
-        fine = np.isin(rows[:, LABEL], np.arange(classes) + 1) & np.isfinite(rows).all(axis=1)
-        expected = f"finite corners, a label from 1 to {classes} or -1 and a finite score"
+        fine = np.isin(rows[:, LABEL], np.arange(num_classes) + 1) & np.isfinite(rows).all(axis=1)
+        expected = f"finite corners, a label from 1 to {num_classes} or -1 and a finite score"
         checks.check_each(rows, f"{name}[{i}]", fine | ~real, expected)
         if len(columns) == 1:
             check_boxes(np.where(real[:, None], box, [0, 0, 1, 1]), f"{name}[{i}]")

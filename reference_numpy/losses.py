@@ -73,7 +73,7 @@ def softmax(logits: Floats) -> Floats:
     return np.asarray(powers / powers.sum(axis=-1, keepdims=True))
 
 
-def check_labels(labels: Ints, classes: int, least: int = 0, name: str = "labels") -> None:
+def check_labels(labels: Ints, num_classes: int, least: int = 0, name: str = "labels") -> None:
     """Refuse labels outside `least` to `classes` - 1, by index; `name` is the caller's for them.
 
     Example:
@@ -83,7 +83,9 @@ def check_labels(labels: Ints, classes: int, least: int = 0, name: str = "labels
         ValueError: labels[1]: expected 0 to 2. Received: 3
     """
     check_whole(labels, name, ...)
-    check_each(labels, name, (labels >= least) & (labels < classes), f"{least} to {classes - 1}")
+    check_each(
+        labels, name, (labels >= least) & (labels < num_classes), f"{least} to {num_classes - 1}"
+    )
 
 
 def one_hot(labels: Ints, columns: int, dtype: DTypeLike = np.float64) -> Floats:

@@ -901,7 +901,7 @@ REFERENCE = (
     ),
     Subject(
         "losses.check_labels",
-        {"labels": CLASSES, "classes": 3},
+        {"labels": CLASSES, "num_classes": 3},
         {"labels": "labels ... from 0 to 2"},
     ),
     # mining
@@ -1156,10 +1156,10 @@ REFERENCE = (
             "boxes": [BOXES],
             "labels": [LABELS],
             "scores": [SCORES],
-            "classes": 2,
+            "num_classes": 2,
         },
         wrong=(
-            *counts("classes", least=1),
+            *counts("num_classes", least=1),
             ({"method": "voc12"}, "method"),
             *(
                 ({name: [bad]}, "truth_boxes")
@@ -1213,27 +1213,27 @@ REFERENCE = (
     # cases and workloads
     Subject(
         "testing.cases.random_objects",
-        {**DRAWS, "objects": 3, "classes": 2},
-        wrong=(*counts("images", "objects"), *counts("classes", least=1)),
+        {**DRAWS, "objects": 3, "num_classes": 2},
+        wrong=(*counts("images", "objects"), *counts("num_classes", least=1)),
     ),
     Subject(
         "testing.cases.random_losses", {**DRAWS, "anchors": 4}, wrong=counts("images", "anchors")
     ),
     Subject(
         "testing.cases.random_scored_boxes",
-        {**DRAWS, "anchors": 4, "classes": 2},
-        wrong=counts("images", "anchors", "classes"),
+        {**DRAWS, "anchors": 4, "num_classes": 2},
+        wrong=counts("images", "anchors", "num_classes"),
     ),
     Subject(
         "testing.workloads.matching_workload",
         {"layout": LAYOUT, "batch": 2, "objects": 3},
-        wrong=(*counts("batch", "classes", least=1), *counts("objects", "seed")),
+        wrong=(*counts("batch", "num_classes", least=1), *counts("objects", "seed")),
     ),
     Subject(
         "testing.workloads.decoding_workload",
         {"layout": LAYOUT, "batch": 2, "objects": 3},
         wrong=(
-            *counts("batch", "classes", least=1),
+            *counts("batch", "num_classes", least=1),
             *counts("objects", "seed"),
             ({"load": "heavy"}, "load"),
         ),

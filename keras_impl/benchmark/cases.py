@@ -291,7 +291,7 @@ def _targets_and_loss() -> Case:
     _, boxes, labels = _digit_batch(batch)
     rng = np.random.default_rng(SEED)
     deltas = rng.normal(0, 0.5, (batch, anchors, 4)).astype(np.float32)
-    logits = rng.normal(0, 2, (batch, anchors, model.classes + 1)).astype(np.float32)
+    logits = rng.normal(0, 2, (batch, anchors, model.num_classes + 1)).astype(np.float32)
 
     def step(deltas: Any, logits: Any, boxes: Any, labels: Any) -> Any:
         def loss(deltas: Any, logits: Any) -> Any:

@@ -90,7 +90,7 @@ def _run(arguments: argparse.Namespace) -> int:
             start_keras()
         with quiet_litert(backend == "litert"):
             detector = load_detector(model, backend)
-        names = detector.names
+        names = detector.class_names
         progress.say("detecting")
 
         def unreadable(path: Path, error: Exception) -> None:

@@ -53,7 +53,7 @@ def digit_detector(given: str | None) -> tuple[str, SSD]:
 
     path = _weights_file(given)
     model = load_model(path)
-    expected, found = (10, (CANVAS, CANVAS)), (model.classes, tuple(model.layout.image_size))
+    expected, found = (10, (CANVAS, CANVAS)), (model.num_classes, tuple(model.layout.image_size))
     if found != expected:
         raise UsageError(
             f"--weights: expected a digit detector: {expected[0]} classes, images of "

@@ -56,5 +56,5 @@ def _run(arguments: argparse.Namespace) -> int:
     print(f"{arguments.name}: {OIDV4.size:,} bytes, SHA-256 {OIDV4.sha256}")
     print(f"licence: {OIDV4.licence}; from {OIDV4.url}")
     print(f"weights: {written}")
-    print(f"labels: {', '.join(OIDV4.classes)}")
+    print(f"labels: {', '.join(OIDV4.class_names)}")
     return OK

@@ -19,6 +19,7 @@ from keras_impl.images.pixels import normalise
 from reference_numpy.checks import check_counts
 
 CANVAS = 224  # pixels, each side
+CLASS_NAMES = tuple("0123456789")  # label 1 is the digit 0
 MOST_DIGITS = 10  # on one canvas
 FACTORS = (0.75, 2.5)  # size of a digit on a canvas of many, relative to PATCH
 OVERLAP = (1, 10)  # IoU between two digits is at most 1 / 10

@@ -15,8 +15,9 @@ from PIL import Image, ImageDraw, ImageFont
 
 from keras_impl._common.files import write_file
 from keras_impl._common.html import STYLE, facts_list, state, table
+from keras_impl.data.canvases import CLASS_NAMES
 from keras_impl.demo.run import Demo, Example, Timing
-from keras_impl.images.detections import class_names
+from keras_impl.images.detections import label_names
 from keras_impl.images.drawing import colour, draw, enlarged, outline
 from keras_impl.images.writing import CANVAS, SOURCE, mark_of, png
 from keras_impl.parity.table import Check
@@ -31,7 +32,7 @@ __all__ = [
 
 REPORT = "report.html"
 GENERATOR = '<meta name="generator" content="mobilenetv2-ssd demo">'
-NAMES = class_names(10)
+NAMES = label_names(len(CLASS_NAMES), CLASS_NAMES)
 VIEWS = ("keras", "numpy", "anchors")
 DASH = 9  # pixels of a dash
 

@@ -259,8 +259,8 @@ def run(
         ValueError: No images, a negative seed, or a network that is no digit detector.
     """
     check_counts(1, num_images=num_images)
-    if model.classes != 10:
-        raise ValueError(f"model: expected 10 classes, the digits. Received: {model.classes}")
+    if model.num_classes != 10:
+        raise ValueError(f"model: expected 10 classes, the digits. Received: {model.num_classes}")
     modes = ["1-10" if index < -(-2 * num_images // 3) else "1" for index in range(num_images)]
     watch("composing canvases")
     canvases = [canvas(digits, mode, seed, index) for index, mode in enumerate(modes)]

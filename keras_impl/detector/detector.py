@@ -20,7 +20,7 @@ from PIL import Image
 
 from keras_impl._common.choices import BACKENDS, DETECTORS
 from keras_impl.host import detection as host_detection
-from keras_impl.images.detections import Detection, class_names, to_pixels
+from keras_impl.images.detections import Detection, label_names, to_pixels
 from keras_impl.images.drawing import draw
 from keras_impl.images.pixels import prepare
 from keras_impl.weights.npz import load_model, read_weights
@@ -58,13 +58,13 @@ class Detector:
     Args:
         heads: Prepared images (B, H, W, 3) → {"deltas": (B, A, 4), "logits": (B, A, C + 1)}.
         convention: What the heads mean and what is kept, and the layout of the anchors.
-        classes: How many there are.
-        names: What they are called, from label 1 on; None for numbers.
+        num_classes: How many there are.
+        class_names: What they are called, from label 1 on; None for numbers.
         select: From prepared images and a convention to the detections of each; the reference
             reads the heads if None.
 
     Attributes:
-        names: Label → name.
+        class_names: Label → name.
         anchors: (A, 4) cxcywh, float32.
         size: (height, width) of what the network sees.
 
@@ -78,14 +78,14 @@ class Detector:
         self,
         heads: Heads,
         convention: Convention,
-        classes: int,
-        names: Sequence[str] | None = None,
+        num_classes: int,
+        class_names: Sequence[str] | None = None,
         select: Callable[..., list[reference.Detections]] | None = None,
     ) -> None:
         """See the class."""
         self.heads = heads
         self.convention = convention
-        self.names = class_names(classes, names)
+        self.class_names = label_names(num_classes, class_names)
         self.anchors = make_anchors(convention.layout)
         self.size = convention.layout.image_size
         self._select = select or self._by_reference
@@ -118,7 +118,7 @@ class Detector:
 
     def draw(self, image: Image.Image, detections: Iterable[Detection]) -> Image.Image:
         """Draw what was found in an image; see the function `draw`."""
-        return draw(image, detections, self.names)
+        return draw(image, detections, self.class_names)
 
     def _by_reference(
         self, images: NDArray[np.float32], convention: Convention
@@ -163,15 +163,15 @@ def load_detector(name: str | os.PathLike[str] = "digits", backend: str = "keras
     try:
         layout = revived(AnchorLayout, config["layout"])
         convention = revived(Convention, {**config["convention"], "layout": layout})
-        classes, names = int(config["classes"]), config.get("names")
-        class_names(classes, names)
+        num_classes, class_names = int(config["num_classes"]), config.get("class_names")
+        label_names(num_classes, class_names)
     except (TypeError, ValueError, LookupError, ArithmeticError, AttributeError) as error:
         raise ValueError(
             f"weights: expected the configuration of a known network. Received: {path} ({error})"
         ) from None
     if backend == "numpy":
-        heads = _reference_heads(arrays, layout, classes)
-    return Detector(heads, convention, classes, names)
+        heads = _reference_heads(arrays, layout, num_classes)
+    return Detector(heads, convention, num_classes, class_names)
 
 
 def detector_of(model: SSD, backend: str = "keras") -> Detector:
@@ -181,15 +181,15 @@ def detector_of(model: SSD, backend: str = "keras") -> Detector:
         raise ValueError("backend: expected 'keras' or 'numpy' for a model. Received: 'litert'")
     if backend == "numpy":
         arrays = {variable.path: np.asarray(variable) for variable in model.weights}
-        heads = _reference_heads(arrays, model.layout, model.classes)
-        return Detector(heads, model.convention, model.classes, model.names)
+        heads = _reference_heads(arrays, model.layout, model.num_classes)
+        return Detector(heads, model.convention, model.num_classes, model.class_names)
 
     def select(images: NDArray[np.float32], convention: Convention) -> list[reference.Detections]:
         score = convention.detection.score_threshold
         return _rows(model.detect(images, batch_size=BATCH, score_threshold=score))
 
     heads = partial(head_outputs, model)
-    return Detector(heads, model.convention, model.classes, model.names, select)
+    return Detector(heads, model.convention, model.num_classes, model.class_names, select)
 
 
 def _one_of_backends(backend: str) -> None:
@@ -198,7 +198,7 @@ def _one_of_backends(backend: str) -> None:
 
 
 def _reference_heads(
-    weights: Mapping[str, NDArray[np.float32]], layout: AnchorLayout, classes: int
+    weights: Mapping[str, NDArray[np.float32]], layout: AnchorLayout, num_classes: int
 ) -> Heads:
     """The forward pass in NumPy, an image at a time: its maps are what takes memory."""
 
@@ -210,9 +210,9 @@ def _reference_heads(
                 f"weights: expected those of {layout.name}, which lack {error}"
             ) from None
         deltas, logits = map(np.concatenate, zip(*rows, strict=True))
-        if logits.shape[-1] != classes + 1:
+        if logits.shape[-1] != num_classes + 1:
             raise ValueError(
-                f"weights: expected heads of {classes} classes and background. "
+                f"weights: expected heads of {num_classes} classes and background. "
                 f"Received: {logits.shape[-1]} numbers an anchor"
             )
         return {"deltas": deltas, "logits": logits}

@@ -184,7 +184,7 @@ def _facts(model: SSD, form: str, convention: Convention, detections: bool) -> d
             "resize": "bilinear, stretched, as Pillow does",
         },
         "outputs": ["boxes", "scores", "labels", "anchors"] if detections else ["deltas", "logits"],
-        "classes": detector_of(model).names,
+        "classes": detector_of(model).class_names,
         # With the layout, of which the anchors are made.
         "convention": dataclasses.asdict(convention),
     }

@@ -12,8 +12,8 @@ from reference_numpy.checks import check_counts
 
 __all__ = [
     "Detection",
-    "class_names",
     "entry",
+    "label_names",
     "to_pixels",
 ]
 
@@ -51,30 +51,32 @@ def to_pixels(found: reference.Detections, size: tuple[int, int]) -> list[Detect
     ]
 
 
-def class_names(classes: int, names: Sequence[str] | None = None) -> dict[int, str]:
-    """What labels are called: by their names; else digit d has label d + 1; else numbers.
+def label_names(num_classes: int, class_names: Sequence[str] | None = None) -> dict[int, str]:
+    """What labels are called: by the names of their classes, or by their numbers without any.
 
     Example:
-        >>> class_names(10)[1], class_names(2), class_names(2, ["cat", "dog"])
-        ('0', {1: '1', 2: '2'}, {1: 'cat', 2: 'dog'})
+        >>> label_names(2), label_names(2, ["cat", "dog"])
+        ({1: '1', 2: '2'}, {1: 'cat', 2: 'dog'})
     """
-    check_counts(1, classes=classes)
-    if names is not None:
-        if isinstance(names, str) or len(names) != classes:
-            raise ValueError(f"names: expected {classes}, one a class. Received: {names!r}")
-        return {label: str(name) for label, name in enumerate(names, start=1)}
-    return {label: str(label - (classes == 10)) for label in range(1, classes + 1)}
+    check_counts(1, num_classes=num_classes)
+    if class_names is not None:
+        if isinstance(class_names, str) or len(class_names) != num_classes:
+            raise ValueError(
+                f"class_names: expected {num_classes}, one a class. Received: {class_names!r}"
+            )
+        return {label: str(name) for label, name in enumerate(class_names, start=1)}
+    return {label: str(label) for label in range(1, num_classes + 1)}
 
 
 def entry(
-    file: str, size: tuple[int, int], detections: Iterable[Detection], names: dict[int, str]
+    file: str, size: tuple[int, int], detections: Iterable[Detection], class_names: dict[int, str]
 ) -> dict[str, Any]:
     """What is said of an image in JSON: boxes in pixels, to a hundredth.
 
     Example:
-        >>> entry("a.png", (8, 4), [Detection(8, 0.5, (0.0, 1.0, 2.0, 3.0), 5)], class_names(10))
+        >>> entry("a.png", (8, 4), [Detection(1, 0.5, (0.0, 1.0, 2.0, 3.0), 5)], {1: "cat"})
         {'file': 'a.png', 'width': 8, 'height': 4,
-         'detections': [{'label': '7', 'score': 0.5, 'box': [0.0, 1.0, 2.0, 3.0]}]}
+         'detections': [{'label': 'cat', 'score': 0.5, 'box': [0.0, 1.0, 2.0, 3.0]}]}
     """
     return {
         "file": file,
@@ -82,7 +84,7 @@ def entry(
         "height": size[1],
         "detections": [
             {
-                "label": names[found.label],
+                "label": class_names[found.label],
                 "score": round(found.score, 6),
                 "box": [round(corner, 2) for corner in found.box],
             }

@@ -48,13 +48,15 @@ def enlarged(image: Image.Image) -> tuple[Image.Image, int]:
     return drawn, times
 
 
-def draw(image: Image.Image, detections: Iterable[Detection], names: dict[int, str]) -> Image.Image:
+def draw(
+    image: Image.Image, detections: Iterable[Detection], class_names: dict[int, str]
+) -> Image.Image:
     """Draw boxes, each with its class and confidence, in the colour of the class.
 
     Args:
         image: The image; it is not changed.
         detections: With boxes in its pixels.
-        names: What the labels are called.
+        class_names: What the labels are called.
 
     Returns:
         A new image, a whole number of times larger if the given one is small.
@@ -71,7 +73,7 @@ def draw(image: Image.Image, detections: Iterable[Detection], names: dict[int, s
         outline(pen, box, colour(found.label - 1), unit)
     placed: list[tuple[float, float, float, float]] = []
     for found, box in scaled[::-1]:
-        text = f"{names[found.label]}  {found.score:.2f}"
+        text = f"{class_names[found.label]}  {found.score:.2f}"
         placed.append(_tag(pen, drawn.size, box, text, font, colour(found.label - 1), placed))
     return drawn
 

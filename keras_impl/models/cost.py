@@ -133,8 +133,8 @@ def _table(model: SSD) -> str:
     maps = ", ".join(f"{rows} x {columns}" for rows, columns in model.layout.feature_maps)
     row = "{:<12}{:>14}{:>14}{:>18}".format
     lines = [
-        f"{model.layout.name}, {model.head} heads, alpha {model.alpha:g}, {model.classes} classes "
-        f"and background, {len(model.anchors)} anchors",
+        f"{model.layout.name}, {model.head} heads, alpha {model.alpha:g}, {model.num_classes} "
+        f"classes and background, {len(model.anchors)} anchors",
         f"maps {maps}",
         "",
         row("part", "parameters", "trainable", "multiply-adds"),

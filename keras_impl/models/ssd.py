@@ -46,7 +46,7 @@ class SSD(keras.Model):
 
     Input: (B, H, W, 3) images in [-1, 1], H and W the layout's.
 
-    Output: {"deltas": (B, A, 4), "logits": (B, A, classes + 1)}, float32, anchors in the
+    Output: {"deltas": (B, A, 4), "logits": (B, A, num_classes + 1)}, float32, anchors in the
     layout's order, canonically level, row, column, shape, and background in class 0.
 
     Targets of `fit` and `evaluate`: {"boxes": (B, M, 4), corners relative to the image,
@@ -56,7 +56,7 @@ class SSD(keras.Model):
 
     Args:
         layout: An `AnchorLayout`, or the name of one in `LAYOUTS`.
-        classes: Number of object classes; background comes on top.
+        num_classes: Number of object classes; background comes on top.
         alpha: Width multiplier of the backbone and the extra maps.
         head: "ssd" for 3x3 convolutions in extra maps and heads; "ssd1x1" for 1x1 heads, as
             TensorFlow's SSD on MobileNet has them; "ssdlite" for depthwise separable
@@ -66,48 +66,53 @@ class SSD(keras.Model):
         batch_norm_momentum: Momentum of the running batch statistics. MobileNetV2's own .999
             needs thousands of steps to forget where it started. None for a network that is not
             to be trained: its batch normalisation is folded into its convolutions.
-        names: What the classes are called, from label 1 on; None for numbers.
+        class_names: What the classes are called, from label 1 on; None for numbers.
         dtype: Dtype policy, as "mixed_float16"; None for the global one.
         name: Name of the model.
 
     Attributes:
         anchors: (A, 4) NumPy float32, cxcywh. Not a weight: it follows from the layout.
         convention: The convention, with the layout of this network.
-        names: Of the classes, a tuple, or None.
+        class_names: Of the classes, a tuple, or None.
 
     Raises:
         ValueError: If an argument is unknown or the layout's maps cannot be made.
 
     Example:
-        >>> SSD("digits224", classes=10, alpha=0.35).output["logits"].shape
+        >>> SSD("digits224", num_classes=10, alpha=0.35).output["logits"].shape
         (None, 2884, 11)
     """
 
     def __init__(
         self,
         layout: AnchorLayout | str,
-        classes: int,
+        num_classes: int,
         *,
         alpha: float = 1.0,
         head: str = "ssd",
         convention: Convention = CANONICAL,
         batch_norm_momentum: float | None = 0.99,
-        names: Sequence[str] | None = None,
+        class_names: Sequence[str] | None = None,
         dtype: Any = None,
         name: str = "ssd",
     ) -> None:
         """Build the network; see the class."""
         layout = _checked_layout(layout)
-        if isinstance(classes, bool) or not isinstance(classes, int) or classes < 1:
+        if isinstance(num_classes, bool) or not isinstance(num_classes, int) or num_classes < 1:
             raise ValueError(
-                f"classes: expected 1 or more, background not counted. Received: {classes!r}"
+                "num_classes: expected 1 or more, background not counted. "
+                f"Received: {num_classes!r}"
             )
         if head not in HEADS:
             raise ValueError(f"head: expected one of {list(HEADS)}. Received: {head!r}")
         if not isinstance(convention, Convention):
             raise ValueError(f"convention: expected a Convention. Received: {convention!r}")
-        if names is not None and (isinstance(names, str) or len(names) != classes):
-            raise ValueError(f"names: expected {classes}, one a class. Received: {names!r}")
+        if class_names is not None and (
+            isinstance(class_names, str) or len(class_names) != num_classes
+        ):
+            raise ValueError(
+                f"class_names: expected {num_classes}, one a class. Received: {class_names!r}"
+            )
         policy = keras.dtype_policies.get(dtype)
 
         images = keras.Input((*layout.image_size, 3), name="images")
@@ -118,7 +123,7 @@ class SSD(keras.Model):
         shapes_per_cell = [len(anchors.level_shapes(layout, level)) for level in range(len(maps))]
         by_shape = layout.order == "shape"
         outputs = {}
-        for output, width in (("deltas", 4), ("logits", classes + 1)):
+        for output, width in (("deltas", 4), ("logits", num_classes + 1)):
             flat = [
                 head_output(
                     x, f"head_{level}_{output}", shapes, width, head, unit, policy, by_shape
@@ -130,12 +135,12 @@ class SSD(keras.Model):
         super().__init__(inputs=images, outputs=outputs, name=name)
 
         self.layout = layout
-        self.classes = classes
+        self.num_classes = num_classes
         self.alpha = alpha
         self.head = head
         self.convention = dataclasses.replace(convention, layout=layout)
         self.batch_norm_momentum = batch_norm_momentum
-        self.names = None if names is None else tuple(map(str, names))
+        self.class_names = None if class_names is None else tuple(map(str, class_names))
         self.dtype_policy = policy  # what `compile` asks whether float16 gradients need scaling
         self.anchors = anchors.make_anchors(layout, dtype="float32")
         if len(self.anchors) != outputs["deltas"].shape[1]:
@@ -208,7 +213,7 @@ class SSD(keras.Model):
             y: {"boxes": (B, M, 4) corners, "labels": (B, M)}, and "crowds": (B, M) or not, of
                 which targets are assigned here; or {"target_deltas": (B, A, 4), "target_labels":
                 (B, A)} where that is done (`keras_impl.data.pipeline`).
-            y_pred: {"deltas": (B, A, 4), "logits": (B, A, classes + 1)}.
+            y_pred: {"deltas": (B, A, 4), "logits": (B, A, num_classes + 1)}.
             sample_weight: Must be None.
             training: Not looked at: the loss is the same in `evaluate`.
 
@@ -262,8 +267,8 @@ class SSD(keras.Model):
         boxes = ops.cast(as_floats(boxes, "boxes", ...), "float32")
         labels = ops.cast(as_whole(labels, "labels", ...), "int32")
         check_boxes(boxes, labels, self.convention)  # what is compiled below raises nothing
-        check_range(labels, "labels", PADDING, self.classes)
-        labels = ops.where(ops.greater(labels, self.classes), PADDING, labels)
+        check_range(labels, "labels", PADDING, self.num_classes)
+        labels = ops.where(ops.greater(labels, self.num_classes), PADDING, labels)
         arguments = [boxes, labels, ops.convert_to_tensor(self.anchors)]
         if crowds is not None:
             crowds = as_flags(crowds, "crowds", "B", "M", whole=True)
@@ -325,12 +330,12 @@ class SSD(keras.Model):
         del convention["layout"]
         return {
             "layout": dataclasses.asdict(self.layout),
-            "classes": self.classes,
+            "num_classes": self.num_classes,
             "alpha": self.alpha,
             "head": self.head,
             "convention": convention,
             "batch_norm_momentum": self.batch_norm_momentum,
-            "names": None if self.names is None else list(self.names),
+            "class_names": None if self.class_names is None else list(self.class_names),
             "dtype": self.dtype_policy.name,
             "name": self.name,
         }
@@ -348,9 +353,9 @@ class SSD(keras.Model):
 
 
 def ssd_mobilenet_v2_300(
-    classes: int = 90,
+    num_classes: int = 90,
     *,
-    names: Sequence[str] | None = None,
+    class_names: Sequence[str] | None = None,
     batch_norm_momentum: float | None = 0.99,
 ) -> SSD:
     """TensorFlow's SSD on MobileNetV2, 300 x 300: 1917 anchors, 1x1 heads, sigmoid classes.
@@ -361,8 +366,8 @@ def ssd_mobilenet_v2_300(
     maps of 512, 256, 256 and 128 channels; three shapes a cell on the finest map, six above.
 
     Args:
-        classes: Object classes; background comes on top. COCO's 90 if not given.
-        names: What the classes are called, from label 1 on.
+        num_classes: Object classes; background comes on top. COCO's 90 if not given.
+        class_names: What the classes are called, from label 1 on.
         batch_norm_momentum: Of `SSD`; None for the folded network that published files hold.
 
     Returns:
@@ -375,11 +380,11 @@ def ssd_mobilenet_v2_300(
     convention = tf_od_ssd_mobilenet_v2()
     return SSD(
         convention.layout,
-        classes,
+        num_classes,
         head="ssd1x1",
         convention=convention,
         batch_norm_momentum=batch_norm_momentum,
-        names=names,
+        class_names=class_names,
     )
 
 

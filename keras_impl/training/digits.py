@@ -21,7 +21,7 @@ from keras import ops
 from numpy.typing import NDArray
 
 from keras_impl._common.files import write_file
-from keras_impl.data.canvases import batch_images, canvas
+from keras_impl.data.canvases import CLASS_NAMES, batch_images, canvas
 from keras_impl.data.mnist import Digits, load_digits
 from keras_impl.data.pipeline import dataset
 from keras_impl.models.ssd import SSD
@@ -64,10 +64,11 @@ def digit_model(recipe: Recipe) -> SSD:
     """
     return SSD(
         DIGITS224,
-        classes=10,
+        num_classes=len(CLASS_NAMES),
         alpha=recipe.alpha,
         convention=CANONICAL.replace(box_weight=recipe.box_weight),
         batch_norm_momentum=0.99,
+        class_names=CLASS_NAMES,
     )
 
 

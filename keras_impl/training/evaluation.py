@@ -64,4 +64,4 @@ def evaluate_digits(
             labels.append(found.labels[row][used])
             scores.append(found.scores[row][used])
         advance(len(made))
-    return evaluate(truth_boxes, truth_labels, boxes, labels, scores, model.classes)
+    return evaluate(truth_boxes, truth_labels, boxes, labels, scores, model.num_classes)

@@ -68,12 +68,12 @@ def _config_of(published: Published) -> dict[str, Any]:
     convention = asdict(tf_od_ssd_mobilenet_v2())
     return {
         "layout": convention.pop("layout"),
-        "classes": len(published.classes),
+        "num_classes": len(published.class_names),
         "alpha": 1.0,
         "head": "ssd1x1",
         "convention": convention,
         "batch_norm_momentum": None,
-        "names": list(published.classes),
+        "class_names": list(published.class_names),
         "dtype": "float32",
         "name": "ssd",
     }
@@ -97,7 +97,7 @@ def import_litert(path: str | os.PathLike[str], published: Published = OIDV4) ->
 
     arrays = read_litert(read_published(published, path), published)
     model = ssd_mobilenet_v2_300(
-        len(published.classes), names=published.classes, batch_norm_momentum=None
+        len(published.class_names), class_names=published.class_names, batch_norm_momentum=None
     )
     assign_weights(model, arrays, path)
     return model

@@ -34,7 +34,7 @@ class Published(NamedTuple):
         sha256: Of the file.
         size: Of the file, in bytes.
         licence: Its licence, and whose it is.
-        classes: What labels are called, from 1 on.
+        class_names: What labels are called, from 1 on.
     """
 
     name: str
@@ -42,7 +42,7 @@ class Published(NamedTuple):
     sha256: str
     size: int
     licence: str
-    classes: tuple[str, ...]
+    class_names: tuple[str, ...]
 
     @property
     def file(self) -> Path:
@@ -64,7 +64,7 @@ OIDV4 = Published(
     sha256="d0a5255bf8c4f5a0bc4240741a76c41d5e939f7655078f945f50ab53a9375da6",
     size=9_987_728,
     licence="Apache-2.0, The MediaPipe Authors",
-    classes=(
+    class_names=(
         "Bicycle",
         "Boot",
         "Laptop",

@@ -129,7 +129,7 @@ NMS = (
 
 
 def random_objects(
-    generator: np.random.Generator, images: int, objects: int, classes: int, dtype: Any
+    generator: np.random.Generator, images: int, objects: int, num_classes: int, dtype: Any
 ) -> tuple[NDArray[Any], NDArray[np.int32]]:
     """Padded objects on a coarse grid, a third of the rows padding, some of them twice.
 
@@ -137,7 +137,7 @@ def random_objects(
         generator: Source of randomness.
         images: B.
         objects: M, rows an image.
-        classes: Labels are 1 to this.
+        num_classes: Labels are 1 to this.
         dtype: Float dtype of the boxes.
 
     Returns:
@@ -150,14 +150,14 @@ def random_objects(
         ((1, 2, 4), (1, 2))
     """
     check_counts(images=images, objects=objects)
-    check_counts(1, classes=classes)
+    check_counts(1, num_classes=num_classes)
     cells = int(generator.integers(3, 40))
     low = generator.integers(-1, cells, (images, objects, 2))
     size = generator.integers(1, cells, (images, objects, 2))
     boxes = np.concatenate([low, low + size], axis=-1) / cells
     twice = generator.random((images, objects)) < 0.2
     boxes = np.where(twice[..., None], np.roll(boxes, 1, axis=1), boxes)
-    labels = generator.integers(1, classes + 1, (images, objects))
+    labels = generator.integers(1, num_classes + 1, (images, objects))
     labels[generator.random((images, objects)) < 1 / 3] = -1
     return np.where(labels[..., None] > 0, boxes, 0).astype(dtype), labels.astype(np.int32)
 
@@ -182,7 +182,7 @@ def random_losses(
 
 
 def random_scored_boxes(
-    generator: np.random.Generator, images: int, anchors: int, classes: int, dtype: Any
+    generator: np.random.Generator, images: int, anchors: int, num_classes: int, dtype: Any
 ) -> tuple[NDArray[Any], NDArray[Any]]:
     """(B, A, 4) boxes within the image on a coarse grid and (B, A, C) scores, many equal.
 
@@ -191,10 +191,10 @@ def random_scored_boxes(
         >>> boxes.shape, scores.shape
         ((1, 6, 4), (1, 6, 2))
     """
-    check_counts(images=images, anchors=anchors, classes=classes)
+    check_counts(images=images, anchors=anchors, num_classes=num_classes)
     cells = int(generator.integers(2, 20))
     corners = generator.integers(0, cells + 1, (2, images, anchors, 2)) / cells
     boxes = np.concatenate([corners.min(axis=0), corners.max(axis=0)], axis=-1)
     levels = int(generator.integers(2, 100))
-    scores = generator.integers(0, levels, (images, anchors, classes)) / levels
+    scores = generator.integers(0, levels, (images, anchors, num_classes)) / levels
     return boxes.astype(dtype), scores.astype(dtype)

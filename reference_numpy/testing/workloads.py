@@ -74,7 +74,7 @@ class DecodingWorkload(NamedTuple):
 
 
 def matching_workload(
-    layout: AnchorLayout, batch: int, objects: int, seed: int = 0, *, classes: int = CLASSES
+    layout: AnchorLayout, batch: int, objects: int, seed: int = 0, *, num_classes: int = CLASSES
 ) -> MatchingWorkload:
     """Objects of natural sizes: as many small ones as large ones, upright and lying.
 
@@ -85,7 +85,7 @@ def matching_workload(
         batch: B, images.
         objects: M, objects of the fullest image; may be 0.
         seed: The same seed gives the same objects.
-        classes: Labels go from 1 to this.
+        num_classes: Labels go from 1 to this.
 
     Returns:
         `MatchingWorkload`.
@@ -103,7 +103,7 @@ def matching_workload(
         >>> int(counts[0]), bool((counts >= 4).all())
         (8, True)
     """
-    check_counts(1, batch=batch, classes=classes)
+    check_counts(1, batch=batch, num_classes=num_classes)
     check_counts(objects=objects, seed=seed)
     rng = np.random.default_rng(seed)
     counts = rng.integers((objects + 1) // 2, objects + 1, size=batch)
@@ -116,7 +116,7 @@ def matching_workload(
     sizes = np.minimum(np.stack([side * stretch, side / stretch], axis=-1), 1)
     low = rng.uniform(0, 1, (batch, objects, 2)) * (1 - sizes)
     boxes = np.concatenate([low, np.minimum(low + sizes, 1)], axis=-1)
-    labels = rng.integers(1, classes + 1, (batch, objects))
+    labels = rng.integers(1, num_classes + 1, (batch, objects))
     return MatchingWorkload(
         np.where(real[..., None], boxes, 0).astype(np.float32),
         np.where(real, labels, PADDING).astype(np.int32),
@@ -128,7 +128,7 @@ def decoding_workload(
     layout: AnchorLayout,
     batch: int,
     objects: int,
-    classes: int = CLASSES,
+    num_classes: int = CLASSES,
     seed: int = 0,
     load: str = "realistic",
 ) -> DecodingWorkload:
@@ -146,7 +146,7 @@ def decoding_workload(
         layout: Where the anchors are.
         batch: B, images.
         objects: Objects that the heads see in the first image, and at the most in another.
-        classes: C, without background.
+        num_classes: C, without background.
         seed: The same seed gives the same numbers.
         load: One of `LOADS`.
 
@@ -158,21 +158,23 @@ def decoding_workload(
 
     Example:
         >>> from reference_numpy.conventions import SSD_MOBILENET300
-        >>> work = decoding_workload(SSD_MOBILENET300, batch=2, objects=3, classes=5)
+        >>> work = decoding_workload(SSD_MOBILENET300, batch=2, objects=3, num_classes=5)
         >>> work.deltas.shape, work.logits.shape
         ((2, 1917, 4), (2, 1917, 6))
     """
     if load not in LOADS:
         raise ValueError(f"load: expected one of {list(LOADS)}. Received: {load!r}")
-    boxes, labels, anchors = matching_workload(layout, batch, objects, seed, classes=classes)
+    boxes, labels, anchors = matching_workload(
+        layout, batch, objects, seed, num_classes=num_classes
+    )
     rng = np.random.default_rng([seed, 1])  # not the numbers that made the objects
     shape = (batch, len(anchors))
     deltas = rng.normal(0, 0.5, (*shape, 4))
-    logits = np.zeros((*shape, classes + 1))
+    logits = np.zeros((*shape, num_classes + 1))
     if load == "realistic":
-        logits[..., 1:] = rng.normal(-QUIET, 1, (*shape, classes))
+        logits[..., 1:] = rng.normal(-QUIET, 1, (*shape, num_classes))
     else:
-        logits[..., 1:] = rng.normal(0, SPREAD, (*shape, classes))
+        logits[..., 1:] = rng.normal(0, SPREAD, (*shape, num_classes))
         # Background such that a class of LOUD_LOGIT has LOUD_SCORE: e^z / (e^b + rest) = score.
         rest = np.exp(logits[..., 1:]).sum(axis=-1)
         logits[..., 0] = np.log(np.maximum(np.exp(LOUD_LOGIT) / LOUD_SCORE - rest, 1))

@@ -25,7 +25,7 @@ def seven(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from keras_impl.models.ssd import SSD
     from keras_impl.weights.npz import save_weights
 
-    model = SSD("digits224", classes=10, alpha=0.35)
+    model = SSD("digits224", num_classes=10, alpha=0.35)
     for layer in model.layers:
         if not layer.name.startswith("head_") or not layer.weights:
             continue
@@ -50,7 +50,7 @@ def other_network(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from keras_impl.weights.npz import save_weights
 
     path = tmp_path_factory.mktemp("weights") / "three.npz"
-    save_weights(SSD("digits224", classes=3, alpha=0.35), path)
+    save_weights(SSD("digits224", num_classes=3, alpha=0.35), path)
     return path
 
 

@@ -22,7 +22,7 @@ TINY = AnchorLayout("tiny", (64, 64), ((6, 6), (3, 3)), (0.2, 0.5, 0.9), ((2.0, 
 
 @pytest.fixture(scope="module")
 def heads():
-    return decoding_workload(TINY, batch=2, objects=3, classes=4, seed=1)
+    return decoding_workload(TINY, batch=2, objects=3, num_classes=4, seed=1)
 
 
 def compare(work):

@@ -14,11 +14,11 @@ import pytest
 from PIL import Image
 
 from keras_impl._common.files import write_file
-from keras_impl.data.canvases import batch_images, canvas
+from keras_impl.data.canvases import CLASS_NAMES, batch_images, canvas
 from keras_impl.data.mnist import load_digits
 from keras_impl.detector.detector import detector_of, read_heads
 from keras_impl.images import drawing, reading
-from keras_impl.images.detections import Detection, class_names, entry
+from keras_impl.images.detections import Detection, entry, label_names
 from keras_impl.images.drawing import draw
 from keras_impl.images.pixels import prepare
 from keras_impl.images.reading import images_in, open_image
@@ -29,7 +29,7 @@ from reference_numpy.conventions import CANONICAL, PRESETS
 
 # What `seven` in conftest.py says of every image.
 ANCHOR, BOX, SCORE = 2882, (0.075, 0.075, 0.925, 0.925), np.exp(5) / (np.exp(5) + 10)
-DIGITS = class_names(10)
+DIGITS = label_names(10, CLASS_NAMES)
 BOTH = ("keras", "numpy")
 
 
@@ -288,8 +288,9 @@ def test_an_unknown_backend_or_score_is_refused(model):
 
 
 def test_labels_have_names():
-    assert [class_names(10)[label] for label in (1, 8, 10)] == ["0", "7", "9"]
-    assert class_names(2) == {1: "1", 2: "2"}
+    assert [DIGITS[label] for label in (1, 8, 10)] == ["0", "7", "9"]
+    assert label_names(10)[1] == "1", "ten classes without names are no digits"
+    assert label_names(2) == {1: "1", 2: "2"}
 
 
 def test_the_entry_of_an_image():

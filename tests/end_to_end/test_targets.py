@@ -22,7 +22,7 @@ BATCH = 3
 @pytest.fixture(scope="module")
 def model():
     keras.utils.set_random_seed(0)
-    made = SSD("digits224", classes=10, alpha=0.1)
+    made = SSD("digits224", num_classes=10, alpha=0.1)
     made.compile("adam")
     return made
 

@@ -130,7 +130,7 @@ def test_a_run_leaves_what_it_promises(whole):
 
 def test_the_weights_of_a_run_are_its_networks(whole):
     model = load_model(whole.folder / "weights.npz")
-    assert (model.classes, model.alpha, model.layout.name) == (10, ALPHA, "digits224")
+    assert (model.num_classes, model.alpha, model.layout.name) == (10, ALPHA, "digits224")
     assert model.convention.loss.box_weight == Recipe().box_weight
     moved = model.get_layer("bn_Conv1").moving_mean
     assert np.abs(np.asarray(moved)).max() > 0, "never trained"

@@ -21,7 +21,7 @@ EMPTY = np.array("{}")
 
 @pytest.fixture(scope="module")
 def model():
-    return SSD("digits224", classes=10, alpha=0.35)
+    return SSD("digits224", num_classes=10, alpha=0.35)
 
 
 def npz(path: Path, **arrays: object) -> Path:
@@ -58,7 +58,7 @@ def test_half_precision_halves_the_file_and_rounds(model, tmp_path):
     sizes = [(tmp_path / name).stat().st_size for name in ("whole.npz", "half.npz")]
     assert sizes[1] < 0.6 * sizes[0]
     config, arrays = read_weights(tmp_path / "half.npz")
-    assert config["classes"] == 10
+    assert config["num_classes"] == 10
     for variable in model.weights:
         stored, exact = arrays[variable.path], np.asarray(variable)
         assert stored.dtype == np.float32
@@ -208,7 +208,7 @@ def test_variables_too_few_are_refused(model, tmp_path, seven):
 
 
 @pytest.mark.parametrize(
-    "change", [{"classes": 0}, {"layout": 7}, {"colour": "red"}, {"alpha": "wide"}]
+    "change", [{"num_classes": 0}, {"layout": 7}, {"colour": "red"}, {"alpha": "wide"}]
 )
 def test_an_unknown_configuration_is_refused(model, tmp_path, change):
     config = json.dumps(model.get_config() | change)

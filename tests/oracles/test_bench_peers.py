@@ -58,7 +58,7 @@ MATCHING = {
 SIGMOID = CANONICAL.replace(class_loss="sigmoid", code_order="yxhw", size_epsilon=1e-8)
 DECODING = {
     "realistic": (decoding_workload(SSD_MOBILENET300, 3, 8), CANONICAL),
-    "hard": (decoding_workload(SSD_MOBILENET300, 2, 8, classes=5, load="hard"), CANONICAL),
+    "hard": (decoding_workload(SSD_MOBILENET300, 2, 8, num_classes=5, load="hard"), CANONICAL),
     "sigmoid": (decoding_workload(SSD_MOBILENET300, 3, 8), SIGMOID),
 }
 

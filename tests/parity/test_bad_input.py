@@ -260,15 +260,15 @@ OTHERS = (
             f"models.ssd.{name}",
             given,
             wrong=(
-                *counts("classes", least=1),
-                *_each("names", ("one", "two"), "ab", ()),
+                *counts("num_classes", least=1),
+                *_each("class_names", ("one", "two"), "ab", ()),
                 *more,
             ),
         )
         for name, given, more in (
             (
                 "SSD",
-                {"layout": LAYOUT, "classes": 1},
+                {"layout": LAYOUT, "num_classes": 1},
                 (
                     *_each("layout", "ssd301", None, 300),
                     *_each("alpha", 0, -1, NAN, INF, "1"),
@@ -276,7 +276,7 @@ OTHERS = (
                     *_each("convention", "caffe", None),
                 ),
             ),
-            ("ssd_mobilenet_v2_300", {"classes": 1}, ()),
+            ("ssd_mobilenet_v2_300", {"num_classes": 1}, ()),
         )
     ),
     # weights, exports and images
@@ -326,9 +326,12 @@ OTHERS = (
         also=("image",),
     ),
     Subject(
-        "images.detections.class_names",
-        {"classes": 2},
-        wrong=(*counts("classes", least=1), *_each("names", "ab", (), ("a",), ("a", "b", "c"))),
+        "images.detections.label_names",
+        {"num_classes": 2},
+        wrong=(
+            *counts("num_classes", least=1),
+            *_each("class_names", "ab", (), ("a",), ("a", "b", "c")),
+        ),
     ),
     Subject(
         "images.pixels.prepare",
@@ -408,7 +411,7 @@ OTHERS = (
     ),
     Subject(
         "demo.run.run",
-        {"model": SimpleNamespace(classes=3), "digits": DIGITS},
+        {"model": SimpleNamespace(num_classes=3), "digits": DIGITS},
         wrong=(*counts("num_images", least=1), ({"num_images": 1}, "model")),
     ),
     Subject(
@@ -506,7 +509,7 @@ def test_a_wrong_argument_of_the_rest(subject, monkeypatch, tmp_path):
 
 @pytest.fixture(scope="module")
 def model():
-    return ssd.SSD(LAYOUT, classes=2, alpha=0.1)
+    return ssd.SSD(LAYOUT, num_classes=2, alpha=0.1)
 
 
 def test_a_detector_refuses_what_are_no_prepared_images(model):

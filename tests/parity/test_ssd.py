@@ -562,7 +562,7 @@ def test_outputs_are_float32_under_a_policy_of_keras() -> None:
 
 def test_is_the_papers_unless_told_otherwise() -> None:
     model = SSD(TINY, 1)
-    assert (model.name, model.alpha, model.head, model.names) == ("ssd", 1.0, "ssd", None)
+    assert (model.name, model.alpha, model.head, model.class_names) == ("ssd", 1.0, "ssd", None)
     assert (model.class_loss.name, model.box_loss.name) == ("class_loss", "box_loss")
     assert model.batch_norm_momentum == model.get_layer("bn_Conv1").momentum == 0.99
     assert model.get_layer("Conv1").filters == 32
@@ -716,19 +716,25 @@ def test_refuses_sample_weights_and_another_loss() -> None:
     [
         ({"layout": "ssd512"}, r"layout: .*'digits224', 'ssd300', .*Received: 'ssd512'"),
         ({"layout": 300}, "layout: expected an AnchorLayout or one of .*Received: 300"),
-        ({"classes": 0}, "classes: expected 1 or more, background not counted. Received: 0"),
-        ({"classes": True}, "classes: .*Received: True"),
-        ({"classes": 2.0}, "classes: .*Received: 2.0"),
+        (
+            {"num_classes": 0},
+            "num_classes: expected 1 or more, background not counted. Received: 0",
+        ),
+        ({"num_classes": True}, "num_classes: .*Received: True"),
+        ({"num_classes": 2.0}, "num_classes: .*Received: 2.0"),
         ({"head": "yolo"}, r"head: expected one of \['ssd', 'ssd1x1', 'ssdlite'\]. R.*'yolo'"),
-        ({"names": ["a", "b"]}, r"names: expected 3, one a class. Received: \['a', 'b'\]"),
-        ({"names": "abc"}, "names: expected 3, one a class. Received: 'abc'"),
+        (
+            {"class_names": ["a", "b"]},
+            r"class_names: expected 3, one a class. Received: \['a', 'b'\]",
+        ),
+        ({"class_names": "abc"}, "class_names: expected 3, one a class. Received: 'abc'"),
         ({"convention": "caffe"}, "convention: expected a Convention. Received: 'caffe'"),
         ({"alpha": -1.0}, "alpha: expected a positive number. Received: -1.0"),
     ],
 )
 def test_refuses_arguments_that_mean_nothing(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        SSD(**{"layout": TINY, "classes": 3, **arguments})
+        SSD(**{"layout": TINY, "num_classes": 3, **arguments})
 
 
 # Detection
@@ -801,7 +807,7 @@ def test_config_makes_the_same_network_also_through_json() -> None:
     model = tiny(
         "ssdlite",
         batch_norm_momentum=0.7,
-        names=["a", "b", "c"],
+        class_names=["a", "b", "c"],
         dtype="mixed_bfloat16",
         name="mine",
     )
@@ -814,7 +820,7 @@ def test_config_makes_the_same_network_also_through_json() -> None:
         assert again.convention == OTHER.replace(layout=TINY)
         assert again.get_config() == config
         assert again.name == "mine"
-        assert again.names == ("a", "b", "c")
+        assert again.class_names == ("a", "b", "c")
         assert again.get_layer("Conv1").compute_dtype == "bfloat16"
         assert again.get_layer("bn_Conv1").momentum == 0.7
         assert [w.path for w in again.weights] == [w.path for w in model.weights]
@@ -824,7 +830,7 @@ def test_config_makes_the_same_network_also_through_json() -> None:
 def test_what_compile_was_told_can_be_told_again() -> None:
     model = tiny(alpha=0.35)
     assert not model.get_compile_config(), "it was told nothing"
-    assert model.get_config()["names"] is None
+    assert model.get_config()["class_names"] is None
     model.compile(keras.optimizers.SGD(0.0125), jit_compile=False, steps_per_execution=2)
     config = model.get_compile_config()
     assert config["steps_per_execution"] == 2
@@ -971,8 +977,8 @@ def test_the_300_pixel_ssd_of_tensorflow() -> None:
 
 def test_the_300_pixel_ssd_of_tensorflow_may_be_trained_on_coco() -> None:
     names = [f"class {label}" for label in range(1, 91)]
-    trained = ssd.ssd_mobilenet_v2_300(names=names)
-    assert (trained.classes, trained.names) == (90, tuple(names))
+    trained = ssd.ssd_mobilenet_v2_300(class_names=names)
+    assert (trained.num_classes, trained.class_names) == (90, tuple(names))
     assert trained.batch_norm_momentum == 0.99
 
 

@@ -56,7 +56,7 @@ def golden() -> dict:
             "deltas": probes(raw["deltas"]),
             "logits": probes(raw["logits"]),
             "detections": [
-                [detector.names[one.label], one.score, *one.box, one.anchor] for one in seen
+                [detector.class_names[one.label], one.score, *one.box, one.anchor] for one in seen
             ],
         }
     return {

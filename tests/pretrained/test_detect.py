@@ -126,7 +126,7 @@ def test_three_lines_of_python(keras_home, photographs, tmp_path):
     detector, photo = load_detector("oidv4", "numpy"), open_image(photographs["coffee"])
     found = detector.detect([photo])[0]
     detector.draw(photo, found).save(tmp_path / "drawn.png")
-    assert [detector.names[one.label] for one in found] == ["Coffee cup"]
+    assert [detector.class_names[one.label] for one in found] == ["Coffee cup"]
     assert (tmp_path / "drawn.png").stat().st_size > 10_000
 
 
@@ -150,7 +150,7 @@ def test_a_detector_of_a_run_keeps_the_names_of_its_classes(keras_home, tmp_path
     save_weights(model, tmp_path / "mine.npz")
     for backend in ("keras", "numpy"):
         detector = load_detector(tmp_path / "mine.npz", backend)
-        assert detector.names[8] == "Cat"
+        assert detector.class_names[8] == "Cat"
 
 
 @pytest.mark.thorough  # as huge an image is among those of every kind
@@ -190,9 +190,9 @@ def test_an_answer_never_goes_over_an_image(ssd, photographs, tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"classes": 3}, r"heads of 3 classes and background\. Received: 11 numbers an anchor"),
-        ({"classes": float("inf")}, "expected the configuration of a known network"),
-        ({"names": ["a"]}, "expected the configuration of a known network"),
+        ({"num_classes": 3}, r"heads of 3 classes and background\. Received: 11 numbers an anchor"),
+        ({"num_classes": float("inf")}, "expected the configuration of a known network"),
+        ({"class_names": ["a"]}, "expected the configuration of a known network"),
         ({"layout": {}}, "expected the configuration of a known network"),
     ],
 )
@@ -264,5 +264,5 @@ def test_a_detector_can_be_made_of_any_heads(keras_home):
 
     detector = Detector(heads, CANONICAL.replace(layout=layout), 1, ["thing"])
     ((found,),) = detector.detect([Image.new("RGB", (100, 40))])
-    assert (detector.names[found.label], found.box) == ("thing", (50, 20, 100, 40))
+    assert (detector.class_names[found.label], found.box) == ("thing", (50, 20, 100, 40))
     assert found.anchor == 3

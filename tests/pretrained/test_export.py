@@ -115,7 +115,7 @@ def seen_by(reference: Detector, photographs: list[Image.Image]) -> Seen:
     images = np.stack([prepare(one, reference.size) for one in photographs])
     sizes = [one.size for one in photographs]
     heads = reference.heads(images)
-    again = Detector(lambda given: heads, reference.convention, len(reference.names))
+    again = Detector(lambda given: heads, reference.convention, len(reference.class_names))
     at = {
         score: [*map(in_pixels, again.read(images, score=score), sizes)] for score in (SHOWN, SCORE)
     }
@@ -142,7 +142,7 @@ def canvases(tmp_path_factory) -> Seen:
 
 def read_raw(path: Path, form: str, model: keras.Model, seen: Seen) -> list[list[Detection]]:
     heads = load_exported(path, form)
-    detector = Detector(heads, model.convention, model.classes, model.names)
+    detector = Detector(heads, model.convention, model.class_names, model.class_names)
     return [*map(in_pixels, detector.read(seen.images, score=SHOWN), seen.sizes)]
 
 
@@ -278,7 +278,7 @@ def test_the_facts_hold_what_decoding_takes(made, model, form, detections):
     assert facts["form"] == form
     assert facts["input"]["shape"][1:] == [300, 300, 3]
     assert facts["classes"] == {
-        str(label): name for label, name in enumerate(published.OIDV4.classes, start=1)
+        str(label): name for label, name in enumerate(published.OIDV4.class_names, start=1)
     }
     convention = revived(Convention, facts["convention"])
     if detections:

@@ -148,7 +148,7 @@ def test_the_weights_file_holds_the_same_numbers_and_what_the_network_is(publish
     config, arrays = read_weights(weights_file("oidv4"))
     for name, value in read_litert(published.read_bytes()).items():
         np.testing.assert_array_equal(arrays[name], value)
-    assert config["names"] == list(OIDV4.classes)
+    assert config["class_names"] == list(OIDV4.class_names)
     assert config["batch_norm_momentum"] is None
     model = import_litert(published)
     assert model.convention == PRESETS["tf_od_ssd_mobilenet_v2"]
@@ -159,7 +159,7 @@ def test_the_weights_file_holds_the_same_numbers_and_what_the_network_is(publish
 def test_labels_are_those_of_the_label_map(require_data):
     lines = require_data("data/oidv4/object_detection_oidv4_labelmap.txt").read_text().split("\n")
     assert lines[0] == "???", "background"
-    assert tuple(line for line in lines[1:] if line) == OIDV4.classes
+    assert tuple(line for line in lines[1:] if line) == OIDV4.class_names
 
 
 def test_training_gets_normalisations_that_change_nothing(model, keras_home):
@@ -379,7 +379,7 @@ def test_the_weights_file_is_enough_for_numpy(keras_home, photographs, run_pytho
         "from keras_impl import load_detector, open_image;"
         "detector = load_detector('oidv4', 'numpy');"
         f"(found,) = detector.detect([open_image({str(photographs['chelsea'])!r})]);"
-        "print([detector.names[one.label] for one in found])"
+        "print([detector.class_names[one.label] for one in found])"
     )
     done = run_python(code, without=["tensorflow", "keras", "ai_edge_litert"])
     assert (done.stdout, done.stderr) == ("['Cat']\n", "")

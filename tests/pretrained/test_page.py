@@ -24,7 +24,7 @@ def test_the_block_runs(keras_home, photographs, tmp_path, monkeypatch, capsys):
 
 
 def test_the_page_says_what_the_detector_is(model):
-    assert f"| classes | {', '.join(OIDV4.classes)} |" in PAGE
+    assert f"| classes | {', '.join(OIDV4.class_names)} |" in PAGE
     assert f"{OIDV4.size:,} bytes, SHA-256 `{OIDV4.sha256}`" in PAGE
     assert f"{model.count_params():,} parameters" in PAGE
     assert f"{len(model.anchors)} anchors" in PAGE

@@ -81,14 +81,14 @@ def test_the_cat_the_person_and_the_cup_are_found(detectors, photographs, backen
     detector = detectors[backend]
     for name, label in SEEN.items():
         (found,) = detector.detect([open_image(photographs[name])])
-        assert [detector.names[one.label] for one in found] == [label]
+        assert [detector.class_names[one.label] for one in found] == [label]
 
 
 @pytest.mark.parametrize("backend", ["keras", pytest.param("numpy", marks=pytest.mark.thorough)])
 def test_the_golden_answers_of_litert_stand(detectors, photographs, backend):
     """Without an interpreter: its answers are in a file."""
     detector = detectors[backend]
-    labels = {name: label for label, name in detector.names.items()}
+    labels = {name: label for label, name in detector.class_names.items()}
     assert GOLDEN["provenance"]["sha256"] == OIDV4.sha256
     assert len(GOLDEN["photographs"]) >= 7
     for name, wanted in GOLDEN["photographs"].items():
@@ -165,7 +165,7 @@ def test_a_difference_of_the_heads_fails(detectors, photographs):
 
 def detector_like(detector, heads):
     """The same network with other heads."""
-    names = list(detector.names.values())
+    names = list(detector.class_names.values())
     return type(detector)(heads, detector.convention, len(names), names)
 
 
@@ -355,7 +355,7 @@ def test_without_litert_the_golden_answers_are_held(keras_home, photographs, run
         "from keras_impl import load_detector, open_image;"
         "detector = load_detector('oidv4', 'numpy');"
         f"(found,) = detector.detect([open_image({str(photographs['astronaut'])!r})]);"
-        "print([(detector.names[one.label], round(one.score, 3)) for one in found])"
+        "print([(detector.class_names[one.label], round(one.score, 3)) for one in found])"
     )
     done = run_python(code, without=["tensorflow", "keras", "ai_edge_litert"])
     golden = GOLDEN["photographs"]["astronaut"]["detections"]

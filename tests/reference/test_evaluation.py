@@ -487,7 +487,7 @@ GOOD = {
     "boxes": [[A, A], [A]],
     "labels": [[1, 2], [1]],
     "scores": [[0.5, 0.25], [1.0]],
-    "classes": 2,
+    "num_classes": 2,
 }
 
 

@@ -31,7 +31,7 @@ MAKERS = {
     "matching": lambda seed: matching_workload(SSD_MOBILENET300, 3, 8, seed),
     **{
         load: lambda seed, load=load: decoding_workload(
-            SSD_MOBILENET300, 3, 8, classes=5, seed=seed, load=load
+            SSD_MOBILENET300, 3, 8, num_classes=5, seed=seed, load=load
         )
         for load in LOADS
     },
@@ -50,7 +50,7 @@ def test_a_seed_is_all_that_makes_a_difference(make):
 @pytest.mark.parametrize("objects", [0, 1, 8, 100])
 @pytest.mark.parametrize("batch", [1, 5])
 def test_objects_are_valid_and_padding_is_padding(batch, objects):
-    boxes, labels, anchors = matching_workload(SSD300, batch, objects, classes=3)
+    boxes, labels, anchors = matching_workload(SSD300, batch, objects, num_classes=3)
 
     assert (boxes.shape, boxes.dtype) == ((batch, objects, 4), np.float32)
     assert (labels.shape, labels.dtype) == ((batch, objects), np.int32)
@@ -107,10 +107,10 @@ def test_without_objects_a_realistic_load_has_nothing_and_a_hard_one_has():
     assert share(decoding_workload(SSD300, 1, 0, load="hard")) > 0.1
 
 
-@pytest.mark.parametrize("classes", [5, 20, 90])
+@pytest.mark.parametrize("num_classes", [5, 20, 90])
 @pytest.mark.parametrize("seed", SEEDS)
-def test_a_hard_load_has_thirteen_percent_above_one_hundredth(seed, classes):
-    work = decoding_workload(SSD300, 1, 8, classes, seed, "hard")
+def test_a_hard_load_has_thirteen_percent_above_one_hundredth(seed, num_classes):
+    work = decoding_workload(SSD300, 1, 8, num_classes, seed, "hard")
     assert share(work) == pytest.approx(0.13, abs=0.01)
 
 
@@ -123,7 +123,7 @@ def test_a_hard_load_has_more_candidates_than_suppression_is_given():
 @pytest.mark.parametrize(("load", "total"), [("realistic", 271.524), ("hard", 350.558)])
 def test_a_seed_says_the_same_from_version_to_version(load, total):
     """Speeds are on record of these. A new NumPy may draw otherwise."""
-    said = decoding_workload(SSD_MOBILENET300, 3, 8, classes=5, load=load)
+    said = decoding_workload(SSD_MOBILENET300, 3, 8, num_classes=5, load=load)
     assert fingerprint(said)[1] == pytest.approx(total, abs=0.01)
 
 
