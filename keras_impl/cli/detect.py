@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from keras_impl._common.choices import BACKENDS
 from keras_impl.cli.console import Progress, check_json, make_console, make_table, write_json
@@ -16,8 +17,12 @@ from keras_impl.cli.options import add_command, add_json, add_model, fraction
 from keras_impl.cli.startup import LITERT, READER, need_extra, quiet_litert, start_keras, starting
 from keras_impl.cli.status import DISAGREES, OK, UsageError
 
+if TYPE_CHECKING:
+    from keras_impl.images.detections import Detection
+
 __all__ = ["add"]
 
+FAINT = 0.01  # scores below this are not told
 CHUNK = 16, 40_000_000  # images, and pixels, that `detect` holds at once
 
 
@@ -68,6 +73,7 @@ def _run(arguments: argparse.Namespace) -> int:
     need_extra(*({"numpy": READER, "litert": (*READER, LITERT)}.get(backend, ())))
     model = check_model(arguments)
     check_json(arguments.json)
+    from keras_impl.data.canvases import looks_like_a_canvas
     from keras_impl.detector.detector import load_detector
     from keras_impl.images import detections, reading, writing
 
@@ -82,7 +88,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
     entries: list[dict[str, Any]] = []
     taken: set[str] = set()
-    failed = 0
+    failed = strange = 0
     table = make_table(("image", None), ("drawn", None), ("detections", None))
     with Progress("starting", len(files)) as progress:
         if backend == "keras":
@@ -91,6 +97,12 @@ def _run(arguments: argparse.Namespace) -> int:
         with quiet_litert(backend == "litert"):
             detector = load_detector(model, backend)
         names = detector.class_names
+        chosen = arguments.model or arguments.weights
+        if not chosen:
+            known = ", ".join(names.values())
+            progress.print(
+                f"ssd: without --model: the shipped detector of digits, which knows {known}"
+            )
         progress.say("detecting")
 
         def unreadable(path: Path, error: Exception) -> None:
@@ -101,22 +113,44 @@ def _run(arguments: argparse.Namespace) -> int:
 
         for chunk in chunks(files, reading.open_image, unreadable):
             images = [image for _, image in chunk]
-            found = detector.detect(images, score=arguments.score)
-            for (path, image), seen in zip(chunk, found, strict=True):
+            # With what scores less, so that the best of it can be told where there is nothing else.
+            least = min(arguments.score, FAINT)
+            for (path, image), found in zip(
+                chunk, detector.detect(images, score=least), strict=True
+            ):
+                seen = [one for one in found if one.score > arguments.score]
+                strange += model == "digits" and not looks_like_a_canvas(image)
                 target = writing.free_name(out, path, taken)
                 taken.add(target.name.lower())
                 writing.save_drawn(target, detector.draw(image, seen), path)
                 entries.append(detections.entry(str(path), image.size, seen, names))
                 words = [f"{names[one.label]} ({one.score:.2f})" for one in seen]
-                table.add_row(str(path), str(target), ", ".join(words) or "nothing")
+                text = ", ".join(words) or _nothing(found[:1], names, arguments.score)
+                table.add_row(str(path), str(target), text)
                 progress.advance(1)
     if arguments.json:
         write_json(arguments.json, entries)
     if entries:
         make_console(arguments.json).print(table)
+    if strange:
+        print(
+            f"ssd: {strange} of {len(files)} images are not white digits on black; for photographs "
+            "there is --model oidv4, after `ssd weights oidv4`",
+            file=sys.stderr,
+        )
     if failed:
         print(f"ssd: {failed} of {len(files)} images could not be read", file=sys.stderr)
     return DISAGREES if failed else OK
+
+
+def _nothing(best: Sequence[Detection], names: Mapping[int, str], score: float) -> str:
+    """What is said of an image without a detection: the best that there was."""
+    if not best:
+        return f"nothing; every score is below {FAINT:g}"
+    (one,) = best
+    lower = max(0.0, math.floor(one.score * 100 - 1e-9) / 100)
+    found = f"{names[one.label]} ({one.score:.2f})"
+    return f"nothing above {score:g}; the best is {found}, shown with --score {lower:g}"
 
 
 def chunks(

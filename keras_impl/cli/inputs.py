@@ -40,10 +40,11 @@ def check_model(arguments: argparse.Namespace) -> str:
         return str(arguments.weights)
     from keras_impl.weights.published import OIDV4, weights_file
 
-    weights_file(arguments.model)
+    name = arguments.model or "digits"
+    weights_file(name)
     if getattr(arguments, "backend", "") == "litert" and not OIDV4.file.is_file():
         raise UsageError(f"--backend: expected {OIDV4.file}; `ssd weights oidv4` fetches it")
-    return str(arguments.model)
+    return str(name)
 
 
 def digit_detector(given: str | None) -> tuple[str, SSD]:

@@ -79,8 +79,7 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--model",
         choices=DETECTORS,
-        default="digits",
-        help="the shipped detector of digits, or the one of 23 everyday things (%(default)s)",
+        help="the shipped detector of digits, or the one of 23 everyday things (digits)",
     )
     group.add_argument(
         "--weights", metavar="FILE", help="one that you trained: a run's weights.npz"

@@ -214,6 +214,21 @@ def batch_images(images: NDArray[np.uint8]) -> NDArray[np.float32]:
     return np.repeat(normalise(images)[..., None], 3, axis=-1)
 
 
+def looks_like_a_canvas(image: Image.Image) -> bool:
+    """Whether an image may be white digits on black: without colour, and mostly black.
+
+    Example:
+        >>> (
+        ...     looks_like_a_canvas(Image.new("RGB", (9, 9))),
+        ...     looks_like_a_canvas(Image.effect_noise((9, 9), 99)),
+        ... )
+        (True, False)
+    """
+    values = np.asarray(image.convert("RGB").resize((64, 64)), np.int16)
+    colourless = (np.ptp(values, axis=-1) <= 24).mean() > 0.98
+    return bool(colourless and np.median(values) <= 32)
+
+
 def check_mode(mode: str) -> None:
     """Refuse a mode that there is not."""
     if mode not in DIGIT_MODES:

@@ -25,7 +25,7 @@ def seven(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from keras_impl.models.ssd import SSD
     from keras_impl.weights.npz import save_weights
 
-    model = SSD("digits224", num_classes=10, alpha=0.35)
+    model = SSD("digits224", num_classes=10, alpha=0.35, class_names=list("0123456789"))
     for layer in model.layers:
         if not layer.name.startswith("head_") or not layer.weights:
             continue

@@ -268,6 +268,28 @@ def test_what_cannot_be_read_is_reported_and_the_rest_go_on(ssd, images, tmp_pat
     assert lines[-1] == "ssd: 2 of 4 images could not be read"
 
 
+def test_the_best_score_is_told_where_nothing_is_found(ssd, images, tmp_path):
+    status, out, err = ssd("detect", images / "a.png", "--out", tmp_path / "o", "--score", 0.99)
+    assert (status, err) == (0, "")
+    assert "nothing above 0.99; the best is 7 (0.94), shown with --score 0.93" in out
+    assert (
+        "7 (0.94)" in ssd("detect", images / "a.png", "--out", tmp_path / "o", "--score", 0.93)[1]
+    )
+
+
+def test_without_a_model_it_says_which_one_and_where_photographs_belong(tmp_path, capsys):
+    colours = np.random.default_rng(0).integers(0, 256, (60, 60, 3), np.uint8)
+    Image.fromarray(colours).save(tmp_path / "photo.png")
+    assert main(["detect", str(tmp_path / "photo.png"), "--out", str(tmp_path / "o")]) == 0
+    first, second = capsys.readouterr().err.splitlines()
+    assert first == (
+        "ssd: without --model: the shipped detector of digits, which knows "
+        "0, 1, 2, 3, 4, 5, 6, 7, 8, 9"
+    )
+    assert second.startswith("ssd: 1 of 1 images are not white digits on black; for photographs ")
+    assert "--model oidv4" in second
+
+
 def test_nothing_that_can_be_read_is_an_answer_too(ssd, tmp_path):
     (tmp_path / "letter.jpg").write_text("Dear reader,")
     status, out, err = ssd(
