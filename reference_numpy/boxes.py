@@ -16,7 +16,7 @@ import numpy as np
 
 from reference_numpy._typing import Floats
 from reference_numpy.checks import check_each, check_floats
-from reference_numpy.conventions import CANONICAL, Convention
+from reference_numpy.conventions import CANONICAL, Convention, Overlap
 
 __all__ = [
     "area",
@@ -39,6 +39,10 @@ def xyxy_to_cxcywh(boxes: Floats) -> Floats:
         array([0.25, 0.5 , 0.5 , 0.5 ])
     """
     _check_finite(boxes, "boxes")
+    return _to_cxcywh(boxes)
+
+
+def _to_cxcywh(boxes: Floats) -> Floats:
     low, high = boxes[..., :2], boxes[..., 2:]
     return np.concatenate([(low + high) * boxes.dtype.type(0.5), high - low], axis=-1)
 
@@ -55,6 +59,10 @@ def cxcywh_to_xyxy(boxes: Floats) -> Floats:
     check_floats(boxes, "boxes", ..., 4)
     fine = np.isfinite(boxes[..., :2]).all(axis=-1) & ~np.isnan(boxes[..., 2:]).any(axis=-1)
     check_each(boxes, "boxes", fine, "four numbers, cx and cy finite")
+    return _to_xyxy(boxes)
+
+
+def _to_xyxy(boxes: Floats) -> Floats:
     center, half = boxes[..., :2], boxes[..., 2:] * boxes.dtype.type(0.5)
     return np.concatenate([center - half, center + half], axis=-1)
 
@@ -169,6 +177,10 @@ def pairwise_iou(
     """
     rules = convention.replace(**overrides).overlap
     _check_pair(first, second)
+    return _iou(first, second, rules)
+
+
+def _iou(first: Floats, second: Floats, rules: Overlap) -> Floats:
     offset, epsilon = first.dtype.type(rules.iou_offset), first.dtype.type(rules.iou_epsilon)
     intersection = _intersection(first, second, offset)
     own, other = _area(first, offset), _area(second, offset)
@@ -187,7 +199,11 @@ def pairwise_ioa(first: Floats, second: Floats) -> Floats:
         (array([[0.25]]), array([[1.]]))
     """
     _check_pair(first, second)
-    intersection, other = _intersection(first, second, first.dtype.type(0)), area(second)
+    return _ioa(first, second)
+
+
+def _ioa(first: Floats, second: Floats) -> Floats:
+    intersection, other = _intersection(first, second, first.dtype.type(0)), _area(second, 0)
     zeros = np.zeros_like(intersection)
     return np.asarray(np.divide(intersection, other, out=zeros, where=other > 0))
 

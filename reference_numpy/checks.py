@@ -12,7 +12,7 @@ from collections.abc import Sized
 from functools import lru_cache
 from numbers import Integral, Real
 from types import EllipsisType
-from typing import TYPE_CHECKING, Any, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -50,7 +50,7 @@ def check_floats(values: Any, name: str, *axes: Axis) -> None:
         ...
         ValueError: boxes: expected shape (N, 4). Received: (2, 3)
     """
-    _check(values, name, axes, "f", "floats")
+    _check_array(values, name, axes, ("f",), "floats")
 
 
 def check_whole(values: Any, name: str, *axes: Axis) -> None:
@@ -63,7 +63,7 @@ def check_whole(values: Any, name: str, *axes: Axis) -> None:
         ...
         TypeError: labels: expected a NumPy array of whole numbers. Received: bool
     """
-    _check(values, name, axes, "iu", "whole numbers")
+    _check_array(values, name, axes, ("i", "u"), "whole numbers")
 
 
 def check_each(values: NDArray[Any], name: str, fine: Any, expected: str) -> None:
@@ -153,6 +153,10 @@ def check_lengths(**lists: Any) -> None:
 def check_types(record: Any) -> None:
     """Refuse a dataclass of which a field does not hold what its annotation says; lists are tuples.
 
+    Raises:
+        TypeError: A field of another type.
+        ValueError: A word that is none of a `Literal`.
+
     Example:
         >>> from reference_numpy.conventions import SSD300
         >>> SSD300.__class__("mine", (300, 300), ((38, 2.5),), (0.1, 0.2), ((),))
@@ -162,7 +166,9 @@ def check_types(record: Any) -> None:
     """
     for name, hint in _hints(type(record)).items():
         value = getattr(record, name)
-        if not _is(value, hint):
+        if get_origin(hint) is Literal:
+            one_of(name, value, *get_args(hint))
+        elif not _holds(value, hint):
             words = hint if get_args(hint) else hint.__name__
             raise TypeError(f"{name}: expected {WORDS.get(hint, words)}. Received: {value!r}")
 
@@ -187,30 +193,42 @@ WORDS = {float: "a number", int: "a whole number", bool: "True or False", str: "
 _hints: Any = lru_cache(get_type_hints)
 
 
-def _is(value: Any, hint: Any) -> bool:
+def _holds(value: Any, hint: Any) -> bool:
+    """Whether a value is what an annotation says: a tuple, one of several types, or one type."""
     kinds = get_args(hint)
     if get_origin(hint) is tuple:
         if not isinstance(value, tuple | list):
             return False
-        kinds = kinds[:1] * len(value) if kinds[1:] == (...,) else kinds
-        return len(value) == len(kinds) and all(map(_is, value, kinds))
-    if kinds:  # one of several
-        return any(_is(value, kind) for kind in kinds)
+        if kinds[1:] == (...,):  # any number of the first
+            return all(_holds(one, kinds[0]) for one in value)
+        return len(value) == len(kinds) and all(map(_holds, value, kinds))
+    if kinds:
+        return any(_holds(value, kind) for kind in kinds)
     if hint is int:
         return isinstance(value, Integral) and not isinstance(value, bool)
     return isinstance(value, Real if hint is float else hint)
 
 
-def _check(values: Any, name: str, axes: tuple[Axis, ...], kinds: str, what: str) -> None:
-    kind = getattr(getattr(values, "dtype", None), "kind", "no array")
-    if kind not in kinds:
-        found = getattr(values, "dtype", type(values).__name__)
+def _check_array(
+    values: Any, name: str, axes: tuple[Axis, ...], kinds: tuple[str, ...], what: str
+) -> None:
+    dtype = getattr(values, "dtype", None)
+    if getattr(dtype, "kind", None) not in kinds:
+        found = type(values).__name__ if dtype is None else dtype
         raise TypeError(f"{name}: expected a NumPy array of {what}. Received: {found}")
-    shape, sides = values.shape, axes[1:] if axes[:1] == (...,) else axes
-    ends = shape[len(shape) - len(sides) :] if sides is not axes else shape
-    if len(ends) != len(sides) or any(
-        side != end for side, end in zip(sides, ends, strict=True) if isinstance(side, int)
-    ):
+    if not _fits(values.shape, axes):
         words = ["..." if axis is ... else str(axis) for axis in axes]
         expected = f"({words[0]},)" if len(words) == 1 else f"({', '.join(words)})"
-        raise ValueError(f"{name}: expected shape {expected}. Received: {shape}")
+        raise ValueError(f"{name}: expected shape {expected}. Received: {values.shape}")
+
+
+def _fits(shape: tuple[int, ...], axes: tuple[Axis, ...]) -> bool:
+    """Whether a shape has these axes; a word among them stands for any length."""
+    if axes[:1] == (...,):
+        axes = axes[1:]
+        shape = shape[max(0, len(shape) - len(axes)) :]
+    if len(shape) != len(axes):
+        return False
+    return all(
+        axis == length for axis, length in zip(axes, shape, strict=True) if isinstance(axis, int)
+    )

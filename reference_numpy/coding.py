@@ -12,14 +12,9 @@ from typing import Any
 import numpy as np
 
 from reference_numpy._typing import Floats
-from reference_numpy.boxes import (
-    check_anchors,
-    check_boxes,
-    cxcywh_to_xyxy,
-    xyxy_to_cxcywh,
-)
+from reference_numpy.boxes import _to_cxcywh, _to_xyxy, check_anchors, check_boxes
 from reference_numpy.checks import check_each, check_floats
-from reference_numpy.conventions import CANONICAL, Convention
+from reference_numpy.conventions import CANONICAL, Coding, Convention
 
 __all__ = ["background_first", "decode", "encode"]
 
@@ -57,9 +52,13 @@ def encode(
     rules = convention.replace(**overrides).coding
     check_boxes(boxes, flat=rules.degenerate == "encode")
     _check_anchors(anchors, boxes.shape[0])
+    return _encode(boxes, anchors, rules)
+
+
+def _encode(boxes: Floats, anchors: Floats, rules: Coding) -> Floats:
     number = boxes.dtype.type
     reciprocals = np.array([1.0 / variance for variance in rules.variances], dtype=boxes.dtype)
-    centers = xyxy_to_cxcywh(boxes)
+    centers = _to_cxcywh(boxes)
     if rules.form == "difference":
         deltas = (centers - anchors) * reciprocals
     else:
@@ -98,22 +97,32 @@ def decode(
     """
     rules = convention.replace(**overrides).coding
     check_floats(deltas, "deltas", "N", 4)
-    in_order = deltas if rules.code_order == "xywh" else deltas[:, SWAPPED]
+    _check_codes(deltas, rules)
+    _check_anchors(anchors, deltas.shape[0])
+    return _decode(deltas, anchors, rules)
+
+
+def _check_codes(deltas: Floats, rules: Coding) -> None:
+    """Refuse codes (N, 4) that no box decodes from, by index."""
     absolute = rules.form == "difference"
+    in_order = deltas if rules.code_order == "xywh" else deltas[:, SWAPPED]
     finite = np.isfinite(in_order if absolute else in_order[:, :2]).all(axis=1)
     expected = "four finite numbers" if absolute else "four numbers, tx and ty finite"
     check_each(deltas, "deltas", finite & ~np.isnan(deltas).any(axis=1), expected)
-    _check_anchors(anchors, deltas.shape[0])
+
+
+def _decode(deltas: Floats, anchors: Floats, rules: Coding) -> Floats:
+    in_order = deltas if rules.code_order == "xywh" else deltas[:, SWAPPED]
     scaled = in_order * np.array(rules.variances, dtype=deltas.dtype)
-    if absolute:
-        return cxcywh_to_xyxy(anchors + scaled)
+    if rules.form == "difference":
+        return _to_xyxy(anchors + scaled)
     exponents = scaled[:, 2:]
     if rules.largest_exponent is not None:
         exponents = np.minimum(exponents, deltas.dtype.type(rules.largest_exponent))
     centers = anchors[:, :2] + scaled[:, :2] * anchors[:, 2:]
     with np.errstate(over="ignore"):  # infinity is the defined answer
         sizes = np.exp(exponents) * anchors[:, 2:]
-    return cxcywh_to_xyxy(np.concatenate([centers, sizes], axis=1))
+    return _to_xyxy(np.concatenate([centers, sizes], axis=1))
 
 
 def background_first(
@@ -125,10 +134,14 @@ def background_first(
         >>> background_first(np.array([[1, 2, 0]]), background="last")
         array([[0, 1, 2]])
     """
-    last = convention.replace(**overrides).coding.background == "last"
+    rules = convention.replace(**overrides).coding
     if np.ndim(logits) == 0 or not isinstance(logits, np.ndarray):
         raise ValueError(f"logits: expected an array (..., C + 1). Received: {logits!r}")
-    return np.roll(logits, 1, axis=-1) if last else logits
+    return _background_first(logits, rules)
+
+
+def _background_first(logits: Floats, rules: Coding) -> Floats:
+    return np.roll(logits, 1, axis=-1) if rules.background == "last" else logits
 
 
 def _check_anchors(anchors: Floats, count: int) -> None:

@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reference_numpy._typing import Floats
-from reference_numpy.boxes import area, clip
+from reference_numpy.boxes import _area, check_anchors
 from reference_numpy.checks import check_counts, check_each, check_floats
-from reference_numpy.coding import background_first, decode
-from reference_numpy.conventions import CANONICAL, Convention
-from reference_numpy.losses import sigmoid, softmax
-from reference_numpy.suppression import nms, soft_nms
+from reference_numpy.coding import _background_first, _check_codes, _decode
+from reference_numpy.conventions import CANONICAL, Convention, Detection
+from reference_numpy.losses import _check_logits, _sigmoid, _softmax
+from reference_numpy.suppression import _nms, _passes, _soft_nms
 
 __all__ = ["Detections", "detect", "select", "top_k"]
 
@@ -63,6 +63,10 @@ def top_k(scores: Floats, k: int) -> NDArray[np.int64]:
     check_floats(scores, "scores", "N")
     check_each(scores, "scores", ~np.isnan(scores), "a number")
     check_counts(k=k)
+    return _top_k(scores, k)
+
+
+def _top_k(scores: Floats, k: int) -> NDArray[np.int64]:
     chosen = np.arange(scores.size)
     if k < scores.size:
         if k == 0:
@@ -101,55 +105,84 @@ def select(
         (array([0.9, 0.3]), array([1, 2]), array([0, 1]))
     """
     convention = convention.replace(**overrides)
-    rules = convention.detection
     check_floats(scores, "scores", "A", "C")
     check_floats(boxes, "boxes", len(scores), 4)
-    if rules.clip == "before":
-        boxes = clip(boxes)
-    check_each(boxes, "boxes", np.isfinite(boxes), "a number")
+    boxes = _finite(boxes, convention.detection)
     check_each(scores, "scores", ~np.isnan(scores), "a number")
-    everything = np.arange(scores.size).reshape(scores.shape)  # a candidate is anchor × C + class
-    if rules.suppress_in == "anchor" and scores.shape[1]:
-        groups = [np.take_along_axis(everything, scores.argmax(axis=1)[:, None], axis=1)[:, 0]]
-    else:
-        groups = list(everything.T)
-    chosen, score = [np.empty(0, np.int64)], [np.empty(0, scores.dtype)]
-    for group in groups:
-        kept, lowered = _suppress(boxes, scores, group, convention)
-        chosen.append(kept)
-        score.append(lowered)
-    found, final = np.concatenate(chosen), np.concatenate(score)
-    anchor, label = found // max(1, scores.shape[1]), found % max(1, scores.shape[1]) + 1
-    box = clip(boxes[anchor]) if rules.clip == "after" else boxes[anchor]
-    order = {
-        "lowest anchor": np.lexsort((label, anchor, -final)),
-        "lowest label": np.lexsort((anchor, label, -final)),
-        "highest anchor": np.lexsort((label, -anchor, -final)),
-    }[rules.ties]
+    if convention.detection.soft_sigma is not None:
+        fine = ((scores >= 0) & (scores < np.inf)) | ~_passes(scores, convention.detection)
+        check_each(scores, "scores", fine, "a finite number from 0")
+    return _select(boxes, scores, convention)
+
+
+def _finite(boxes: Floats, rules: Detection) -> Floats:
+    """The boxes that suppression sees: clipped, if that comes first; no corner is infinite."""
+    if rules.clip == "before":
+        boxes = np.clip(boxes, 0, 1)
+    check_each(boxes, "boxes", np.isfinite(boxes), "a number")
+    return boxes
+
+
+def _select(boxes: Floats, scores: Floats, convention: Convention) -> Detections:
+    rules = convention.detection
+    anchors, labels = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
+    kept_scores = [np.empty(0, scores.dtype)]
+    for group_labels, group_scores in _groups(scores, rules):
+        kept, lowered = _suppress(boxes, group_scores, convention)
+        anchors.append(kept)
+        labels.append(group_labels[kept])
+        kept_scores.append(lowered)
+    anchor, label = np.concatenate(anchors), np.concatenate(labels)
+    score = np.concatenate(kept_scores)
+    box = np.clip(boxes[anchor], 0, 1) if rules.clip == "after" else boxes[anchor]
+
+    order = _order(anchor, label, score, rules)
     if rules.drop_empty:
-        order = order[area(box[order]) > 0]
+        order = order[_area(box[order], 0) > 0]
     order = order[: rules.max_detections]
-    return Detections(box[order], final[order], label[order], anchor[order])
+    return Detections(box[order], score[order], label[order], anchor[order])
+
+
+def _groups(scores: Floats, rules: Detection) -> list[tuple[NDArray[np.int64], Floats]]:
+    """Who suppresses whom: for each group a label and a score of every anchor."""
+    anchors, classes = scores.shape
+    if rules.suppress_in == "class":
+        return [(np.full(anchors, column + 1), scores[:, column]) for column in range(classes)]
+    if classes == 0:
+        return []
+    best = scores.argmax(axis=1)
+    return [(best + 1, scores[np.arange(anchors), best])]
 
 
 def _suppress(
-    boxes: Floats, scores: Floats, group: NDArray[np.int64], convention: Convention
+    boxes: Floats, scores: Floats, convention: Convention
 ) -> tuple[NDArray[np.int64], Floats]:
-    """The candidates of one group that stay, surest first, and their scores."""
+    """The anchors of one group that stay, highest score first, and their scores."""
     rules = convention.detection
-    all_scores, threshold = scores.ravel(), scores.dtype.type(rules.score_threshold)
-    score = all_scores[group]
-    group = group[score >= threshold if rules.score_at == ">=" else score > threshold]
+    candidates = np.flatnonzero(_passes(scores, rules))
     if rules.ties == "highest anchor":
-        group = group[::-1]
-    limit = group.size if rules.candidates_per_class is None else rules.candidates_per_class
-    group = np.sort(group[top_k(all_scores[group], limit)])  # in the order of anchors
-    box, score = boxes[group // scores.shape[1]], all_scores[group]
+        candidates = candidates[::-1]
+    if rules.candidates_per_class is not None:
+        candidates = candidates[_top_k(scores[candidates], rules.candidates_per_class)]
+    candidates = np.sort(candidates)
+    box, score = boxes[candidates], scores[candidates]
     if rules.soft_sigma is None:
-        kept = nms(box, score, convention)[: rules.max_per_class]
-        return group[kept], score[kept]
-    kept, lowered = soft_nms(box, score, convention)
-    return group[kept][: rules.max_per_class], lowered[: rules.max_per_class]
+        kept = _nms(box, score, convention)
+        lowered = score[kept]
+    else:
+        kept, lowered = _soft_nms(box, score, convention)
+    return candidates[kept][: rules.max_per_class], lowered[: rules.max_per_class]
+
+
+def _order(
+    anchor: NDArray[np.int64], label: NDArray[np.int64], score: Floats, rules: Detection
+) -> NDArray[np.int64]:
+    """Highest score first; the last key of a lexsort counts first."""
+    if rules.ties == "lowest label":
+        return np.lexsort((anchor, label, -score))
+    if rules.ties == "highest anchor":
+        return np.lexsort((label, -anchor, -score))
+    return np.lexsort((label, anchor, -score))
 
 
 def detect(
@@ -193,7 +226,15 @@ def detect(
             f"Received: {logits.shape}"
         )
     convention = convention.replace(**overrides)
-    columns = background_first(logits, convention)
     check_each(logits, "logits", ~np.isnan(logits), "a number")
-    scores = softmax(columns) if convention.loss.class_loss == "softmax" else sigmoid(columns)
-    return select(decode(deltas, anchors, convention), scores[:, 1:], convention)
+    softmax = convention.loss.class_loss == "softmax"
+    if softmax:
+        _check_logits(logits)
+    _check_codes(deltas, convention.coding)
+    check_floats(anchors, "anchors", len(deltas), 4)
+    check_anchors(anchors)
+
+    columns = _background_first(logits, convention.coding)
+    scores = (_softmax if softmax else _sigmoid)(columns)[:, 1:]
+    boxes = _finite(_decode(deltas, anchors, convention.coding), convention.detection)
+    return _select(boxes, scores, convention)

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from numbers import Integral
-from typing import NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import bottleneck
 import numpy as np
@@ -26,11 +26,14 @@ from numpy.typing import ArrayLike, NDArray
 
 from reference_numpy import checks
 from reference_numpy._typing import Floats
-from reference_numpy.boxes import check_boxes, pairwise_iou
+from reference_numpy.boxes import _iou, check_boxes
 from reference_numpy.checks import one_of
-from reference_numpy.conventions import PADDING
+from reference_numpy.conventions import CANONICAL, PADDING
 
 __all__ = ["Evaluation", "average_precision", "evaluate", "match_detections"]
+
+Rule = Literal["coco", "voc"]
+Method = Literal["voc07", "all", "coco"]
 
 # COCO's are the floats of pycocotools, to agree at the edges: recall 7/10 misses 70 * .01.
 THRESHOLDS = np.linspace(0.5, 0.95, 10)
@@ -55,7 +58,7 @@ class Evaluation(NamedTuple):
     table: Floats
 
 
-def match_detections(iou: Floats, threshold: float, rule: str = "coco") -> NDArray[np.int64]:
+def match_detections(iou: Floats, threshold: float, rule: Rule = "coco") -> NDArray[np.int64]:
     """Which object each detection of one class in one image finds: (D,) index, or -1.
 
     Args:
@@ -73,18 +76,25 @@ def match_detections(iou: Floats, threshold: float, rule: str = "coco") -> NDArr
     checks.check_floats(iou, "iou", "D", "G")
     checks.check_each(iou, "iou", (iou >= 0) & (iou <= 1), "a number in [0, 1]")
     checks.check_number(threshold, "threshold", 0, 1, open_below=True)
-    one_of("rule", rule, "coco", "voc")
+    one_of("rule", rule, *get_args(Rule))
+    return _match_detections(iou, threshold, rule)
+
+
+def _match_detections(iou: Floats, threshold: float, rule: Rule) -> NDArray[np.int64]:
     found, free = np.full(len(iou), -1), np.ones(iou.shape[1], dtype=bool)
     enough = iou >= iou.dtype.type(threshold)
     for detection in np.flatnonzero(enough.any(axis=1)):
-        claims = iou[detection] if rule == "voc" else np.where(free, iou[detection], -1)
-        claim = claims.argmax() if rule == "voc" else free.size - 1 - claims[::-1].argmax()
+        if rule == "voc":  # the object that it overlaps most, taken or not; ties: the first
+            claim = iou[detection].argmax()
+        else:  # the free object that it overlaps most; ties: the last, as in pycocotools
+            overlap = np.where(free, iou[detection], -1)
+            claim = free.size - 1 - overlap[::-1].argmax()
         if free[claim] and enough[detection, claim]:
             found[detection], free[claim] = claim, False
     return found
 
 
-def average_precision(hits: ArrayLike, objects: int, method: str = "coco") -> float:
+def average_precision(hits: ArrayLike, objects: int, method: Method = "coco") -> float:
     """Sum up the precision-recall curve of one class: a number from 0 to 1.
 
     The precision at recall r is the best the curve has at r or beyond, 0 past its end. AP is
@@ -108,7 +118,12 @@ def average_precision(hits: ArrayLike, objects: int, method: str = "coco") -> fl
     found = np.cumsum(flags.astype(int))
     if not isinstance(objects, Integral) or objects < max(1, found.max(initial=0)):
         raise ValueError(f"objects: expected 1 or more, and as many as hits. Received: {objects}")
-    one_of("method", method, "voc07", "all", "coco")
+    one_of("method", method, *get_args(Method))
+    return _average_precision(found, objects, method)
+
+
+def _average_precision(found: NDArray[np.int64], objects: int, method: Method) -> float:
+    """Of the number of objects found after each detection."""
     precision, recall = found / np.arange(1, found.size + 1), found / objects
     best_beyond = np.maximum.accumulate(precision[::-1])[::-1]
     if method == "all":
@@ -124,7 +139,7 @@ def evaluate(
     scores: Sequence[ArrayLike],
     num_classes: int,
     *,
-    method: str = "coco",
+    method: Method = "coco",
 ) -> Evaluation:
     """Compare what was detected in some images with what is there.
 
@@ -151,17 +166,25 @@ def evaluate(
         (0.6, 1.0, array([0.6, nan]))
     """
     checks.check_counts(1, num_classes=num_classes)
-    objects, detections = (truth_boxes, truth_labels), (boxes, labels, scores)
-    names = ("truth_boxes", "truth_labels", "boxes", "labels", "scores")
-    checks.check_lengths(**dict(zip(names, (*objects, *detections), strict=True)))
-    truth = list(_matrices("truth_boxes", num_classes, *objects))
-    found = list(_matrices("boxes", num_classes, *detections))
+    one_of("method", method, *get_args(Method))
+    checks.check_lengths(
+        truth_boxes=truth_boxes,
+        truth_labels=truth_labels,
+        boxes=boxes,
+        labels=labels,
+        scores=scores,
+    )
+    truth = list(_matrices("truth_boxes", num_classes, truth_boxes, truth_labels))
+    found = list(_matrices("boxes", num_classes, boxes, labels, scores))
+
     table = np.full((len(THRESHOLDS), num_classes), np.nan)
-    for c in range(num_classes):
-        count = sum(int(np.sum(rows[:, LABEL] == c + 1)) for rows in truth)
+    for column in range(num_classes):
+        objects = [rows[rows[:, LABEL] == column + 1, :4] for rows in truth]
+        detections = [_best(rows[rows[:, LABEL] == column + 1], method) for rows in found]
+        count = sum(map(len, objects))
         if count:
-            hits = _hits(c + 1, truth, found, method)
-            table[:, c] = [average_precision(row, count, method) for row in hits]
+            hits = _hits(objects, detections, method)
+            table[:, column] = [_average_precision(np.cumsum(row), count, method) for row in hits]
     if np.isnan(table).all():
         raise ValueError(f"truth_labels: expected an object. Received: {len(truth)} empty images")
     per_class = (table if method == "coco" else table[:1]).mean(axis=0)
@@ -187,15 +210,20 @@ def _matrices(name: str, num_classes: int, *lists: Sequence[ArrayLike]) -> Itera
         yield rows
 
 
-def _hits(c: int, truth: list[Floats], found: list[Floats], method: str) -> NDArray[np.bool_]:
-    """(10, D) whether each detection of class c is a hit, best score of all images first."""
-    rule, limit = ("coco", 100) if method == "coco" else ("voc", None)
-    scores, hits = [np.zeros(0)], [np.zeros((len(THRESHOLDS), 0), dtype=bool)]
-    for there, seen in zip(truth, found, strict=True):
-        mine = seen[seen[:, LABEL] == c]
-        if len(mine):
-            best = mine[np.argsort(-mine[:, SCORE], kind="stable")[:limit]]
-            iou = pairwise_iou(best[:, :4], there[there[:, LABEL] == c, :4])
-            hits.append(np.array([match_detections(iou, t, rule) >= 0 for t in THRESHOLDS]))
-            scores.append(best[:, SCORE])
-    return np.concatenate(hits, axis=1)[:, np.argsort(-np.concatenate(scores), kind="stable")]
+def _best(rows: Floats, method: Method) -> Floats:
+    """The detections of one class in one image, best score first; COCO counts a hundred."""
+    order = np.argsort(-rows[:, SCORE], kind="stable")
+    return rows[order[:100]] if method == "coco" else rows[order]
+
+
+def _hits(objects: list[Floats], detections: list[Floats], method: Method) -> NDArray[np.bool_]:
+    """(10, D) whether each detection of one class is a hit, best score of all images first."""
+    rule: Rule = "coco" if method == "coco" else "voc"
+    hits = [np.zeros((len(THRESHOLDS), 0), dtype=bool)]
+    for there, seen in zip(objects, detections, strict=True):
+        if len(seen):
+            iou = _iou(seen[:, :4], there, CANONICAL.overlap)
+            hits.append(np.array([_match_detections(iou, t, rule) >= 0 for t in THRESHOLDS]))
+    scores = np.concatenate([seen[:, SCORE] for seen in detections])
+    order = np.argsort(-scores, kind="stable")
+    return np.concatenate(hits, axis=1)[:, order]

@@ -13,18 +13,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reference_numpy._typing import Floats
-from reference_numpy.coding import background_first
+from reference_numpy.coding import _background_first
 from reference_numpy.conventions import CANONICAL, IGNORE, Convention
 from reference_numpy.losses import (
+    _one_hot,
+    _sigmoid,
+    _sigmoid_cross_entropy,
+    _softmax,
     focal,
-    one_hot,
-    sigmoid,
     sigmoid_cross_entropy,
     smooth_l1,
-    softmax,
     softmax_cross_entropy,
 )
-from reference_numpy.multibox import class_losses, multibox_loss, normalisers
+from reference_numpy.multibox import _normalisers, class_losses, multibox_loss
 
 __all__ = [
     "class_losses_gradient",
@@ -46,6 +47,10 @@ def smooth_l1_gradient(predicted: Floats, target: Floats) -> Floats:
         array([ 0. ,  0.5, -1. ])
     """
     smooth_l1(predicted, target)  # what has no loss has no gradient: it says why
+    return _smooth_l1_gradient(predicted, target)
+
+
+def _smooth_l1_gradient(predicted: Floats, target: Floats) -> Floats:
     return np.clip(predicted - target, -1, 1)
 
 
@@ -57,7 +62,7 @@ def softmax_cross_entropy_gradient(logits: Floats, labels: Ints) -> Floats:
         array([[ 0.5, -0.5]])
     """
     softmax_cross_entropy(logits, labels)
-    return softmax(logits) - one_hot(labels, logits.shape[-1], logits.dtype)
+    return _softmax(logits) - _one_hot(labels, logits.shape[-1], logits.dtype)
 
 
 def sigmoid_cross_entropy_gradient(logits: Floats, targets: Floats) -> Floats:
@@ -68,7 +73,7 @@ def sigmoid_cross_entropy_gradient(logits: Floats, targets: Floats) -> Floats:
         array([-0.5])
     """
     sigmoid_cross_entropy(logits, targets)
-    return sigmoid(logits) - targets
+    return _sigmoid(logits) - targets
 
 
 def focal_gradient(
@@ -81,10 +86,14 @@ def focal_gradient(
         array([-0.125])
     """
     focal(logits, targets, alpha, gamma)
+    return _focal_gradient(logits, targets, alpha, gamma)
+
+
+def _focal_gradient(logits: Floats, targets: Floats, alpha: float, gamma: float) -> Floats:
     sign = 2 * targets - 1
-    right = sigmoid(sign * logits)
-    wrong = sigmoid(-sign * logits)  # not 1 - right, which loses every digit near 1
-    log_right = -sigmoid_cross_entropy(logits, targets)
+    right = _sigmoid(sign * logits)
+    wrong = _sigmoid(-sign * logits)  # not 1 - right, which loses every digit near 1
+    log_right = -_sigmoid_cross_entropy(logits, targets)
     weight = targets * alpha + (1 - targets) * (1 - alpha)
     return weight * sign * wrong**gamma * (gamma * right * log_right - wrong)
 
@@ -101,16 +110,20 @@ def class_losses_gradient(
     """
     convention = convention.replace(**overrides)
     class_losses(logits, labels, convention)
+    return _class_losses_gradient(logits, labels, convention)
+
+
+def _class_losses_gradient(logits: Floats, labels: Ints, convention: Convention) -> Floats:
     counting = np.where((labels == IGNORE)[..., None], 0, logits)
-    rules, columns = convention.loss, background_first(counting, convention)
-    known = np.maximum(labels, 0)
-    truth = one_hot(known, columns.shape[-1], columns.dtype)
+    rules, columns = convention.loss, _background_first(counting, convention.coding)
+    truth = _one_hot(np.maximum(labels, 0), columns.shape[-1], columns.dtype)
+    gradient: Floats
     if rules.class_loss == "softmax":
-        gradient = softmax_cross_entropy_gradient(columns, known)
+        gradient = _softmax(columns) - truth
     elif rules.class_loss == "sigmoid":
-        gradient = sigmoid_cross_entropy_gradient(columns, truth)
+        gradient = _sigmoid(columns) - truth
     else:
-        gradient = focal_gradient(columns, truth, rules.focal_alpha, rules.focal_gamma)
+        gradient = _focal_gradient(columns, truth, rules.focal_alpha, rules.focal_gamma)
     gradient = np.where((labels == IGNORE)[..., None], 0, gradient)
     return np.roll(gradient, -1, axis=-1) if convention.coding.background == "last" else gradient
 
@@ -135,13 +148,13 @@ def multibox_gradient(
     convention = convention.replace(**overrides)
     loss = multibox_loss(deltas, logits, target_deltas, target_labels, convention, boxes=boxes)
     in_class_loss = (loss.counted | loss.negatives)[..., None]
-    divisors = normalisers(target_labels, convention).astype(deltas.dtype)[:, None, None]
+    divisors = _normalisers(target_labels, convention.loss).astype(deltas.dtype)[:, None, None]
     everywhere = convention.loss.box_over == "all"
     in_box_loss = (target_labels != IGNORE if everywhere else loss.counted)[..., None]
     codes = (np.where(in_box_loss, values, 0) for values in (deltas, target_deltas))
-    by_deltas = smooth_l1_gradient(*codes)
+    by_deltas = _smooth_l1_gradient(*codes)
     by_deltas = by_deltas * deltas.dtype.type(convention.loss.box_weight)
-    by_logits = class_losses_gradient(logits, target_labels, convention)
+    by_logits = _class_losses_gradient(logits, target_labels, convention)
     return (
         np.where(in_box_loss, by_deltas, 0) / divisors,
         np.where(in_class_loss, by_logits, 0) / divisors,

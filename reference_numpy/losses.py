@@ -52,6 +52,10 @@ def smooth_l1(predicted: Floats, target: Floats) -> Floats:
     check_floats(target, "target", *predicted.shape)
     apart = ~np.isinf(predicted) | (predicted != target)
     check_each(predicted, "predicted", apart, "a number that its target can be taken from")
+    return _smooth_l1(predicted, target)
+
+
+def _smooth_l1(predicted: Floats, target: Floats) -> Floats:
     distance = np.abs(predicted - target)
     half = distance.dtype.type(0.5)
     near = np.minimum(distance, 1)  # so that no square overflows
@@ -69,12 +73,18 @@ def softmax(logits: Floats) -> Floats:
         array([0.5, 0.5])
     """
     _check_logits(logits)
+    return _softmax(logits)
+
+
+def _softmax(logits: Floats) -> Floats:
     powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
     return np.asarray(powers / powers.sum(axis=-1, keepdims=True))
 
 
 def check_labels(labels: Ints, num_classes: int, least: int = 0, name: str = "labels") -> None:
-    """Refuse labels outside `least` to `classes` - 1, by index; `name` is the caller's for them.
+    """Refuse labels outside `least` to `num_classes` - 1, by index.
+
+    `name` is what the caller calls them.
 
     Example:
         >>> check_labels(np.array([0, 3]), 3)
@@ -98,6 +108,10 @@ def one_hot(labels: Ints, columns: int, dtype: DTypeLike = np.float64) -> Floats
     """
     check_counts(columns=columns)
     check_labels(labels, columns)
+    return _one_hot(labels, columns, dtype)
+
+
+def _one_hot(labels: Ints, columns: int, dtype: DTypeLike) -> Floats:
     return np.asarray(np.eye(columns, dtype=dtype)[labels])
 
 
@@ -121,6 +135,10 @@ def softmax_cross_entropy(logits: Floats, labels: Ints) -> Floats:
     _check_logits(logits)
     check_whole(labels, "labels", *logits.shape[:-1])
     check_labels(labels, logits.shape[-1])
+    return _softmax_cross_entropy(logits, labels)
+
+
+def _softmax_cross_entropy(logits: Floats, labels: Ints) -> Floats:
     shifted = logits - logits.max(axis=-1, keepdims=True)
     chosen = np.take_along_axis(shifted, labels[..., None], axis=-1)[..., 0]
     return np.asarray(np.log(np.exp(shifted).sum(axis=-1)) - chosen)
@@ -134,6 +152,10 @@ def sigmoid(logits: Floats) -> Floats:
         array([0.5, 0. ])
     """
     check_floats(logits, "logits", ...)
+    return _sigmoid(logits)
+
+
+def _sigmoid(logits: Floats) -> Floats:
     small = np.exp(-np.abs(logits))
     return np.asarray(np.where(logits >= 0, 1, small) / (1 + small))
 
@@ -157,10 +179,11 @@ def sigmoid_cross_entropy(logits: Floats, targets: Floats) -> Floats:
         ... ).round(4)
         array([6.931e-01, 0.000e+00, 1.000e+03])
     """
-    check_floats(logits, "logits", ...)
-    check_each(logits, "logits", np.isfinite(logits), "a finite number")
-    check_floats(targets, "targets", *logits.shape)
-    check_each(targets, "targets", (targets >= 0) & (targets <= 1), "a number from 0 to 1")
+    _check_binary(logits, targets)
+    return _sigmoid_cross_entropy(logits, targets)
+
+
+def _sigmoid_cross_entropy(logits: Floats, targets: Floats) -> Floats:
     return np.maximum(logits, 0) - logits * targets + np.log1p(np.exp(-np.abs(logits)))
 
 
@@ -187,11 +210,23 @@ def focal(logits: Floats, targets: Floats, alpha: float = 0.25, gamma: float = 2
     """
     check_number(alpha, "alpha", 0, 1)
     check_number(gamma, "gamma", 1 if gamma else 0, np.inf)
-    entropy = sigmoid_cross_entropy(logits, targets)
+    _check_binary(logits, targets)
     check_each(targets, "targets", (targets == 0) | (targets == 1), "0 or 1")
-    wrong = sigmoid(logits * (1 - 2 * targets))  # not 1 - p_t, which loses every digit near 1
+    return _focal(logits, targets, alpha, gamma)
+
+
+def _focal(logits: Floats, targets: Floats, alpha: float, gamma: float) -> Floats:
+    entropy = _sigmoid_cross_entropy(logits, targets)
+    wrong = _sigmoid(logits * (1 - 2 * targets))  # not 1 - p_t, which loses every digit near 1
     weight = targets * alpha + (1 - targets) * (1 - alpha)
     return np.asarray(weight * wrong**gamma * entropy)
+
+
+def _check_binary(logits: Floats, targets: Floats) -> None:
+    check_floats(logits, "logits", ...)
+    check_each(logits, "logits", np.isfinite(logits), "a finite number")
+    check_floats(targets, "targets", *logits.shape)
+    check_each(targets, "targets", (targets >= 0) & (targets <= 1), "a number from 0 to 1")
 
 
 def _check_logits(logits: Floats) -> None:

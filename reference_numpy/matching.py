@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reference_numpy.checks import check_each, check_floats, check_number
-from reference_numpy.conventions import CANONICAL, IGNORED, UNMATCHED, Convention
+from reference_numpy.conventions import CANONICAL, IGNORED, UNMATCHED, Convention, Matching
 
 __all__ = ["bipartite", "match"]
 
@@ -45,6 +45,10 @@ def bipartite(iou: NDArray[np.floating[Any]], force_above: float = 0.0) -> NDArr
     """
     _check_iou(iou)
     check_number(force_above, "force_above", 0, 1)
+    return _bipartite(iou, force_above)
+
+
+def _bipartite(iou: NDArray[np.floating[Any]], force_above: float) -> NDArray[np.int64]:
     objects, anchors = iou.shape
     anchor_of_object = np.full(objects, UNMATCHED)
     free = np.array(iou)
@@ -91,10 +95,18 @@ def match(
     """
     rules = convention.replace(**overrides).matching
     _check_iou(iou)
-    threshold = iou.dtype.type(rules.threshold)
-    if threshold == 0:
+    _check_threshold(rules, iou.dtype)
+    return _match(iou, rules)
+
+
+def _check_threshold(rules: Matching, dtype: np.dtype[Any]) -> None:
+    """Refuse a threshold that is 0 in the dtype in which it is compared."""
+    if dtype.type(rules.threshold) == 0:
         raise ValueError(f"threshold: expected a number in (0, 1]. Received: {rules.threshold}")
 
+
+def _match(iou: NDArray[np.floating[Any]], rules: Matching) -> NDArray[np.int64]:
+    threshold = iou.dtype.type(rules.threshold)
     objects, anchors = iou.shape
     object_of_anchor = np.full(anchors, UNMATCHED)
     if objects == 0 or anchors == 0:
@@ -123,5 +135,5 @@ def _forced(iou: NDArray[np.floating[Any]], force: str, force_above: float) -> N
     if force == "none":
         return np.full(len(iou), UNMATCHED)
     if force == "bipartite":
-        return bipartite(iou, force_above)
+        return _bipartite(iou, force_above)
     return np.where(iou.max(axis=1) > iou.dtype.type(force_above), iou.argmax(axis=1), UNMATCHED)

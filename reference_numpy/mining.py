@@ -14,15 +14,16 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from reference_numpy._typing import Floats
 from reference_numpy.checks import check_each, check_floats, check_whole
-from reference_numpy.conventions import CANONICAL, IGNORE, Convention
-from reference_numpy.suppression import nms
+from reference_numpy.conventions import CANONICAL, IGNORE, Convention, Loss
+from reference_numpy.suppression import _nms
 
 __all__ = ["Chosen", "choose_anchors", "mine_hard_negatives"]
 
 
 def mine_hard_negatives(
-    losses: NDArray[np.floating[Any]],
+    losses: Floats,
     labels: NDArray[np.integer[Any]],
     convention: Convention = CANONICAL,
     **overrides: Any,
@@ -54,6 +55,10 @@ def mine_hard_negatives(
     """
     rules = convention.replace(**overrides).loss
     _check(losses, labels, 1, "(A,)")
+    return _mine(losses, labels, rules)
+
+
+def _mine(losses: Floats, labels: NDArray[np.integer[Any]], rules: Loss) -> NDArray[np.bool_]:
     if rules.mining == "none":
         return np.asarray(labels == 0)
     negatives = np.flatnonzero(labels == 0)
@@ -75,11 +80,11 @@ class Chosen(NamedTuple):
 
 
 def choose_anchors(
-    losses: NDArray[np.floating[Any]],
+    losses: Floats,
     labels: NDArray[np.integer[Any]],
     convention: Convention = CANONICAL,
     *,
-    boxes: NDArray[np.floating[Any]] | None = None,
+    boxes: Floats | None = None,
     **overrides: Any,
 ) -> Chosen:
     """The anchors of a batch that count: its positives and what mining makes of the rest.
@@ -110,24 +115,43 @@ def choose_anchors(
     """
     convention = convention.replace(**overrides)
     _check(losses, labels, 2, "(B, A)")
+    return _choose(losses, labels, convention, _needed_boxes(boxes, labels, convention.loss))
+
+
+def _needed_boxes(
+    boxes: Floats | None, labels: NDArray[np.integer[Any]], rules: Loss
+) -> Floats | None:
+    """The boxes that suppression before mining looks at, if there is any."""
+    if rules.mining_nms is None:
+        return None
+    if boxes is not None:
+        check_floats(boxes, "boxes", ...)
+    if boxes is None or boxes.shape != (*labels.shape, 4):
+        raise ValueError(
+            f"boxes: expected shape {(*labels.shape, 4)}, as a mining_nms is set. "
+            f"Received: {None if boxes is None else boxes.shape}"
+        )
+    check_each(boxes, "boxes", np.isfinite(boxes).all(axis=-1), "numbers")
+    return boxes
+
+
+def _choose(
+    losses: Floats,
+    labels: NDArray[np.integer[Any]],
+    convention: Convention,
+    boxes: Floats | None,
+) -> Chosen:
     rules, counting = convention.loss, np.array(labels)
-    if rules.mining_nms is not None:
-        if boxes is not None:
-            check_floats(boxes, "boxes", ...)
-        if boxes is None or boxes.shape != (*labels.shape, 4):
-            raise ValueError(
-                f"boxes: expected shape {(*labels.shape, 4)}, as a mining_nms is set. "
-                f"Received: {None if boxes is None else boxes.shape}"
-            )
-        check_each(boxes, "boxes", np.isfinite(boxes).all(axis=-1), "numbers")
+    if boxes is not None:
         # Of the convention only what IoU is; how detections are suppressed is another question.
         plain = replace(CANONICAL, overlap=convention.overlap)
+        plain = plain.replace(iou_threshold=rules.mining_nms)
         for image in range(len(labels)):
-            kept = nms(boxes[image], losses[image], plain, iou_threshold=rules.mining_nms)
+            kept = _nms(boxes[image], losses[image], plain)
             counting[image, np.setdiff1d(np.arange(labels.shape[1]), kept)] = IGNORE
     scope = (1, -1) if rules.mining == "batch" and labels.size else labels.shape
     negatives = [
-        mine_hard_negatives(*group, convention)
+        _mine(*group, rules)
         for group in zip(losses.reshape(scope), counting.reshape(scope), strict=True)
     ]
     return Chosen(counting > 0, np.array(negatives, dtype=np.bool_).reshape(labels.shape))

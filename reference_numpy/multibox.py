@@ -12,17 +12,17 @@ from numpy.typing import NDArray
 
 from reference_numpy._typing import Floats
 from reference_numpy.checks import check_each, check_floats, check_whole
-from reference_numpy.coding import background_first
-from reference_numpy.conventions import CANONICAL, IGNORE, Convention
+from reference_numpy.coding import _background_first
+from reference_numpy.conventions import CANONICAL, IGNORE, Convention, Loss
 from reference_numpy.losses import (
+    _focal,
+    _one_hot,
+    _sigmoid_cross_entropy,
+    _smooth_l1,
+    _softmax_cross_entropy,
     check_labels,
-    focal,
-    one_hot,
-    sigmoid_cross_entropy,
-    smooth_l1,
-    softmax_cross_entropy,
 )
-from reference_numpy.mining import choose_anchors
+from reference_numpy.mining import _choose, _needed_boxes
 
 __all__ = ["MultiBox", "class_losses", "multibox_loss", "normalisers"]
 
@@ -60,19 +60,36 @@ def class_losses(
     check_floats(logits, "logits", ..., "C + 1")
     check_whole(labels, "labels", *logits.shape[:-1])
     check_labels(labels, logits.shape[-1], least=IGNORE)
+    _check_counting(logits, labels, convention.loss)
+    return _class_losses(logits, labels, convention)
+
+
+def _check_counting(logits: Floats, labels: Ints, rules: Loss) -> None:
+    """Refuse logits of which there is no loss, where an anchor counts."""
+    if logits.shape[-1] == 0:
+        raise ValueError(f"logits: expected shape (..., C + 1). Received: {logits.shape}")
+    nowhere = labels == IGNORE
+    if rules.class_loss == "softmax":
+        fine = np.isfinite(logits.max(axis=-1)) | nowhere
+        check_each(logits, "logits", fine, "numbers of which the largest is finite")
+    else:
+        check_each(logits, "logits", np.isfinite(logits) | nowhere[..., None], "a finite number")
+
+
+def _class_losses(logits: Floats, labels: Ints, convention: Convention) -> Floats:
     rules = convention.loss
     # What counts nowhere may be anything.
     counting = np.where((labels == IGNORE)[..., None], 0, logits)
-    columns = background_first(counting, convention)
+    columns = _background_first(counting, convention.coding)
     known = np.maximum(labels, 0)
     if rules.class_loss == "softmax":
-        losses = softmax_cross_entropy(columns, known)
+        losses = _softmax_cross_entropy(columns, known)
     else:
-        truth = one_hot(known, columns.shape[-1], columns.dtype)
+        truth = _one_hot(known, columns.shape[-1], columns.dtype)
         if rules.class_loss == "sigmoid":
-            each = sigmoid_cross_entropy(columns, truth)
+            each = _sigmoid_cross_entropy(columns, truth)
         else:
-            each = focal(columns, truth, rules.focal_alpha, rules.focal_gamma)
+            each = _focal(columns, truth, rules.focal_alpha, rules.focal_gamma)
         losses = each.sum(axis=-1)
     return np.asarray(np.where(labels == IGNORE, 0, losses))
 
@@ -93,18 +110,22 @@ def normalisers(
         >>> normalisers(labels), normalisers(labels, normaliser="image")
         (array([3., 3.]), array([6., 2.]))
     """
-    rule = convention.replace(**overrides).loss.normaliser
+    rules = convention.replace(**overrides).loss
     check_whole(labels, "labels", "B", "A")
     check_each(labels, "labels", labels >= IGNORE, "-1 or more")
+    return _normalisers(labels, rules)
+
+
+def _normalisers(labels: Ints, rules: Loss) -> NDArray[np.float64]:
     batch = len(labels)
     positives = np.count_nonzero(labels > 0, axis=1)
-    if rule == "image":
+    if rules.normaliser == "image":
         return np.asarray(np.maximum(positives, 1.0) * batch)
     one = {
         "positives": max(1, positives.sum()),
         "mean": max(1, positives.sum()) / max(1, batch),
         "anchors": max(1, labels.size),
-    }[rule]
+    }[rules.normaliser]
     return np.full(batch, one, np.float64)
 
 
@@ -171,16 +192,41 @@ def multibox_loss(
         (1.5, 2.0, 1)
     """
     convention = convention.replace(**overrides)
-    rules = convention.loss
+    boxes = _check_batch(deltas, logits, target_deltas, target_labels, boxes, convention)
+    return _multibox_loss(deltas, logits, target_deltas, target_labels, boxes, convention)
+
+
+def _check_batch(
+    deltas: Floats,
+    logits: Floats,
+    target_deltas: Floats,
+    target_labels: Ints,
+    boxes: Floats | None,
+    convention: Convention,
+) -> Floats | None:
+    """Refuse a batch that has no loss; the boxes, if they are looked at."""
     check_whole(target_labels, "target_labels", "B", "A")
     shape = target_labels.shape
     check_floats(deltas, "deltas", *shape, 4)
     check_floats(target_deltas, "target_deltas", *shape, 4)
     check_floats(logits, "logits", *shape, "C + 1")
     check_labels(target_labels, logits.shape[-1], IGNORE, "target_labels")
-    losses = class_losses(logits, target_labels, convention)
-    counted, negatives = choose_anchors(losses, target_labels, convention, boxes=boxes)
-    divisors = normalisers(target_labels, convention).astype(deltas.dtype)
+    _check_counting(logits, target_labels, convention.loss)
+    return _needed_boxes(boxes, target_labels, convention.loss)
+
+
+def _multibox_loss(
+    deltas: Floats,
+    logits: Floats,
+    target_deltas: Floats,
+    target_labels: Ints,
+    boxes: Floats | None,
+    convention: Convention,
+) -> MultiBox:
+    rules = convention.loss
+    losses = _class_losses(logits, target_labels, convention)
+    counted, negatives = _choose(losses, target_labels, convention, boxes)
+    divisors = _normalisers(target_labels, rules).astype(deltas.dtype)
     class_sums = np.where(counted | negatives, losses, 0).sum(axis=1)
     in_box_loss = counted if rules.box_over == "positives" else target_labels != IGNORE
     codes = []
@@ -188,7 +234,7 @@ def multibox_loss(
         fine = np.isfinite(values) | ~in_box_loss[..., None]
         check_each(values, name, fine, "a finite number, since this anchor counts")
         codes.append(np.where(in_box_loss[..., None], values, 0))
-    box_sums = smooth_l1(*codes).sum(axis=-1).sum(axis=1)
+    box_sums = _smooth_l1(*codes).sum(axis=-1).sum(axis=1)
     class_loss, box_loss = (class_sums / divisors).sum(), (box_sums / divisors).sum()
     total = class_loss + deltas.dtype.type(rules.box_weight) * box_loss
     positives = int(np.count_nonzero(target_labels > 0))

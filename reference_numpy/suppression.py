@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reference_numpy._typing import Floats
-from reference_numpy.boxes import pairwise_iou
+from reference_numpy.boxes import _iou
 from reference_numpy.checks import check_each, check_floats
 from reference_numpy.conventions import CANONICAL, Convention, Detection
 
@@ -47,9 +47,12 @@ def nms(
         >>> nms(chain, np.array([0.9, 0.8, 0.7]), iou_threshold=0.3)
         array([0, 2])
     """
-    convention = convention.replace(**overrides)
-    rules = convention.detection
     _check(boxes, scores)
+    return _nms(boxes, scores, convention.replace(**overrides))
+
+
+def _nms(boxes: Floats, scores: Floats, convention: Convention) -> NDArray[np.int64]:
+    rules = convention.detection
     threshold, eta = boxes.dtype.type(rules.iou_threshold), boxes.dtype.type(rules.eta)
     waiting = _visiting_order(scores, rules)
     worst = np.zeros(waiting.shape, boxes.dtype)  # overlap of each waiting box with a kept one
@@ -57,7 +60,7 @@ def nms(
     while waiting.size:
         best, waiting = waiting[0], waiting[1:]
         kept.append(best)
-        overlap = pairwise_iou(boxes[best][None], boxes[waiting], convention)[0]
+        overlap = _iou(boxes[best][None], boxes[waiting], convention.overlap)[0]
         worst = np.maximum(worst[1:], overlap)
         if eta < 1 and threshold > boxes.dtype.type(0.5):
             threshold = threshold * eta
@@ -100,13 +103,20 @@ def soft_nms(
         (array([0, 1]), array([0.9  , 0.623]))
     """
     convention = convention.replace(**overrides)
-    rules = convention.detection
     _check(boxes, scores)
     check_each(scores, "scores", (scores >= 0) & (scores < np.inf), "a finite number from 0")
-    if rules.soft_sigma is None:
+    if convention.detection.soft_sigma is None:
         raise ValueError("soft_sigma: expected a number above 0. Received: None")
-    number = scores.dtype.type
-    steepness, threshold = number(-0.5 / rules.soft_sigma), boxes.dtype.type(rules.iou_threshold)
+    return _soft_nms(boxes, scores, convention)
+
+
+def _soft_nms(
+    boxes: Floats, scores: Floats, convention: Convention
+) -> tuple[NDArray[np.int64], Floats]:
+    rules = convention.detection
+    assert rules.soft_sigma is not None
+    steepness = scores.dtype.type(-0.5 / rules.soft_sigma)
+    threshold = boxes.dtype.type(rules.iou_threshold)
     current = np.array(scores)
     waiting = np.flatnonzero(_passes(current, rules))
     if rules.ties == "highest anchor":
@@ -116,7 +126,7 @@ def soft_nms(
         place = int(np.argmax(current[waiting]))  # the first of the largest
         best, waiting = waiting[place], np.delete(waiting, place)
         kept.append(best)
-        overlap = pairwise_iou(boxes[best][None], boxes[waiting], convention)[0]
+        overlap = _iou(boxes[best][None], boxes[waiting], convention.overlap)[0]
         current[waiting] *= np.exp(steepness * (overlap * overlap).astype(scores.dtype))
         stays = ~_suppressed(overlap, threshold, rules) & _passes(current[waiting], rules)
         waiting = waiting[stays]

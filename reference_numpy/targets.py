@@ -11,17 +11,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from reference_numpy.boxes import (
-    check_anchors,
-    check_boxes,
-    cxcywh_to_xyxy,
-    pairwise_ioa,
-    pairwise_iou,
-)
+from reference_numpy._typing import Floats
+from reference_numpy.boxes import _ioa, _iou, _to_xyxy, check_anchors, check_boxes
 from reference_numpy.checks import check_each, check_floats, check_whole
-from reference_numpy.coding import encode
+from reference_numpy.coding import _encode
 from reference_numpy.conventions import CANONICAL, IGNORE, IGNORED, PADDING, UNMATCHED, Convention
-from reference_numpy.matching import match
+from reference_numpy.matching import _check_threshold, _match
 
 __all__ = ["Targets", "assign_targets"]
 
@@ -82,9 +77,9 @@ def assign_targets(
                [0., 0., 0., 0.]])
     """
     convention = convention.replace(**overrides)
-    rules = convention.matching
     check_floats(boxes, "boxes", "N", 4)
     check_anchors(anchors)
+    _check_threshold(convention.matching, np.result_type(boxes, anchors))
     padding = _check_labels(np.asarray(labels), len(boxes)) == PADDING
     if convention.coding.degenerate == "drop":
         flat_or_less = (boxes[:, 2:] <= boxes[:, :2]).any(axis=1)
@@ -102,9 +97,21 @@ def assign_targets(
             f"crowds: expected shape {padding.shape}, one a box. Received: {crowd.shape}"
         )
 
+    return _assign(boxes, np.asarray(labels), anchors, convention, padding, crowd)
+
+
+def _assign(
+    boxes: Floats,
+    labels: NDArray[np.integer[Any]],
+    anchors: Floats,
+    convention: Convention,
+    padding: NDArray[np.bool_],
+    crowd: NDArray[np.bool_],
+) -> Targets:
+    rules = convention.matching
     rows = np.flatnonzero(~padding & ~crowd)
-    corners = cxcywh_to_xyxy(anchors)
-    matched = match(pairwise_iou(boxes[rows], corners, convention), convention)
+    corners = _to_xyxy(anchors)
+    matched = _match(_iou(boxes[rows], corners, convention.overlap), rules)
     positive = matched >= 0
     objects = np.full(len(anchors), UNMATCHED)
     objects[positive] = rows[matched[positive]]
@@ -112,13 +119,13 @@ def assign_targets(
     crowded = boxes[crowd & ~padding]
     if len(crowded) and rules.crowd_by != "none":
         if rules.crowd_by == "iou":
-            overlap = pairwise_iou(corners, crowded, convention).max(axis=1)
+            overlap = _iou(corners, crowded, convention.overlap).max(axis=1)
         else:
-            overlap = pairwise_ioa(crowded, corners).max(axis=0)
+            overlap = _ioa(crowded, corners).max(axis=0)
         target_labels[overlap >= boxes.dtype.type(rules.crowd_overlap)] = IGNORE
-    target_labels[positive] = np.asarray(labels)[objects[positive]]
+    target_labels[positive] = labels[objects[positive]]
     deltas = np.zeros((len(anchors), 4), dtype=boxes.dtype)
-    deltas[positive] = encode(boxes[objects[positive]], anchors[positive], convention)
+    deltas[positive] = _encode(boxes[objects[positive]], anchors[positive], convention.coding)
     return Targets(target_labels, deltas, objects)
 
 

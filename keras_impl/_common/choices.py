@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-__all__ = ["BACKENDS", "DETECTORS", "DIGIT_MODES"]
+from typing import Literal, get_args
 
-BACKENDS = ("keras", "numpy", "litert")  # who runs a detector
+__all__ = ["BACKENDS", "DETECTORS", "DIGIT_MODES", "Backend", "DigitMode"]
+
+Backend = Literal["keras", "numpy", "litert"]  # who runs a detector
+DigitMode = Literal["1", "1-10", "both"]  # digits on a canvas; both: a coin decides for each
+
+BACKENDS: tuple[Backend, ...] = get_args(Backend)
+DIGIT_MODES: tuple[DigitMode, ...] = get_args(DigitMode)
 DETECTORS = ("digits", "oidv4")  # detectors with a name
-DIGIT_MODES = ("1", "1-10", "both")  # digits on a canvas; both: a coin decides for each

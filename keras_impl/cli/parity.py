@@ -137,7 +137,7 @@ def _photos(arguments: argparse.Namespace) -> int:
         weights_file("oidv4")
         start_keras()
         with quiet_litert():
-            detectors = {name: load_detector("oidv4", name) for name in BACKENDS}
+            detectors = {str(name): load_detector("oidv4", name) for name in BACKENDS}
         for path in files:
             progress.say(path.name)
             try:

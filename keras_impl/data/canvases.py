@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from keras_impl._common.choices import DIGIT_MODES
+from keras_impl._common.choices import DIGIT_MODES, DigitMode
 from keras_impl.data.mnist import PATCH, Digits
 from keras_impl.images.pixels import normalise
 from reference_numpy.checks import check_counts
@@ -54,7 +54,7 @@ class CanvasBatch(NamedTuple):
     labels: NDArray[np.int32]
 
 
-def compose(digits: Digits, mode: str, generator: np.random.Generator) -> Canvas:
+def compose(digits: Digits, mode: DigitMode, generator: np.random.Generator) -> Canvas:
     """Compose one canvas of random digits.
 
     Mode "1": one digit at its own size at a random corner. Mode "1-10": 1 to 10 digits, each
@@ -150,7 +150,7 @@ def _resize(patch: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
     return np.asarray(resized)
 
 
-def canvas(digits: Digits, mode: str, seed: int, index: int) -> Canvas:
+def canvas(digits: Digits, mode: DigitMode, seed: int, index: int) -> Canvas:
     """Compose canvas number `index` of the endless series that `seed` names.
 
     Args:
@@ -229,7 +229,7 @@ def looks_like_a_canvas(image: Image.Image) -> bool:
     return bool(colourless and np.median(values) <= 32)
 
 
-def check_mode(mode: str) -> None:
+def check_mode(mode: DigitMode) -> None:
     """Refuse a mode that there is not."""
     if mode not in DIGIT_MODES:
         raise ValueError(f"mode: expected one of {DIGIT_MODES}. Received: {mode!r}")

@@ -16,7 +16,7 @@ import zipfile
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO, Literal, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +25,8 @@ from keras_impl._common.files import keras_home
 from reference_numpy.checks import check_counts
 
 PATCH = 28  # pixels, each side of an MNIST digit
-SPLITS = ("train", "test")
+Split = Literal["train", "test"]
+SPLITS: tuple[Split, ...] = get_args(Split)
 SAMPLE = Path(__file__).with_name("mnist_sample.npz")
 SAMPLE_SEED = 0
 SAMPLE_PER_DIGIT = {"train": 600, "test": 100}
@@ -53,7 +54,7 @@ class Digits(NamedTuple):
 
 
 def load_digits(
-    split: str, mnist: str | os.PathLike[str] | None = None, download: bool = False
+    split: Split, mnist: str | os.PathLike[str] | None = None, download: bool = False
 ) -> Digits:
     """Load MNIST from the first source there is.
 
@@ -115,7 +116,7 @@ def _digits(images: Any, labels: Any, source: str) -> Digits:
     return Digits(images, labels.astype(np.int32), source)
 
 
-def _find_idx(folder: Path, split: str, kind: str) -> Path:
+def _find_idx(folder: Path, split: Split, kind: str) -> Path:
     stem, axes = f"{IDX_PREFIX[split]}-{kind}", 3 if kind == "images" else 1
     names = [f"{stem}{dot}idx{axes}-ubyte{end}" for dot in "-." for end in (".gz", "")]
     for name in names:
@@ -152,7 +153,7 @@ def _read_idx(path: Path, kind: str) -> NDArray[np.uint8]:
     return np.frombuffer(data, np.uint8).reshape(count, *item)
 
 
-def _read_npz(path: Path, split: str) -> tuple[Any, Any]:
+def _read_npz(path: Path, split: Split) -> tuple[Any, Any]:
     """Read one split of an archive that is laid out as Keras' own, never unpickling."""
     names = (f"x_{split}", f"y_{split}")
     try:
@@ -169,7 +170,7 @@ def _read_npz(path: Path, split: str) -> tuple[Any, Any]:
         ) from error
 
 
-def _download(split: str) -> tuple[Any, Any]:
+def _download(split: Split) -> tuple[Any, Any]:
     import keras
 
     try:

@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from keras_impl._common.choices import DigitMode
 from keras_impl.data.canvases import (
     CANVAS,
     MOST_DIGITS,
@@ -28,7 +29,7 @@ __all__ = ["assign_targets", "dataset"]
 
 def dataset(
     digits: Digits,
-    mode: str,
+    mode: DigitMode,
     num_images: int | None,
     batch: int,
     seed: int,

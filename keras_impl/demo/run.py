@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image
 
 from keras_impl._common.arrays import Array
+from keras_impl._common.choices import DigitMode
 from keras_impl.backends import in_mode
 from keras_impl.backends.machine import about_this_machine
 from keras_impl.conformance.budgets import budget
@@ -261,7 +262,9 @@ def run(
     check_counts(1, num_images=num_images)
     if model.num_classes != 10:
         raise ValueError(f"model: expected 10 classes, the digits. Received: {model.num_classes}")
-    modes = ["1-10" if index < -(-2 * num_images // 3) else "1" for index in range(num_images)]
+    modes: list[DigitMode] = [
+        "1-10" if index < -(-2 * num_images // 3) else "1" for index in range(num_images)
+    ]
     watch("composing canvases")
     canvases = [canvas(digits, mode, seed, index) for index, mode in enumerate(modes)]
     watch("detecting with both")

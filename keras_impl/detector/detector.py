@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from keras_impl._common.choices import BACKENDS, DETECTORS
+from keras_impl._common.choices import BACKENDS, DETECTORS, Backend
 from keras_impl.host import detection as host_detection
 from keras_impl.images.detections import Detection, label_names, to_pixels
 from keras_impl.images.drawing import draw
@@ -130,7 +130,7 @@ class Detector:
         ]
 
 
-def load_detector(name: str | os.PathLike[str] = "digits", backend: str = "keras") -> Detector:
+def load_detector(name: str | os.PathLike[str] = "digits", backend: Backend = "keras") -> Detector:
     """A detector with a name, or one that you trained, and who is to run it.
 
     Args:
@@ -174,7 +174,7 @@ def load_detector(name: str | os.PathLike[str] = "digits", backend: str = "keras
     return Detector(heads, convention, num_classes, class_names)
 
 
-def detector_of(model: SSD, backend: str = "keras") -> Detector:
+def detector_of(model: SSD, backend: Backend = "keras") -> Detector:
     """A Keras model as a detector; by "numpy" its weights go through the reference."""
     _one_of_backends(backend)
     if backend == "litert":
@@ -192,7 +192,7 @@ def detector_of(model: SSD, backend: str = "keras") -> Detector:
     return Detector(heads, model.convention, model.num_classes, model.class_names, select)
 
 
-def _one_of_backends(backend: str) -> None:
+def _one_of_backends(backend: Backend) -> None:
     if backend not in BACKENDS:
         raise ValueError(f"backend: expected one of {list(BACKENDS)}. Received: {backend!r}")
 

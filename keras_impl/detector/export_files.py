@@ -7,16 +7,20 @@ import importlib.util
 import json
 import os
 from pathlib import Path
+from typing import Literal
 
 __all__ = [
     "FORMATS",
     "GENERATOR",
+    "Format",
     "check_target",
     "facts_file",
     "sums_of",
 ]
 
-FORMATS = {"saved_model": "", "litert": ".tflite", "onnx": ".onnx"}  # how a name ends
+Format = Literal["saved_model", "litert", "onnx"]
+# How a name ends.
+FORMATS: dict[Format, str] = {"saved_model": "", "litert": ".tflite", "onnx": ".onnx"}
 GENERATOR = "mobilenetv2-ssd export"  # by which the facts beside an export are known as ours
 NEEDS = {
     "saved_model": ("tensorflow",),
@@ -32,7 +36,7 @@ def facts_file(path: str | os.PathLike[str]) -> Path:
     return path.with_name(path.name + ".json")
 
 
-def check_target(path: str | os.PathLike[str], form: str) -> Path:
+def check_target(path: str | os.PathLike[str], form: Format) -> Path:
     """Find out that an export cannot be written before it is worked for.
 
     Args:

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from keras_impl._common.files import write_file
 from keras_impl.detector.comparison import compare_detections
 from keras_impl.detector.detector import detector_of
-from keras_impl.detector.export_files import GENERATOR, check_target, facts_file, sums_of
+from keras_impl.detector.export_files import GENERATOR, Format, check_target, facts_file, sums_of
 from keras_impl.detector.runtimes import load_exported
 from keras_impl.images.detections import to_pixels
 from keras_impl.ops import detection
@@ -88,7 +88,7 @@ class _Decode(keras.layers.Layer):
 def export(
     model: SSD,
     path: str | os.PathLike[str],
-    form: str,
+    form: Format,
     *,
     detections: bool = False,
     score: float = 0.5,
@@ -172,7 +172,7 @@ def _as_json(facts: dict[str, Any]) -> str:
     return text + "\n"
 
 
-def _facts(model: SSD, form: str, convention: Convention, detections: bool) -> dict[str, Any]:
+def _facts(model: SSD, form: Format, convention: Convention, detections: bool) -> dict[str, Any]:
     """What one has to know to run the export."""
     height, width = model.layout.image_size
     facts = {
@@ -206,7 +206,7 @@ def _answers(run: Callable[[Any], Outputs], images: NDArray[np.float32]) -> Outp
     return {name: np.concatenate([np.asarray(one[name]) for one in answers]) for name in answers[0]}
 
 
-def _check_shapes(wanted: Outputs, found: Outputs, form: str) -> None:
+def _check_shapes(wanted: Outputs, found: Outputs, form: Format) -> None:
     shapes = [{name: part.shape for name, part in one.items()} for one in (wanted, found)]
     if shapes[0] != shapes[1]:
         raise ValueError(
@@ -220,7 +220,7 @@ def _check_shapes(wanted: Outputs, found: Outputs, form: str) -> None:
             )
 
 
-def _compare_heads(wanted: Outputs, found: Outputs, form: str) -> tuple[float, None]:
+def _compare_heads(wanted: Outputs, found: Outputs, form: Format) -> tuple[float, None]:
     """How far an export is from Keras; an error if that is too far."""
     _check_shapes(wanted, found, form)
     worst = 0.0
@@ -237,7 +237,7 @@ def _compare_heads(wanted: Outputs, found: Outputs, form: str) -> tuple[float, N
 
 
 def _compare_detections(
-    wanted: Outputs, found: Outputs, form: str, score: float
+    wanted: Outputs, found: Outputs, form: Format, score: float
 ) -> tuple[float, int]:
     """The same for lists, in which near-ties may change places (see `pixel_parity`)."""
     _check_shapes(wanted, found, form)

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from keras_impl._common.arrays import Array
-from keras_impl.detector.export_files import FORMATS
+from keras_impl.detector.export_files import FORMATS, Format
 from keras_impl.detector.litert import LiteRT, Outputs
 
 __all__ = [
@@ -21,7 +21,7 @@ __all__ = [
 ]
 
 
-def load_exported(path: str | os.PathLike[str], form: str) -> Callable[[Array], Outputs]:
+def load_exported(path: str | os.PathLike[str], form: Format) -> Callable[[Array], Outputs]:
     """Load what `export` wrote, with the runtime that it was written for.
 
     Args:

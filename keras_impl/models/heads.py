@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 from keras import layers
 
@@ -18,7 +18,8 @@ __all__ = [
     "map_steps",
 ]
 
-HEADS = ("ssd", "ssd1x1", "ssdlite")
+Head = Literal["ssd", "ssd1x1", "ssdlite"]
+HEADS: tuple[Head, ...] = get_args(Head)
 # Channels of the extra maps before the width multiplier, those of TensorFlow's SSD on
 # MobileNet; further maps have the last one's.
 EXTRA_CHANNELS = (512, 256, 256, 128)
@@ -124,7 +125,7 @@ def head_output(
     name: str,
     shapes: int,
     width: int,
-    head: str,
+    head: Head,
     unit: Callable[..., Any],
     policy: Any,
     by_shape: bool,

@@ -19,7 +19,7 @@ from keras import layers, ops
 
 from keras_impl.backends import compiled
 from keras_impl.host import detection as host_detection
-from keras_impl.models.heads import HEADS, feature_maps, head_output, map_steps
+from keras_impl.models.heads import HEADS, Head, feature_maps, head_output, map_steps
 from keras_impl.models.mobilenet_v2 import conv_unit, mobilenet_v2_features
 from keras_impl.ops import anchors, coding, detection, multibox, targets
 from keras_impl.ops.boxes import check_boxes
@@ -89,7 +89,7 @@ class SSD(keras.Model):
         num_classes: int,
         *,
         alpha: float = 1.0,
-        head: str = "ssd",
+        head: Head = "ssd",
         convention: Convention = CANONICAL,
         batch_norm_momentum: float | None = 0.99,
         class_names: Sequence[str] | None = None,

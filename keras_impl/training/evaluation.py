@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from keras_impl._common.choices import DigitMode
 from keras_impl.data.canvases import batch_images, canvas
 from keras_impl.data.mnist import Digits
 from reference_numpy.checks import check_counts
@@ -27,7 +28,7 @@ BATCH = 32
 def evaluate_digits(
     model: SSD,
     digits: Digits,
-    mode: str,
+    mode: DigitMode,
     num_images: int,
     seed: int,
     advance: Callable[[int], None] = lambda done: None,

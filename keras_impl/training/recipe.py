@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal, get_args
 
-from keras_impl._common.choices import DIGIT_MODES
+from keras_impl._common.choices import DigitMode
 from reference_numpy.checks import check_counts, check_types
 
 __all__ = [
@@ -13,7 +14,8 @@ __all__ = [
     "Recipe",
 ]
 
-INITS = ("random", "oidv4")
+Init = Literal["random", "oidv4"]
+INITS: tuple[Init, ...] = get_args(Init)
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ class Recipe:
             the Open Images detector, whose width is 1, and random heads.
     """
 
-    digits: str = "both"
+    digits: DigitMode = "both"
     alpha: float = 0.35
     epochs: int = 10
     images: int = 4000
@@ -44,17 +46,11 @@ class Recipe:
     box_weight: float = 4.0
     validation: int = 200
     seed: int = 0
-    init: str = "random"
+    init: Init = "random"
 
     def __post_init__(self) -> None:
         """Refuse what cannot be trained."""
         check_types(self)
-        if self.digits not in DIGIT_MODES:
-            raise ValueError(
-                f"digits: expected one of {list(DIGIT_MODES)}. Received: {self.digits!r}"
-            )
-        if self.init not in INITS:
-            raise ValueError(f"init: expected one of {list(INITS)}. Received: {self.init!r}")
         if self.init == "oidv4" and self.alpha != 1:
             raise ValueError(
                 f"alpha: expected 1 with init 'oidv4', whose width it is. Received: {self.alpha}"

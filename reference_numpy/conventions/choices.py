@@ -13,9 +13,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from difflib import get_close_matches
 from numbers import Real
-from typing import Any, get_type_hints
+from typing import Any, Literal, get_type_hints
 
-from reference_numpy.checks import check_number, check_types, one_of
+from reference_numpy.checks import check_number, check_types
 from reference_numpy.conventions.layouts import SSD300, AnchorLayout
 
 __all__ = [
@@ -79,11 +79,11 @@ class Matching:
     """
 
     threshold: float = 0.5
-    positive_at: str = ">="
-    force: str = "bipartite"
+    positive_at: Literal[">=", ">"] = ">="
+    force: Literal["bipartite", "last", "first", "none"] = "bipartite"
     force_above: float = 0.0
     ignore_from: float | None = None
-    crowd_by: str = "ioa"
+    crowd_by: Literal["ioa", "iou", "none"] = "ioa"
     crowd_overlap: float = 0.5
 
     def __post_init__(self) -> None:
@@ -92,9 +92,6 @@ class Matching:
         check_number(self.threshold, "threshold", 0, 1, open_below=True)
         check_number(self.force_above, "force_above", -1, 1)
         check_number(self.crowd_overlap, "crowd_overlap", 0, 1, open_below=True)
-        one_of("positive_at", self.positive_at, ">=", ">")
-        one_of("force", self.force, "bipartite", "last", "first", "none")
-        one_of("crowd_by", self.crowd_by, "ioa", "iou", "none")
         if self.ignore_from is not None and not 0 <= self.ignore_from < self.threshold:
             raise ValueError(
                 f"ignore_from: expected a number from 0 to below the threshold, "
@@ -124,13 +121,13 @@ class Coding:
     """
 
     variances: tuple[float, float, float, float] = (0.1, 0.1, 0.2, 0.2)
-    form: str = "log"
-    code_order: str = "xywh"
+    form: Literal["log", "difference"] = "log"
+    code_order: Literal["xywh", "yxhw"] = "xywh"
     size_epsilon: float = 0.0
     ratio_epsilon: float = 0.0
     largest_exponent: float | None = None
-    degenerate: str = "error"
-    background: str = "first"
+    degenerate: Literal["error", "drop", "encode"] = "error"
+    background: Literal["first", "last"] = "first"
 
     def __post_init__(self) -> None:
         """Refuse what no coding can be."""
@@ -142,10 +139,6 @@ class Coding:
                 f"variances: expected four positive numbers. Received: {self.variances}"
             )
         check_types(self)
-        one_of("form", self.form, "log", "difference")
-        one_of("code_order", self.code_order, "xywh", "yxhw")
-        one_of("degenerate", self.degenerate, "error", "drop", "encode")
-        one_of("background", self.background, "first", "last")
         for name in ("size_epsilon", "ratio_epsilon"):
             check_number(getattr(self, name), name, 0, 1)
         if self.largest_exponent is not None:
@@ -188,27 +181,22 @@ class Loss:
         box_weight: Weight of the box loss beside the class loss (alpha in equation 1).
     """
 
-    class_loss: str = "softmax"
+    class_loss: Literal["softmax", "sigmoid", "focal"] = "softmax"
     focal_alpha: float = 0.25
     focal_gamma: float = 2.0
-    mining: str = "image"
+    mining: Literal["image", "batch", "none"] = "image"
     negative_ratio: float = 3.0
-    rounding: str = "down"
+    rounding: Literal["down", "up"] = "down"
     min_negatives: int = 0
     max_negatives: int | None = None
     mining_nms: float | None = None
-    normaliser: str = "positives"
-    box_over: str = "positives"
+    normaliser: Literal["positives", "image", "mean", "anchors"] = "positives"
+    box_over: Literal["positives", "all"] = "positives"
     box_weight: float = 1.0
 
     def __post_init__(self) -> None:
         """Refuse what no loss can be."""
         check_types(self)
-        one_of("class_loss", self.class_loss, "softmax", "sigmoid", "focal")
-        one_of("mining", self.mining, "image", "batch", "none")
-        one_of("rounding", self.rounding, "down", "up")
-        one_of("box_over", self.box_over, "positives", "all")
-        one_of("normaliser", self.normaliser, "positives", "image", "mean", "anchors")
         most = float("inf") if self.max_negatives is None else self.max_negatives
         if not (0 <= self.negative_ratio < float("inf") and 0 <= self.min_negatives <= most):
             raise ValueError(
@@ -261,27 +249,22 @@ class Detection:
     """
 
     score_threshold: float = 0.01
-    score_at: str = ">"
-    suppress_in: str = "class"
+    score_at: Literal[">", ">="] = ">"
+    suppress_in: Literal["class", "anchor"] = "class"
     candidates_per_class: int | None = 400
     iou_threshold: float = 0.45
-    suppress_at: str = ">"
-    ties: str = "lowest anchor"
+    suppress_at: Literal[">", ">="] = ">"
+    ties: Literal["lowest anchor", "lowest label", "highest anchor"] = "lowest anchor"
     eta: float = 1.0
     soft_sigma: float | None = None
     max_per_class: int | None = None
     max_detections: int = 200
-    clip: str = "before"
+    clip: Literal["before", "after", "none"] = "before"
     drop_empty: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what no detection can be."""
         check_types(self)
-        one_of("score_at", self.score_at, ">", ">=")
-        one_of("suppress_in", self.suppress_in, "class", "anchor")
-        one_of("suppress_at", self.suppress_at, ">", ">=")
-        one_of("ties", self.ties, "lowest anchor", "lowest label", "highest anchor")
-        one_of("clip", self.clip, "before", "after", "none")
         check_number(self.iou_threshold, "iou_threshold", 0, 1)
         check_number(self.eta, "eta", 0, 1, open_below=True)
         if not self.score_threshold == self.score_threshold:

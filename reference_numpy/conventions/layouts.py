@@ -7,8 +7,9 @@ programs have answered differently. `anchors` turns a layout into boxes. No arit
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
-from reference_numpy.checks import check_types, one_of
+from reference_numpy.checks import check_types
 
 __all__ = [
     "DIGITS224",
@@ -56,16 +57,16 @@ class AnchorLayout:
     scales: tuple[float, ...]
     aspect_ratios: tuple[tuple[float, ...], ...]
     lowest_shapes: tuple[tuple[float, float], ...] = ()
-    unit: str = "image"
+    unit: Literal["image", "shorter side", "pixels"] = "image"
     whole_pixels: bool = False
     flip: bool = False
-    square: str = "first"
-    extra_square: str = "second"
+    square: Literal["first", "listed"] = "first"
+    extra_square: Literal["second", "last", "none"] = "second"
     extra_ratio: float = 1.0
     steps: tuple[float, ...] = ()
     offset: float = 0.5
-    order: str = "cell"
-    clip: str = "none"
+    order: Literal["cell", "shape"] = "cell"
+    clip: Literal["none", "corners", "centers", "sizes"] = "none"
 
     def __post_init__(self) -> None:
         """Refuse a layout whose parts do not fit each other."""
@@ -103,11 +104,6 @@ class AnchorLayout:
                 raise ValueError(f"{name}: expected positive numbers. Received: {values}")
         if not 0 <= self.offset <= 1:
             raise ValueError(f"offset: expected a number from 0 to 1. Received: {self.offset}")
-        one_of("unit", self.unit, "image", "shorter side", "pixels")
-        one_of("square", self.square, "first", "listed")
-        one_of("extra_square", self.extra_square, "second", "last", "none")
-        one_of("order", self.order, "cell", "shape")
-        one_of("clip", self.clip, "none", "corners", "centers", "sizes")
         if self.square == "listed" and not all(self.aspect_ratios):
             raise ValueError(
                 "aspect_ratios: expected at least one ratio a feature map where the square is "
