@@ -24,6 +24,7 @@ from keras_impl.models.mobilenet_v2 import conv_unit, mobilenet_v2_features
 from keras_impl.ops import anchors, coding, detection, multibox, targets
 from keras_impl.ops.boxes import check_boxes
 from keras_impl.ops.checks import as_flags, as_floats, as_whole, check_count, check_range
+from keras_impl.ops.matching import _check_threshold
 from reference_numpy.conventions import (
     CANONICAL,
     LAYOUTS,
@@ -143,6 +144,7 @@ class SSD(keras.Model):
         self.class_names = None if class_names is None else tuple(map(str, class_names))
         self.dtype_policy = policy  # what `compile` asks whether float16 gradients need scaling
         self.anchors = anchors.make_anchors(layout, dtype="float32")
+        _check_threshold(convention.matching, self.anchors)  # which a compiled graph would not say
         if len(self.anchors) != outputs["deltas"].shape[1]:
             raise ValueError(
                 f"layout: expected one anchor a head output, {outputs['deltas'].shape[1]}. "
@@ -245,7 +247,7 @@ class SSD(keras.Model):
     def _assign_targets(
         self, boxes: Any, labels: Any, anchors: Any, crowds: Any = None
     ) -> targets.Targets:
-        return targets.assign_targets(boxes, labels, anchors, self.convention, crowds=crowds)
+        return targets._assign(boxes, labels, anchors, self.convention, crowds)
 
     def _targets(self, y: Any) -> tuple[Any, Any]:
         """Deltas (B, A, 4) and labels (B, A) to be learned."""
@@ -266,12 +268,13 @@ class SSD(keras.Model):
         # is worth. The outputs are float32 already, unless another model made them.
         boxes = ops.cast(as_floats(boxes, "boxes", ...), "float32")
         labels = ops.cast(as_whole(labels, "labels", ...), "int32")
-        check_boxes(boxes, labels, self.convention)  # what is compiled below raises nothing
+        # Looked at here, once: what is compiled below raises nothing.
+        check_boxes(boxes, labels, self.convention)
         check_range(labels, "labels", PADDING, self.num_classes)
         labels = ops.where(ops.greater(labels, self.num_classes), PADDING, labels)
         arguments = [boxes, labels, ops.convert_to_tensor(self.anchors)]
         if crowds is not None:
-            crowds = as_flags(crowds, "crowds", "B", "M", whole=True)
+            crowds = as_flags(crowds, "crowds", *tuple(labels.shape), whole=True)
             arguments.append(ops.cast(crowds, "bool"))
         assigned = self._assign(*arguments)
         return assigned.deltas, assigned.labels

@@ -17,7 +17,7 @@ from keras import ops
 from keras_impl._common.arrays import Tensor
 from keras_impl.ops.checks import as_floats, as_whole, check_same, values_of
 from keras_impl.ops.extremes import maximum, minimum
-from reference_numpy.conventions import CANONICAL, Convention
+from reference_numpy.conventions import CANONICAL, Convention, Overlap
 
 __all__ = [
     "Columns",
@@ -71,7 +71,10 @@ def cxcywh_to_xyxy(boxes: Tensor) -> Tensor:
         >>> ops.convert_to_numpy(cxcywh_to_xyxy(ops.array([0.25, 0.5, 0.5, 0.5])))
         array([0.  , 0.25, 0.5 , 0.75], dtype=float32)
     """
-    boxes = as_floats(boxes, "boxes", ..., 4)
+    return _to_xyxy(as_floats(boxes, "boxes", ..., 4))
+
+
+def _to_xyxy(boxes: Tensor) -> Tensor:
     center, half = boxes[..., :2], boxes[..., 2:] * 0.5
     return ops.concatenate([center - half, center + half], axis=-1)
 
@@ -83,7 +86,10 @@ def area(boxes: Tensor) -> Tensor:
         >>> float(area(ops.array([0.0, 0.0, 0.5, 0.25])))
         0.125
     """
-    boxes = as_floats(boxes, "boxes", ..., 4)
+    return _area(as_floats(boxes, "boxes", ..., 4))
+
+
+def _area(boxes: Tensor) -> Tensor:
     sides = maximum(boxes[..., 2:] - boxes[..., :2], 0)
     return sides[..., 0] * sides[..., 1]
 
@@ -95,7 +101,11 @@ def clip(boxes: Tensor) -> Tensor:
         >>> ops.convert_to_numpy(clip(ops.array([-0.5, 0.25, 0.5, 2.0])))
         array([0.  , 0.25, 0.5 , 1.  ], dtype=float32)
     """
-    return minimum(maximum(as_floats(boxes, "boxes", ..., 4), 0), 1)
+    return _clip(as_floats(boxes, "boxes", ..., 4))
+
+
+def _clip(boxes: Tensor) -> Tensor:
+    return minimum(maximum(boxes, 0), 1)
 
 
 def flip_horizontally(boxes: Tensor) -> Tensor:
@@ -136,7 +146,11 @@ def iou(
     convention = convention.replace(**overrides)
     first, second = as_floats(first, "first", ..., 4), as_floats(second, "second", ..., 4)
     check_same(first, second, ("first", "second"), broadcast=True)
-    return iou_of_columns(columns(first, convention), columns(second, convention), convention)
+    return _iou(first, second, convention.overlap)
+
+
+def _iou(first: Tensor, second: Tensor, rules: Overlap) -> Tensor:
+    return _iou_of_columns(_columns(first, rules), _columns(second, rules), rules)
 
 
 def columns(boxes: Tensor, convention: Convention = CANONICAL, **overrides: Any) -> Columns:
@@ -146,8 +160,11 @@ def columns(boxes: Tensor, convention: Convention = CANONICAL, **overrides: Any)
         >>> float(columns(ops.array([0.0, 0.25, 0.5, 0.75])).area)
         0.25
     """
-    boxes = as_floats(boxes, "boxes", ..., 4)
-    offset = convention.replace(**overrides).overlap.iou_offset
+    return _columns(as_floats(boxes, "boxes", ..., 4), convention.replace(**overrides).overlap)
+
+
+def _columns(boxes: Tensor, rules: Overlap) -> Columns:
+    offset = rules.iou_offset
     left, top, right, bottom = (boxes[..., index] for index in range(4))
     width = maximum(plus(right - left, offset), 0)
     height = maximum(plus(bottom - top, offset), 0)
@@ -164,7 +181,10 @@ def iou_of_columns(
         >>> float(iou_of_columns(whole, columns(ops.array([0.0, 0.0, 0.5, 0.5]))))
         0.25
     """
-    rules = convention.replace(**overrides).overlap
+    return _iou_of_columns(first, second, convention.replace(**overrides).overlap)
+
+
+def _iou_of_columns(first: Columns, second: Columns, rules: Overlap) -> Tensor:
     width = minimum(first.right, second.right) - maximum(first.left, second.left)
     height = minimum(first.bottom, second.bottom) - maximum(first.top, second.top)
     width = maximum(plus(width, rules.iou_offset), 0)
@@ -196,7 +216,9 @@ def pairwise_iou(
                [0.5, 1. ]], dtype=float32)
     """
     first, second = as_floats(first, "first", ..., "N", 4), as_floats(second, "second", ..., "M", 4)
-    return iou(first[..., :, None, :], second[..., None, :, :], convention, **overrides)
+    first, second = first[..., :, None, :], second[..., None, :, :]
+    check_same(first, second, ("first", "second"), broadcast=True)
+    return _iou(first, second, convention.replace(**overrides).overlap)
 
 
 def ioa(first: Tensor, second: Tensor) -> Tensor:
@@ -210,9 +232,13 @@ def ioa(first: Tensor, second: Tensor) -> Tensor:
     """
     first, second = as_floats(first, "first", ..., 4), as_floats(second, "second", ..., 4)
     check_same(first, second, ("first", "second"), broadcast=True)
+    return _ioa(first, second)
+
+
+def _ioa(first: Tensor, second: Tensor) -> Tensor:
     low = maximum(first[..., :2], second[..., :2])
     sides = maximum(minimum(first[..., 2:], second[..., 2:]) - low, 0)
-    intersection, other = sides[..., 0] * sides[..., 1], area(second)
+    intersection, other = sides[..., 0] * sides[..., 1], _area(second)
     other = ops.broadcast_to(other, ops.shape(intersection))
     quotient = intersection / ops.where(ops.greater(other, 0), other, ops.ones_like(other))
     return ops.where(ops.greater(other, 0), quotient, ops.zeros_like(quotient))
@@ -230,7 +256,9 @@ def pairwise_ioa(first: Tensor, second: Tensor) -> Tensor:
         (0.25, 1.0)
     """
     first, second = as_floats(first, "first", ..., "N", 4), as_floats(second, "second", ..., "M", 4)
-    return ioa(first[..., :, None, :], second[..., None, :, :])
+    first, second = first[..., :, None, :], second[..., None, :, :]
+    check_same(first, second, ("first", "second"), broadcast=True)
+    return _ioa(first, second)
 
 
 def solid(boxes: Tensor, flat: bool = False) -> Tensor:
@@ -250,7 +278,10 @@ def solid(boxes: Tensor, flat: bool = False) -> Tensor:
         >>> bool(solid(ops.array([0.5, 0.0, 0.5, 1.0])))
         False
     """
-    boxes = as_floats(boxes, "boxes", ..., 4)
+    return _solid(as_floats(boxes, "boxes", ..., 4), flat)
+
+
+def _solid(boxes: Tensor, flat: bool) -> Tensor:
     finite = ops.all(ops.isfinite(boxes), axis=-1)
     compare = ops.greater_equal if flat else ops.greater
     return ops.logical_and(finite, ops.all(compare(boxes[..., 2:], boxes[..., :2]), axis=-1))

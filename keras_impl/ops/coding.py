@@ -7,10 +7,10 @@ from typing import Any
 from keras import ops
 
 from keras_impl._common.arrays import Tensor
-from keras_impl.ops.boxes import cxcywh_to_xyxy, plus
+from keras_impl.ops.boxes import _to_xyxy, plus
 from keras_impl.ops.checks import as_floats, as_tensor
 from keras_impl.ops.extremes import minimum
-from reference_numpy.conventions import CANONICAL, Convention
+from reference_numpy.conventions import CANONICAL, Coding, Convention
 
 __all__ = ["background_first", "decode", "encode"]
 
@@ -44,6 +44,10 @@ def encode(
     rules = convention.replace(**overrides).coding
     boxes = ops.convert_to_tensor(as_floats(boxes, "boxes", ..., "A", 4))
     anchors = ops.convert_to_tensor(as_floats(anchors, "anchors", boxes.shape[-2], 4))
+    return _encode(boxes, anchors, rules)
+
+
+def _encode(boxes: Tensor, anchors: Tensor, rules: Coding) -> Tensor:
     # Reciprocals, as in the reference: compilers turn a division by a constant into these.
     reciprocals = [
         ops.convert_to_tensor(1.0 / variance, dtype=boxes.dtype) for variance in rules.variances
@@ -96,15 +100,19 @@ def decode(
     deltas = ops.convert_to_tensor(as_floats(deltas, "deltas", ..., "A", 4))
     # PyTorch does not multiply NumPy's arrays, which the anchors of a network are.
     anchors = ops.convert_to_tensor(as_floats(anchors, "anchors", deltas.shape[-2], 4))
+    return _decode(deltas, anchors, rules)
+
+
+def _decode(deltas: Tensor, anchors: Tensor, rules: Coding) -> Tensor:
     scaled = _swapped(deltas, rules.code_order) * ops.array(rules.variances, dtype=deltas.dtype)
     if rules.form == "difference":
-        return cxcywh_to_xyxy(anchors + scaled)
+        return _to_xyxy(anchors + scaled)
     exponents = scaled[..., 2:]
     if rules.largest_exponent is not None:
         exponents = minimum(exponents, rules.largest_exponent)
     centers = anchors[..., :2] + scaled[..., :2] * anchors[..., 2:]
     sizes = ops.exp(exponents) * anchors[..., 2:]
-    return cxcywh_to_xyxy(ops.concatenate([centers, sizes], axis=-1))
+    return _to_xyxy(ops.concatenate([centers, sizes], axis=-1))
 
 
 def background_first(
@@ -116,8 +124,12 @@ def background_first(
         >>> ops.convert_to_numpy(background_first(ops.array([[1, 2, 0]]), background="last"))
         array([[0, 1, 2]], dtype=int32)
     """
-    logits = as_tensor(logits, "logits", ..., "C + 1")
-    if convention.replace(**overrides).coding.background == "first":
+    rules = convention.replace(**overrides).coding
+    return _background_first(as_tensor(logits, "logits", ..., "C + 1"), rules)
+
+
+def _background_first(logits: Tensor, rules: Coding) -> Tensor:
+    if rules.background == "first":
         return logits
     return ops.concatenate([logits[..., -1:], logits[..., :-1]], axis=-1)
 

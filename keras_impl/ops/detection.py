@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 from keras import ops
 
 from keras_impl._common.arrays import Tensor
-from keras_impl.ops.boxes import area, clip
+from keras_impl.ops.boxes import _area, _clip
 from keras_impl.ops.checks import as_floats
-from keras_impl.ops.coding import background_first, decode
-from keras_impl.ops.losses import sigmoid, softmax
-from keras_impl.ops.suppression import NONE, nms, passes, soft_nms
+from keras_impl.ops.coding import _background_first, _decode
+from keras_impl.ops.losses import _sigmoid, _softmax
+from keras_impl.ops.suppression import NONE, _passes, _visit_all
 from keras_impl.ops.ties import first_argmax, top_mask
 from reference_numpy.conventions import CANONICAL, Convention
 
@@ -61,11 +61,15 @@ def select(
         array([[ 1,  2, -1]], dtype=int32)
     """
     convention = convention.replace(**overrides)
-    rules = convention.detection
     boxes = ops.convert_to_tensor(as_floats(boxes, "boxes", "B", "A", 4))
     scores = ops.convert_to_tensor(as_floats(scores, "scores", *tuple(boxes.shape)[:2], "C"))
+    return _select(boxes, scores, convention)
+
+
+def _select(boxes: Tensor, scores: Tensor, convention: Convention) -> Detections:
+    rules = convention.detection
     if rules.clip == "before":
-        boxes = clip(boxes)
+        boxes = _clip(boxes)
     batch, count, columns = ops.shape(boxes)[0], scores.shape[1], scores.shape[2]
     limit = count if rules.candidates_per_class is None else min(rules.candidates_per_class, count)
     if 0 in (count, columns):
@@ -74,7 +78,7 @@ def select(
 
     # A row is what suppression looks at by itself: a class, or all anchors with their best class.
     finite = ops.all(ops.isfinite(boxes), axis=-1)[..., None]
-    fit = ops.logical_and(passes(scores, rules), finite)
+    fit = ops.logical_and(_passes(scores, rules), finite)
     ranked = ops.where(fit, scores, NONE)
     if rules.suppress_in == "anchor":
         best, column_of = first_argmax(ranked)
@@ -106,17 +110,9 @@ def select(
         "highest anchor": (count - 1 - anchor) * columns + column,
     }[rules.ties]
     box = ops.take_along_axis(boxes, anchor[..., None], axis=1)
-    final = clip(box) if rules.clip == "after" else box
-    suppression = {
-        "max_kept": rules.max_detections,
-        "classes": row,
-        "order": order,
-        "silent": ops.logical_not(ops.greater(area(final), 0)) if rules.drop_empty else None,
-    }
-    if rules.soft_sigma is None:
-        kept = nms(box, score, convention, **suppression)
-    else:
-        kept, lowered = soft_nms(box, score, convention, **suppression)
+    final = _clip(box) if rules.clip == "after" else box
+    silent = ops.logical_not(ops.greater(_area(final), 0)) if rules.drop_empty else None
+    kept, lowered = _visit_all(box, score, convention, rules.max_detections, row, order, silent)
     if rules.soft_sigma is None:
         lowered = _pick(score, kept, 0.0)
     else:
@@ -185,7 +181,7 @@ def detect(
             "logits: expected shape (B, A, C + 1) with C at least 1. "
             f"Received: {tuple(logits.shape)}"
         )
-    columns = background_first(logits, convention)
-    scores = softmax(columns) if convention.loss.class_loss == "softmax" else sigmoid(columns)
-    boxes = decode(deltas, ops.cast(anchors, deltas.dtype), convention)
-    return select(boxes, scores[..., 1:], convention)
+    columns = _background_first(logits, convention.coding)
+    scores = _softmax(columns) if convention.loss.class_loss == "softmax" else _sigmoid(columns)
+    boxes = _decode(deltas, ops.cast(anchors, deltas.dtype), convention.coding)
+    return _select(boxes, scores[..., 1:], convention)

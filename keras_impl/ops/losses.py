@@ -39,6 +39,10 @@ def smooth_l1(predicted: Tensor, target: Tensor) -> Tensor:
     """
     predicted, target = as_floats(predicted, "predicted", ...), as_floats(target, "target", ...)
     check_same(predicted, target, ("predicted", "target"))
+    return _smooth_l1(predicted, target)
+
+
+def _smooth_l1(predicted: Tensor, target: Tensor) -> Tensor:
     distance = ops.abs(predicted - target)
     near = minimum(distance, 1)  # so that neither a square nor its gradient overflows
     return ops.where(ops.less(distance, 1), 0.5 * near * near, distance - 0.5)
@@ -51,7 +55,10 @@ def softmax(logits: Tensor) -> Tensor:
         >>> ops.convert_to_numpy(softmax(ops.array([1000.0, 1000.0])))
         array([0.5, 0.5], dtype=float32)
     """
-    logits = _columns(logits)
+    return _softmax(_columns(logits))
+
+
+def _softmax(logits: Tensor) -> Tensor:
     if 0 in tuple(logits.shape):
         return logits
     powers = ops.exp(logits - ops.max(logits, axis=-1, keepdims=True))
@@ -71,6 +78,10 @@ def one_hot(labels: Tensor, columns: int, dtype: str = "float32") -> Tensor:
     check_count(columns, "columns")
     labels = as_whole(labels, "labels", ...)
     check_range(labels, "labels", 0, columns - 1)
+    return _one_hot(labels, columns, dtype)
+
+
+def _one_hot(labels: Tensor, columns: int, dtype: str) -> Tensor:
     numbers = ops.arange(columns, dtype="int32")
     return ops.cast(ops.equal(ops.cast(labels, "int32")[..., None], numbers), dtype)
 
@@ -95,6 +106,10 @@ def softmax_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     logits = _columns(logits)
     labels = as_whole(labels, "labels", *tuple(logits.shape)[:-1])
     check_range(labels, "labels", 0, logits.shape[-1] - 1)
+    return _softmax_cross_entropy(logits, labels)
+
+
+def _softmax_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     if 0 in tuple(logits.shape):
         return logits[..., 0]
     # The maximum is a constant to the gradient: it cancels.
@@ -111,7 +126,10 @@ def sigmoid(logits: Tensor) -> Tensor:
         >>> float(sigmoid(ops.array(0.0)))
         0.5
     """
-    logits = as_floats(logits, "logits", ...)
+    return _sigmoid(as_floats(logits, "logits", ...))
+
+
+def _sigmoid(logits: Tensor) -> Tensor:
     up = ops.greater_equal(logits, 0)
     small = ops.exp(ops.where(up, -logits, logits))  # not -|z|, whose derivative at 0 is lost
     return ops.where(up, ops.ones_like(small), small) / (1 + small)
@@ -126,6 +144,10 @@ def sigmoid_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
     """
     logits, targets = as_floats(logits, "logits", ...), as_floats(targets, "targets", ...)
     check_same(logits, targets, ("logits", "targets"))
+    return _sigmoid_cross_entropy(logits, targets)
+
+
+def _sigmoid_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
     # Neither max(z, 0) nor |z|: at 0 their derivatives are not the halves that σ(0) needs.
     up = ops.greater_equal(logits, 0)
     small = ops.exp(ops.where(up, -logits, logits))
@@ -146,12 +168,16 @@ def focal(logits: Tensor, targets: Tensor, alpha: float = 0.25, gamma: float = 2
         raise ValueError(f"alpha: expected a number in [0, 1]. Received: {alpha}")
     if not (isinstance(gamma, Real) and (gamma == 0 or gamma >= 1)):
         raise ValueError(f"gamma: expected 0 or 1 and more. Received: {gamma}")
+    return _focal(logits, targets, alpha, gamma)
+
+
+def _focal(logits: Tensor, targets: Tensor, alpha: float, gamma: float) -> Tensor:
     # 1 - p_t is the sigmoid of the logit that speaks against the truth.
-    wrong = sigmoid(logits * (1 - 2 * targets))
+    wrong = _sigmoid(logits * (1 - 2 * targets))
     weight = targets * alpha + (1 - targets) * (1 - alpha)
     # A power of 0 has no derivative where its base is 0, as it is for what is surely right.
     stress = ops.power(wrong, gamma) if gamma else ops.ones_like(wrong)
-    return weight * stress * sigmoid_cross_entropy(logits, targets)
+    return weight * stress * _sigmoid_cross_entropy(logits, targets)
 
 
 def _columns(logits: Tensor) -> Tensor:

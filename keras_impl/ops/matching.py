@@ -13,10 +13,10 @@ from keras import ops
 from keras.backend import standardize_dtype
 
 from keras_impl._common.arrays import Tensor
-from keras_impl.ops.boxes import Columns, columns, cxcywh_to_xyxy, iou_of_columns
+from keras_impl.ops.boxes import Columns, _columns, _iou_of_columns, _to_xyxy
 from keras_impl.ops.checks import as_flags, as_floats, as_whole
 from keras_impl.ops.ties import first_argmax
-from reference_numpy.conventions import CANONICAL, IGNORED, UNMATCHED, Convention
+from reference_numpy.conventions import CANONICAL, IGNORED, UNMATCHED, Convention, Matching
 
 __all__ = ["bipartite", "match"]
 
@@ -59,17 +59,26 @@ def match(
         array([[-1,  0]], dtype=int32)
     """
     convention = convention.replace(**overrides)
-    rules = convention.matching
     boxes, valid, anchors = _checked(boxes, valid, anchors)
+    _check_threshold(convention.matching, boxes)
+    return _match(boxes, valid, anchors, convention)
+
+
+def _check_threshold(rules: Matching, boxes: Tensor) -> None:
+    """Refuse a threshold that is 0 in the dtype in which it is compared."""
     if np.dtype(standardize_dtype(boxes.dtype)).type(rules.threshold) == 0:
         raise ValueError(f"threshold: expected a number in (0, 1]. Received: {rules.threshold}")
+
+
+def _match(boxes: Tensor, valid: Tensor, anchors: Tensor, convention: Convention) -> Tensor:
+    rules = convention.matching
     batch, objects = ops.shape(boxes)[0], boxes.shape[1]
     count = anchors.shape[0]
     nothing = ops.full((batch, count), UNMATCHED, dtype="int32")
     if objects == 0 or count == 0:
         return nothing
     # Slices made here, not in the loop, are memory of their own, one number after the other.
-    corners = Columns(*(one[None] for one in columns(cxcywh_to_xyxy(anchors), convention)))
+    corners = _corners(anchors, convention)
     together = min(TOGETHER, objects)
     steps = -(-objects // together)
     padding = steps * together - objects
@@ -82,7 +91,7 @@ def match(
     forces = rules.force != "none"
 
     def scan(step: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        best, best_object, height, peak = state
+        best, best_object, best_iou, best_anchor = state
         for place in range(together):
             index = step * together + place
             row = _row(rows, corners, index, convention)
@@ -92,9 +101,9 @@ def match(
             if forces:
                 value, at = first_argmax(row)
                 here = ops.equal(numbers, ops.cast(index, "int32"))
-                height = ops.where(here, value[:, None], height)
-                peak = ops.where(here, at[:, None], peak)
-        return best, best_object, height, peak
+                best_iou = ops.where(here, value[:, None], best_iou)
+                best_anchor = ops.where(here, at[:, None], best_anchor)
+        return best, best_object, best_iou, best_anchor
 
     start = (
         ops.full((batch, count), -1, dtype=boxes.dtype),
@@ -102,7 +111,7 @@ def match(
         ops.full((batch, objects), -1, dtype=boxes.dtype),
         ops.full((batch, objects), UNMATCHED, dtype="int32"),
     )
-    best, best_object, height, peak = ops.fori_loop(0, steps, scan, start)
+    best, best_object, best_iou, best_anchor = ops.fori_loop(0, steps, scan, start)
     threshold = ops.convert_to_tensor(rules.threshold, dtype=best.dtype)
     at = ops.greater_equal if rules.positive_at == ">=" else ops.greater
     free = nothing
@@ -113,12 +122,14 @@ def match(
     free = ops.where(at(best, threshold), best_object, free)
     if not forces:
         return free
-    height = ops.where(valid, height, -1)  # above no limit
+    best_iou = ops.where(valid, best_iou, -1)  # above no limit
     if rules.force == "bipartite":
-        anchor = bipartite(boxes, valid, anchors, height, peak, convention)
+        anchor = _bipartite(rows, corners, best_iou, best_anchor, convention)
     else:
-        wants = ops.greater(height, ops.convert_to_tensor(rules.force_above, dtype=height.dtype))
-        anchor = _one_each(ops.where(wants, peak, UNMATCHED), rules.force)
+        wants = ops.greater(
+            best_iou, ops.convert_to_tensor(rules.force_above, dtype=best_iou.dtype)
+        )
+        anchor = _one_each(ops.where(wants, best_anchor, UNMATCHED), rules.force)
     forced = _by_anchor(anchor, count)
     return ops.where(ops.greater_equal(forced, 0), forced, free)
 
@@ -153,8 +164,8 @@ def bipartite(
     boxes: Tensor,
     valid: Tensor,
     anchors: Tensor,
-    height: Tensor,
-    peak: Tensor,
+    best_iou: Tensor,
+    best_anchor: Tensor,
     convention: Convention = CANONICAL,
     **overrides: Any,
 ) -> Tensor:
@@ -168,8 +179,8 @@ def bipartite(
         boxes: (B, M, 4) xyxy.
         valid: (B, M) True for an object.
         anchors: (A, 4) cxcywh.
-        height: (B, M) largest IoU of each object, -1 (or NaN) for padding.
-        peak: (B, M) int32 lowest anchor that has it.
+        best_iou: (B, M) largest IoU of each object, -1 (or NaN) for padding.
+        best_anchor: (B, M) int32 lowest anchor that has it.
         convention: Its `Matching` says above which IoU a pair is made.
         overrides: Overrides of single fields.
 
@@ -181,21 +192,30 @@ def bipartite(
     """
     convention = convention.replace(**overrides)
     boxes, valid, anchors = _checked(boxes, valid, anchors)
-    height = as_floats(height, "height", *tuple(valid.shape))
-    height = ops.where(ops.isnan(height), ops.full_like(height, -1), height)
-    peak = as_whole(peak, "peak", *tuple(valid.shape))
-    least = ops.convert_to_tensor(convention.matching.force_above, dtype=boxes.dtype)
-    objects = boxes.shape[1]
-    corners = Columns(*(one[None] for one in columns(cxcywh_to_xyxy(anchors), convention)))
+    best_iou = as_floats(best_iou, "best_iou", *tuple(valid.shape))
+    best_anchor = as_whole(best_anchor, "best_anchor", *tuple(valid.shape))
     rows = _rows(boxes, valid, convention)
+    return _bipartite(rows, _corners(anchors, convention), best_iou, best_anchor, convention)
+
+
+def _bipartite(
+    rows: Columns,
+    corners: Columns,
+    best_iou: Tensor,
+    best_anchor: Tensor,
+    convention: Convention,
+) -> Tensor:
+    best_iou = ops.where(ops.isnan(best_iou), ops.full_like(best_iou, -1), best_iou)
+    least = ops.convert_to_tensor(convention.matching.force_above, dtype=best_iou.dtype)
+    objects, count = best_iou.shape[1], corners.left.shape[1]
     numbers = ops.arange(objects, dtype="int32")
 
-    def unfinished(taken: Tensor, height: Tensor, peak: Tensor) -> Tensor:
-        return ops.any(ops.greater(height, least))
+    def unfinished(taken: Tensor, best_iou: Tensor, best_anchor: Tensor) -> Tensor:
+        return ops.any(ops.greater(best_iou, least))
 
-    def step(taken: Tensor, height: Tensor, peak: Tensor) -> tuple[Tensor, ...]:
-        value, chosen = first_argmax(height)
-        anchor = ops.take_along_axis(peak, chosen[:, None], axis=1)
+    def step(taken: Tensor, best_iou: Tensor, best_anchor: Tensor) -> tuple[Tensor, ...]:
+        value, chosen = first_argmax(best_iou)
+        anchor = ops.take_along_axis(best_anchor, chosen[:, None], axis=1)
         overlaps = ops.greater(value, least)
         gone = ops.any(ops.equal(taken, anchor), axis=1)
         takes = ops.logical_and(overlaps, ops.logical_not(gone))
@@ -203,10 +223,10 @@ def bipartite(
 
         def look_again() -> tuple[Tensor, Tensor]:
             row = _row(rows, corners, chosen, convention)
-            free = ops.less(_by_anchor(taken, anchors.shape[0]), 0)
+            free = ops.less(_by_anchor(taken, count), 0)
             return first_argmax(ops.where(free, row, ops.full_like(row, -1)))
 
-        new_height, new_peak = ops.cond(
+        new_iou, new_anchor = ops.cond(
             ops.any(stale), look_again, lambda: (ops.zeros_like(value), ops.zeros_like(chosen))
         )
         is_chosen = ops.equal(numbers, chosen[:, None])
@@ -214,14 +234,17 @@ def bipartite(
         again = ops.logical_and(is_chosen, stale[:, None])
         return (
             ops.where(done, anchor, taken),
-            ops.where(again, new_height[:, None], ops.where(done, -1, height)),
-            ops.where(again, new_peak[:, None], peak),
+            ops.where(again, new_iou[:, None], ops.where(done, -1, best_iou)),
+            ops.where(again, new_anchor[:, None], best_anchor),
         )
 
     # An object looks again at most once for each object that took an anchor before it.
     bound = objects * (objects + 1)
     taken, _, _ = ops.while_loop(
-        unfinished, step, (ops.full_like(peak, UNMATCHED), height, peak), maximum_iterations=bound
+        unfinished,
+        step,
+        (ops.full_like(best_anchor, UNMATCHED), best_iou, best_anchor),
+        maximum_iterations=bound,
     )
     return taken
 
@@ -232,9 +255,14 @@ def _checked(boxes: Tensor, valid: Tensor, anchors: Tensor) -> tuple[Tensor, Ten
     return boxes, valid, as_floats(anchors, "anchors", "A", 4)
 
 
+def _corners(anchors: Tensor, convention: Convention) -> Columns:
+    """(1, A) anchors."""
+    return Columns(*(one[None] for one in _columns(_to_xyxy(anchors), convention.overlap)))
+
+
 def _rows(boxes: Tensor, valid: Tensor, convention: Convention) -> Columns:
     """(B, M) objects; padding overlaps nothing."""
-    return columns(ops.where(valid[..., None], boxes, NOWHERE), convention)
+    return _columns(ops.where(valid[..., None], boxes, NOWHERE), convention.overlap)
 
 
 def _row(rows: Columns, corners: Columns, index: Tensor, convention: Convention) -> Tensor:
@@ -252,4 +280,4 @@ def _row(rows: Columns, corners: Columns, index: Tensor, convention: Convention)
             return ops.take(values, index, axis=1)[:, None]
         return ops.take_along_axis(values, index[:, None], axis=1)
 
-    return iou_of_columns(Columns(*map(of, rows)), corners, convention)
+    return _iou_of_columns(Columns(*map(of, rows)), corners, convention.overlap)

@@ -10,9 +10,9 @@ from keras import ops
 
 from keras_impl._common.arrays import Tensor
 from keras_impl.ops.checks import as_floats, as_whole
-from keras_impl.ops.suppression import nms
+from keras_impl.ops.suppression import _visit_all
 from keras_impl.ops.ties import top_mask
-from reference_numpy.conventions import CANONICAL, IGNORE, Convention
+from reference_numpy.conventions import CANONICAL, IGNORE, Convention, Loss
 
 __all__ = ["Chosen", "choose_anchors", "mine_hard_negatives"]
 
@@ -44,7 +44,10 @@ def mine_hard_negatives(
         array([[False,  True, False,  True, False]])
     """
     rules = convention.replace(**overrides).loss
-    losses, labels = _checked(losses, labels)
+    return _mine(*_checked(losses, labels), rules)
+
+
+def _mine(losses: Tensor, labels: Tensor, rules: Loss) -> Tensor:
     background = ops.equal(labels, 0)
     if rules.mining == "none" or labels.shape[-1] == 0:
         return background
@@ -98,14 +101,22 @@ def choose_anchors(
                [ True,  True,  True]])
     """
     convention = convention.replace(**overrides)
-    rules = convention.loss
     losses, labels = _checked(losses, labels)
-    if rules.mining_nms is not None:
-        if boxes is None:
-            raise ValueError(
-                "boxes: expected shape (B, A, 4), as a mining_nms is set. Received: None"
-            )
-        boxes = ops.convert_to_tensor(as_floats(boxes, "boxes", *tuple(labels.shape), 4))
+    return _choose(losses, labels, convention, _needed_boxes(boxes, labels, convention.loss))
+
+
+def _needed_boxes(boxes: Tensor | None, labels: Tensor, rules: Loss) -> Tensor | None:
+    """The boxes that suppression before mining looks at, if there is any."""
+    if rules.mining_nms is None:
+        return None
+    if boxes is None:
+        raise ValueError("boxes: expected shape (B, A, 4), as a mining_nms is set. Received: None")
+    return ops.convert_to_tensor(as_floats(boxes, "boxes", *tuple(labels.shape), 4))
+
+
+def _choose(losses: Tensor, labels: Tensor, convention: Convention, boxes: Tensor | None) -> Chosen:
+    rules = convention.loss
+    if boxes is not None:
         # Of the convention only what IoU is; how detections are suppressed is another question.
         plain = replace(CANONICAL, overlap=convention.overlap)
         plain = plain.replace(iou_threshold=rules.mining_nms)
@@ -113,10 +124,10 @@ def choose_anchors(
         labels = ops.where(stays, labels, IGNORE)
     positives = ops.greater(labels, 0)
     if rules.mining != "batch":
-        return Chosen(positives, mine_hard_negatives(losses, labels, convention))
+        return Chosen(positives, _mine(losses, labels, rules))
     shape = ops.shape(labels)
     losses, labels = ops.reshape(losses, (1, -1)), ops.reshape(labels, (1, -1))
-    negatives = mine_hard_negatives(losses, labels, convention)
+    negatives = _mine(losses, labels, rules)
     return Chosen(positives, ops.reshape(negatives, shape))
 
 
@@ -128,7 +139,7 @@ def _checked(losses: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
 def _survivors(boxes: Tensor, losses: Tensor, convention: Convention) -> Tensor:
     """(B, A) True for the anchors that suppression leaves, the largest class loss first."""
     batch, anchors = ops.shape(boxes)[0], boxes.shape[1]
-    kept = nms(boxes, losses, convention)
+    kept = _visit_all(boxes, losses, convention, anchors)[0]
     images = ops.broadcast_to(ops.arange(batch, dtype="int32")[:, None], (batch, anchors))
     # What is no index goes into a column of its own, which is cut off.
     columns = ops.where(ops.less(kept, 0), anchors, kept)

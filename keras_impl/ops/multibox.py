@@ -11,16 +11,16 @@ from keras import ops
 
 from keras_impl._common.arrays import Tensor
 from keras_impl.ops.checks import as_floats, as_whole, check_range
-from keras_impl.ops.coding import background_first
+from keras_impl.ops.coding import _background_first
 from keras_impl.ops.losses import (
-    focal,
-    one_hot,
-    sigmoid_cross_entropy,
-    smooth_l1,
-    softmax_cross_entropy,
+    _focal,
+    _one_hot,
+    _sigmoid_cross_entropy,
+    _smooth_l1,
+    _softmax_cross_entropy,
 )
-from keras_impl.ops.mining import choose_anchors
-from reference_numpy.conventions import CANONICAL, IGNORE, Convention
+from keras_impl.ops.mining import _choose, _needed_boxes
+from reference_numpy.conventions import CANONICAL, IGNORE, Convention, Loss
 
 __all__ = ["MultiBox", "class_losses", "multibox_loss", "normalisers"]
 
@@ -55,17 +55,21 @@ def class_losses(
     logits = as_floats(logits, "logits", ..., "C + 1")
     labels = as_whole(labels, "labels", *tuple(logits.shape)[:-1])
     check_range(labels, "labels", IGNORE, logits.shape[-1] - 1)
-    rules, columns = convention.loss, background_first(logits, convention)
+    return _class_losses(logits, labels, convention)
+
+
+def _class_losses(logits: Tensor, labels: Tensor, convention: Convention) -> Tensor:
+    rules, columns = convention.loss, _background_first(logits, convention.coding)
     counts = ops.logical_and(ops.greater_equal(labels, 0), ops.less(labels, columns.shape[-1]))
     known = ops.where(counts, labels, ops.zeros_like(labels))
     if rules.class_loss == "softmax":
-        losses = softmax_cross_entropy(columns, known)
+        losses = _softmax_cross_entropy(columns, known)
     else:
-        truth = one_hot(known, columns.shape[-1], columns.dtype)
+        truth = _one_hot(known, columns.shape[-1], columns.dtype)
         if rules.class_loss == "sigmoid":
-            each = sigmoid_cross_entropy(columns, truth)
+            each = _sigmoid_cross_entropy(columns, truth)
         else:
-            each = focal(columns, truth, rules.focal_alpha, rules.focal_gamma)
+            each = _focal(columns, truth, rules.focal_alpha, rules.focal_gamma)
         losses = ops.sum(each, axis=-1)
     return ops.where(counts, losses, ops.zeros_like(losses))
 
@@ -85,7 +89,11 @@ def normalisers(
         array([6., 2.], dtype=float32)
     """
     labels = as_whole(labels, "labels", "B", "A")
-    rule = convention.replace(**overrides).loss.normaliser
+    return _normalisers(labels, convention.replace(**overrides).loss, dtype)
+
+
+def _normalisers(labels: Tensor, rules: Loss, dtype: Any) -> Tensor:
+    rule = rules.normaliser
     batch, anchors = ops.shape(labels)
     positives = ops.sum(ops.cast(ops.greater(labels, 0), "int32"), axis=1)
     if rule == "image":
@@ -159,7 +167,6 @@ def multibox_loss(
         (1.5, 1)
     """
     convention = convention.replace(**overrides)
-    rules = convention.loss
     target_labels = ops.cast(as_whole(target_labels, "target_labels", "B", "A"), "int32")
     shape = tuple(target_labels.shape)
     deltas = ops.convert_to_tensor(as_floats(deltas, "deltas", *shape, 4))
@@ -169,18 +176,31 @@ def multibox_loss(
     check_range(target_labels, "target_labels", IGNORE, most)
     target_labels = ops.where(ops.less_equal(target_labels, most), target_labels, IGNORE)
     target_labels = ops.maximum(target_labels, IGNORE)
-    losses = class_losses(ops.stop_gradient(logits), target_labels, convention)
-    counted, negatives = choose_anchors(losses, target_labels, convention, boxes=boxes)
-    divisors = normalisers(target_labels, convention, dtype=deltas.dtype)
+    boxes = _needed_boxes(boxes, target_labels, convention.loss)
+    return _multibox_loss(deltas, logits, target_deltas, target_labels, boxes, convention)
+
+
+def _multibox_loss(
+    deltas: Tensor,
+    logits: Tensor,
+    target_deltas: Tensor,
+    target_labels: Tensor,
+    boxes: Tensor | None,
+    convention: Convention,
+) -> MultiBox:
+    rules = convention.loss
+    losses = _class_losses(ops.stop_gradient(logits), target_labels, convention)
+    counted, negatives = _choose(losses, target_labels, convention, boxes)
+    divisors = _normalisers(target_labels, rules, deltas.dtype)
 
     # Zeros take the place of what does not count, before any arithmetic: a loss that is masked
     # afterwards still sends 0 times infinity back.
     heard = ops.logical_or(counted, negatives)
-    losses = class_losses(_only(heard, logits), target_labels, convention)
+    losses = _class_losses(_only(heard, logits), target_labels, convention)
     class_sums = ops.sum(_only(heard, losses), axis=1)
     everywhere = ops.not_equal(target_labels, IGNORE)
     in_box_loss = counted if rules.box_over == "positives" else everywhere
-    box_losses = smooth_l1(_only(in_box_loss, deltas), _only(in_box_loss, target_deltas))
+    box_losses = _smooth_l1(_only(in_box_loss, deltas), _only(in_box_loss, target_deltas))
     box_sums = ops.sum(ops.sum(box_losses, axis=-1), axis=1)
 
     class_loss = ops.sum(class_sums / divisors)

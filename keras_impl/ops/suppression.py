@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from keras import ops
 
 from keras_impl._common.arrays import Tensor
-from keras_impl.ops.boxes import iou
+from keras_impl.ops.boxes import _iou
 from keras_impl.ops.checks import as_flags, as_floats, as_whole, check_count
 from keras_impl.ops.extremes import maximum
 from reference_numpy.conventions import CANONICAL, Convention, Detection
@@ -66,7 +66,10 @@ def nms(
         array([[ 0,  2, -1]], dtype=int32)
     """
     convention = convention.replace(**overrides).replace(soft_sigma=None)
-    return _visit_all(boxes, scores, convention, max_kept, classes, order, silent)[0]
+    boxes, scores, slots, classes, order, silent = _checked(
+        boxes, scores, max_kept, classes, order, silent
+    )
+    return _visit_all(boxes, scores, convention, slots, classes, order, silent)[0]
 
 
 def soft_nms(
@@ -109,7 +112,32 @@ def soft_nms(
     convention = convention.replace(**overrides)
     if convention.detection.soft_sigma is None:
         raise ValueError("soft_sigma: expected a number above 0. Received: None")
-    return _visit_all(boxes, scores, convention, max_kept, classes, order, silent)
+    boxes, scores, slots, classes, order, silent = _checked(
+        boxes, scores, max_kept, classes, order, silent
+    )
+    return _visit_all(boxes, scores, convention, slots, classes, order, silent)
+
+
+def _checked(
+    boxes: Tensor,
+    scores: Tensor,
+    max_kept: int | None,
+    classes: Tensor | None,
+    order: Tensor | None,
+    silent: Tensor | None,
+) -> tuple[Tensor, Tensor, int, Tensor | None, Tensor | None, Tensor | None]:
+    boxes = ops.convert_to_tensor(as_floats(boxes, "boxes", "B", "N", 4))
+    shape = tuple(boxes.shape)[:2]
+    scores = ops.convert_to_tensor(as_floats(scores, "scores", *shape))
+    if max_kept is not None:
+        check_count(max_kept, "max_kept")
+    if classes is not None:
+        classes = as_whole(classes, "classes", *shape)
+    if silent is not None:
+        silent = as_flags(silent, "silent", *shape)
+    if order is not None:
+        order = as_whole(order, "order", *shape)
+    return boxes, scores, shape[1] if max_kept is None else max_kept, classes, order, silent
 
 
 class _State(NamedTuple):
@@ -128,24 +156,14 @@ def _visit_all(
     boxes: Tensor,
     scores: Tensor,
     convention: Convention,
-    max_kept: int | None,
-    classes: Tensor | None,
-    order: Tensor | None,
-    silent: Tensor | None,
+    slots: int,
+    classes: Tensor | None = None,
+    order: Tensor | None = None,
+    silent: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Indices and scores of what is kept."""
     rules = convention.detection
-    boxes = ops.convert_to_tensor(as_floats(boxes, "boxes", "B", "N", 4))
-    shape = tuple(boxes.shape)[:2]
-    scores = ops.convert_to_tensor(as_floats(scores, "scores", *shape))
-    if max_kept is not None:
-        check_count(max_kept, "max_kept")
-    if classes is not None:
-        classes = as_whole(classes, "classes", *shape)
-    if silent is not None:
-        silent = as_flags(silent, "silent", *shape)
     batch, count = ops.shape(boxes)[0], boxes.shape[1]
-    slots = count if max_kept is None else max_kept
     kept = ops.full((batch, slots), -1, dtype="int32")
     lowered = ops.zeros((batch, slots), dtype=scores.dtype)
     most = rules.max_per_class if classes is not None else None
@@ -153,9 +171,7 @@ def _visit_all(
         return kept, lowered
     positions = ops.arange(count, dtype="int32")
     slot_numbers = ops.arange(slots, dtype="int32")
-    if order is not None:
-        order = as_whole(order, "order", *shape)
-    else:
+    if order is None:
         order = count - 1 - positions if rules.ties == "highest anchor" else positions
     last = 2**31 - 1
     # Not `cast`, which makes a Python number a float32 first.
@@ -181,7 +197,7 @@ def _visit_all(
         here = ops.logical_and(found, ops.equal(slot_numbers, filled))
 
         box = ops.take_along_axis(boxes, index[..., None], axis=1)
-        overlap = iou(box, boxes, convention)
+        overlap = _iou(box, boxes, convention.overlap)
         mates = ops.ones_like(waiting, dtype="bool")
         if classes is not None:
             mates = ops.equal(classes, ops.take_along_axis(classes, index, axis=1))
@@ -203,7 +219,7 @@ def _visit_all(
             # -inf is left alone: times a factor that underflows it would be NaN.
             lose = ops.logical_and(lose, ops.greater(waiting, NONE))
             waiting = waiting * ops.where(lose, factor, ops.ones_like(factor))
-            drop = ops.logical_or(drop, ops.logical_not(passes(waiting, rules)))
+            drop = ops.logical_or(drop, ops.logical_not(_passes(waiting, rules)))
         return _State(
             ops.where(drop, NONE, waiting),
             filled + ops.cast(found, "int32"),
@@ -216,7 +232,7 @@ def _visit_all(
 
     real = ops.logical_and(ops.all(ops.isfinite(boxes), axis=-1), ops.equal(scores, scores))
     if rules.soft_sigma is not None:
-        real = ops.logical_and(real, passes(scores, rules))
+        real = ops.logical_and(real, _passes(scores, rules))
     start = _State(
         ops.where(real, scores, NONE),
         ops.zeros((batch, 1), dtype="int32"),
@@ -237,7 +253,10 @@ def passes(scores: Tensor, rules: Detection) -> Tensor:
         >>> ops.convert_to_numpy(passes(ops.array([0.5, 0.25]), Detection(score_threshold=0.25)))
         array([ True, False])
     """
-    scores = as_floats(scores, "scores", ...)
+    return _passes(as_floats(scores, "scores", ...), rules)
+
+
+def _passes(scores: Tensor, rules: Detection) -> Tensor:
     compare = ops.greater_equal if rules.score_at == ">=" else ops.greater
     return compare(scores, ops.convert_to_tensor(rules.score_threshold, dtype=scores.dtype))
 

@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 from keras import ops
 
 from keras_impl._common.arrays import Tensor
-from keras_impl.ops.boxes import check_boxes, cxcywh_to_xyxy, ioa, iou, solid
+from keras_impl.ops.boxes import _ioa, _iou, _solid, _to_xyxy, check_boxes
 from keras_impl.ops.checks import as_flags, as_floats, as_whole
-from keras_impl.ops.coding import encode
-from keras_impl.ops.matching import match
+from keras_impl.ops.coding import _encode
+from keras_impl.ops.matching import _check_threshold, _match
 from reference_numpy.conventions import CANONICAL, IGNORE, IGNORED, Convention
 
 __all__ = ["Targets", "assign_targets"]
@@ -73,28 +73,36 @@ def assign_targets(
     anchors = ops.cast(as_floats(anchors, "anchors", "A", 4), boxes.dtype)
     convention = convention.replace(**overrides)
     check_boxes(boxes, labels, convention)
+    _check_threshold(convention.matching, boxes)
+    if crowds is not None:
+        crowds = as_flags(crowds, "crowds", *tuple(labels.shape), whole=True)
+    return _assign(boxes, labels, anchors, convention, crowds)
+
+
+def _assign(
+    boxes: Tensor, labels: Tensor, anchors: Tensor, convention: Convention, crowds: Tensor | None
+) -> Targets:
     flat = convention.coding.degenerate == "encode"
-    valid = ops.logical_and(ops.greater_equal(labels, 1), solid(boxes, flat))
+    valid = ops.logical_and(ops.greater_equal(labels, 1), _solid(boxes, flat))
     if crowds is None:
         crowd = None
     else:
-        crowds = as_flags(crowds, "crowds", *tuple(labels.shape), whole=True)
         crowds = ops.cast(crowds, "bool")
         crowd, valid = ops.logical_and(valid, crowds), ops.logical_and(valid, ~crowds)
     if boxes.shape[1] == 0:
-        nothing = match(boxes, valid, anchors, convention)
+        nothing = _match(boxes, valid, anchors, convention)
         return Targets(ops.zeros_like(nothing), _no_deltas(nothing, boxes.dtype), nothing)
 
     # Padding takes part in the arithmetic below, so it gets a box of which logarithms exist.
     whole = ops.array([0.0, 0.0, 1.0, 1.0], dtype=boxes.dtype)
     real = ops.where(valid[..., None], boxes, whole)
-    matched = match(real, valid, anchors, convention)
+    matched = _match(real, valid, anchors, convention)
     positive = ops.greater_equal(matched, 0)
     rows = ops.maximum(matched, 0)
     own_label = _of_object(labels, rows)
     # Corner by corner: gathered in fours, a compiler makes no vectors of them.
     own_box = ops.stack([_of_object(real[..., corner], rows) for corner in range(4)], axis=-1)
-    deltas = encode(own_box, anchors, convention)
+    deltas = _encode(own_box, anchors, convention.coding)
     nowhere = ops.equal(matched, IGNORED)
     if crowd is not None and convention.matching.crowd_by != "none":
         nowhere = ops.logical_or(nowhere, _crowded(boxes, crowd, anchors, convention))
@@ -118,14 +126,14 @@ def _of_object(values: Tensor, rows: Tensor) -> Tensor:
 
 def _crowded(boxes: Tensor, crowd: Tensor, anchors: Tensor, convention: Convention) -> Tensor:
     """(B, A) True where an anchor overlaps a crowd enough, one crowd after the other."""
-    corners = cxcywh_to_xyxy(anchors)[None]
+    corners = _to_xyxy(anchors)[None]
     real = ops.where(crowd[..., None], boxes, ops.zeros_like(boxes))
     limit = ops.convert_to_tensor(convention.matching.crowd_overlap, dtype=boxes.dtype)
 
     def look(index: Tensor, found: Tensor) -> Tensor:
         box = ops.take(real, index, axis=1)[:, None]
         by_iou = convention.matching.crowd_by == "iou"
-        overlap = iou(corners, box, convention) if by_iou else ioa(box, corners)
+        overlap = _iou(corners, box, convention.overlap) if by_iou else _ioa(box, corners)
         near = ops.greater_equal(overlap, limit)
         return ops.logical_or(found, ops.logical_and(near, ops.take(crowd, index, axis=1)[:, None]))
 

@@ -632,6 +632,7 @@ EXPLAINED = {
     "conformance.verdicts.*": "judge answers; test_comparisons.py",
     "conformance.workloads.*": "take a generator and a count of `check`, which refuses",
     "data.canvases.check_*": "they are what refuses",
+    "data.canvases.looks_like_a_canvas": "takes what open_image read",
     "data.pipeline.assign_targets": "takes a tf.data.Dataset; a TargetAssigner refuses",
     "data.photographs.*": "takes nothing",
     "demo.*": "hold, compare and show what `run` made",

@@ -112,9 +112,9 @@ def test_bipartite_is_the_reference(mode):
 
     def forced(box, valid, anchors):
         iou = [boxes.pairwise_iou(one, corners) for one in batch]
-        height = np.stack([one.max(axis=1) for one in iou])
-        peak = np.stack([one.argmax(axis=1) for one in iou]).astype(np.int32)
-        return matching.bipartite(box, valid, anchors, height, peak)
+        best_iou = np.stack([one.max(axis=1) for one in iou])
+        best_anchor = np.stack([one.argmax(axis=1) for one in iou]).astype(np.int32)
+        return matching.bipartite(box, valid, anchors, best_iou, best_anchor)
 
     got = in_mode(forced, mode)(batch, valid, anchors)
 

@@ -372,7 +372,7 @@ def test_anchors_on_a_crowd_count_nowhere_in_training() -> None:
     crowded = float(model.compute_loss(y=crowds, y_pred=found))
     as_numbers = {**objects, "crowds": np.array([[0, 1]])}
     assert float(model.compute_loss(y=as_numbers, y_pred=found)) == crowded
-    words = r"crowds: expected shape \(B, M\)\. Received: \(1, 2, 1\)"
+    words = r"crowds: expected shape \(1, 2\)\. Received: \(1, 2, 1\)"
     with pytest.raises(ValueError, match=words):
         model.compute_loss(y={**objects, "crowds": np.zeros((1, 2, 1), bool)}, y_pred=found)
 
@@ -729,6 +729,7 @@ def test_refuses_sample_weights_and_another_loss() -> None:
         ),
         ({"class_names": "abc"}, "class_names: expected 3, one a class. Received: 'abc'"),
         ({"convention": "caffe"}, "convention: expected a Convention. Received: 'caffe'"),
+        ({"convention": CANONICAL.replace(threshold=1e-60)}, r"threshold: expected .*1e-60"),
         ({"alpha": -1.0}, "alpha: expected a positive number. Received: -1.0"),
     ],
 )
