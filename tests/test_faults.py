@@ -1,4 +1,4 @@
-"""Every fault of `tests.faults` is caught by the conformance suite, and what is right passes.
+"""Every fault of `conformance.faults` is caught by the conformance suite, and what is right passes.
 
 Nothing is imported that needs Keras: the suite and the faults are NumPy alone.
 """
@@ -9,19 +9,12 @@ from collections import Counter
 
 import pytest
 
+from keras_impl.conformance.faults import FAULTS, RIGHT, WRITTEN_OUT, by
 from keras_impl.conformance.operations import OPERATIONS
 from keras_impl.conformance.suite import DTYPES
 from reference_numpy.conventions import AnchorLayout
 from reference_numpy.testing.conflicts import CONFLICTS
-from tests.faults import (
-    FAULTS,
-    RIGHT,
-    WRITTEN_OUT,
-    by,
-    caught,
-    failures,
-    offering,
-)
+from tests.faults import caught, failures, offering
 from tests.flips import ASKED, FIRST, every_flip
 
 each_fault = pytest.mark.parametrize(
