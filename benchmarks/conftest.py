@@ -6,17 +6,18 @@ load, are replaced by one that shows the implementations side by side.
 
 from __future__ import annotations
 
-import copy
 import os
 import time
 import warnings
 from collections.abc import Callable
+from functools import partial
 from importlib.metadata import version
 from typing import Any
 
 import numpy as np
 import pytest
 
+from keras_impl._common.timing import measure
 from keras_impl.benchmark.peers import installed
 
 if installed("torchvision"):
@@ -114,24 +115,31 @@ def timed(benchmark: Any, pytestconfig: pytest.Config) -> Timed:
         else:
             call = traced
 
-        result = call(*arguments)  # traces and compiles
-        excused = check(result)
-        result = copy.deepcopy(result)  # a call may use the memory of its last answer again
+        def rounds(
+            call: Callable[[], Any], seconds: float, least: int, most: int
+        ) -> tuple[list[float], Any]:
+            count = least
+            if benchmark.enabled:
+                start = time.perf_counter()
+                call()
+                count = int(seconds / (time.perf_counter() - start))
+            runs = traced.runs
+            benchmark.group = f"{load.operation} {load}"
+            benchmark.has_error = True  # keeps a timing out of the JSON until the last line below
+            last = benchmark.pedantic(call, rounds=max(least, min(most, count)))
+            # Peers are called as they come; what they trace they trace out of sight.
+            in_graph = runner.implementation == "keras" and runner.mode in {"graph", "xla"}
+            assert not in_graph or traced.runs == runs, "traced while timed"
+            return benchmark.stats.stats.data if benchmark.enabled else [], last
 
-        rounds = LEAST_ROUNDS
-        if benchmark.enabled:
-            start = time.perf_counter()
-            call(*arguments)
-            rounds = int(SECONDS / (time.perf_counter() - start))
-            rounds = max(LEAST_ROUNDS, min(MOST_ROUNDS, rounds))
-        runs = traced.runs
-        benchmark.group = f"{load.operation} {load}"
-        benchmark.has_error = True  # keeps a timing out of the JSON until the last line below
-        last = benchmark.pedantic(call, arguments, rounds=rounds)
-        # Peers are called as they come; what they trace they trace out of sight.
-        in_graph = runner.implementation == "keras" and runner.mode in {"graph", "xla"}
-        assert not in_graph or traced.runs == runs, "traced while timed"
-        assert_same(result, last)
+        excused = measure(
+            partial(call, *arguments),
+            check,
+            seconds=SECONDS,
+            least=LEAST_ROUNDS,
+            most=MOST_ROUNDS,
+            run=rounds,
+        ).excused
         if benchmark.enabled:
             median = benchmark.stats.stats.median
             info = {
@@ -155,18 +163,6 @@ def keras_device() -> str:
     """Where TensorFlow puts its work: an accelerator if it sees one."""
     kinds = [device.partition(":")[0] for device in keras.distribution.list_devices()]
     return next((kind for kind in kinds if kind != "cpu"), "cpu")
-
-
-def assert_same(first: Any, second: Any) -> None:
-    """Two results of one call, bit for bit."""
-    if isinstance(first, dict):
-        first, second = list(first.values()), list(second.values())
-    if isinstance(first, list | tuple):
-        assert len(first) == len(second)
-        for one, other in zip(first, second, strict=True):
-            assert_same(one, other)
-    else:
-        assert np.array_equal(first, second), "the last timed call gave another result"
 
 
 def pytest_terminal_summary(

@@ -6,7 +6,7 @@ an anchor and a class.
 
 from __future__ import annotations
 
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -35,12 +35,6 @@ def by_keras(anchors: np.ndarray, deltas: Any, logits: Any) -> keras_impl.ops.de
     return keras_impl.ops.detection.detect(deltas, logits, anchors)
 
 
-@lru_cache(maxsize=1)
-def right(load: Load) -> list[Detections]:
-    work = decoding_work(load)
-    return by_reference(work.anchors, work.deltas, work.logits)
-
-
 @grid("decoding", "decoding-hard")
 def test_decoding(load: Load, runner: Runner, timed):
     work = decoding_work(load)
@@ -49,7 +43,7 @@ def test_decoding(load: Load, runner: Runner, timed):
         # The reference is what the others are compared with, and peers chose otherwise.
         if runner == REFERENCE or runner in THEIRS:
             return 0
-        return check_detections(found, right(load), work)
+        return check_detections(found, work)
 
     if runner in THEIRS:
         function = decoder(runner.implementation, work.anchors, CANONICAL)

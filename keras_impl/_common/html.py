@@ -4,9 +4,59 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from html import escape
+from pathlib import Path
+
+__all__ = ["STYLE", "badge", "facts_list", "has_generator", "page", "state", "table", "verdict"]
+
+PAGE = """<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+{generator}
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title>
+<style>{style}</style>
+</head>
+<body>
+<h1>{title}</h1>
+{body}
+</body>
+</html>
+"""
+
+
+def page(title: str, program: str, body: str, style: str = "") -> str:
+    """A whole page that loads nothing from anywhere, marked as written by `program`."""
+    return PAGE.format(
+        title=escape(title), generator=_generator(program), style=STYLE + style, body=body
+    )
+
+
+def has_generator(path: Path, program: str) -> bool:
+    """Whether a file is a page that `program` wrote."""
+    try:
+        with path.open(encoding="utf-8", errors="replace") as file:
+            return _generator(program) in file.read(1000)
+    except OSError:
+        return False
+
+
+def _generator(program: str) -> str:
+    return f'<meta name="generator" content="{program}">'
+
+
+def verdict(passed: bool, text: str) -> str:
+    """The answer of a page, in its first line."""
+    return f'<p class="verdict {state(passed)}">{"✓" if passed else "✗"} {escape(text)}</p>'
+
+
+def badge(passed: bool, text: str) -> str:
+    """A word in green or red."""
+    return f'<b class="{state(passed)}">{text}</b>'
 
 
 def facts_list(facts: dict[str, str]) -> str:
+    """Names and texts as a list of definitions."""
     lines = "".join(
         f"<dt>{escape(name)}</dt><dd>{escape(text)}</dd>" for name, text in facts.items()
     )
@@ -35,6 +85,7 @@ def _cell(content: str) -> str:
 
 
 def state(passed: bool) -> str:
+    """The class that colours what passed or failed."""
     return "good" if passed else "bad"
 
 

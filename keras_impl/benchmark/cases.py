@@ -34,12 +34,9 @@ from reference_numpy.testing.workloads import (
 
 __all__ = [
     "case_of",
-    "copied",
     "device_of",
-    "equal",
     "matching_case",
     "matching_work",
-    "parts",
     "write_photographs",
 ]
 
@@ -54,26 +51,6 @@ def device_of(job: Job, request: Mapping[str, Any]) -> str:
 
     kinds = [device_kind(name) for name in keras.distribution.list_devices()]
     return next((kind for kind in kinds if kind != "cpu"), "cpu")
-
-
-def parts(result: Any) -> list[Array]:
-    """The arrays of a result, however nested."""
-    if isinstance(result, Mapping):
-        result = list(result.values())
-    if isinstance(result, list | tuple):
-        return [array for part in result for array in parts(part)]
-    return [] if result is None else [np.asarray(result)]
-
-
-def copied(result: Any) -> list[Array]:
-    """The same in memory of its own."""
-    return [part.copy() for part in parts(result)]
-
-
-def equal(first: list[Array], last: Any) -> bool:
-    """Whether a result is, bit for bit, the one whose arrays were copied."""
-    others = parts(last)
-    return len(first) == len(others) and all(map(np.array_equal, first, others))
 
 
 class Case(NamedTuple):
@@ -187,9 +164,7 @@ def _decoding(job: Job, work: DecodingWorkload, convention: Convention) -> Case:
             for image in zip(deltas, logits, strict=True)
         ]
 
-    def check(found: Any) -> int:
-        return check_detections(found, by_reference(), work, convention)
-
+    check = partial(check_detections, work=work, convention=convention)
     if job.implementation == "reference":
         return Case(by_reference, _right)
     if job.implementation == "keras" and job.mode == "host":

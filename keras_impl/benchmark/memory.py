@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from keras_impl.benchmark.cases import case_of, device_of, matching_case, matching_work, parts
+from keras_impl._common.timing import arrays_of
+from keras_impl.benchmark.cases import case_of, device_of, matching_case, matching_work
 from keras_impl.benchmark.loads import EAGER_LOAD
 from keras_impl.benchmark.plan import Job
 
@@ -43,7 +44,7 @@ def _traced_peak(job: Job, request: Mapping[str, Any]) -> int:
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    return max(0, peak - sum(part.nbytes for part in parts(result)))
+    return max(0, peak - sum(part.nbytes for part in arrays_of(result)))
 
 
 def _resident_peak(call: Callable[[], Any]) -> int | None:
@@ -58,7 +59,7 @@ def _resident_peak(call: Callable[[], Any]) -> int | None:
     except (OSError, LookupError):
         return None
     # Zeros that nobody has read yet are not in memory, though they are part of an output.
-    outputs = min(sum(part.nbytes for part in parts(result)), max(0, after - before))
+    outputs = min(sum(part.nbytes for part in arrays_of(result)), max(0, after - before))
     return max(0, peak - before - outputs)
 
 

@@ -5,14 +5,21 @@ Nothing is decided or measured here; `benchmark.Benchmark` holds all that is sho
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 
+from keras_impl._common.charts import finish, look, new_figure, svg
 from keras_impl._common.files import write_file
-from keras_impl._common.html import STYLE, facts_list, table
+from keras_impl._common.html import (
+    badge,
+    facts_list,
+    has_generator,
+    page,
+    table,
+    verdict as html_verdict,
+)
 from keras_impl.benchmark.loads import (
     ANCHOR_LOADS,
     IMAGE_LOADS,
@@ -25,13 +32,8 @@ from keras_impl.benchmark.records import Benchmark, Record, Target
 
 __all__ = ["check_file", "number", "render", "summary", "verdict", "write"]
 
-GENERATOR = '<meta name="generator" content="mobilenetv2-ssd bench">'
-
-# Told apart on white and on black; lines are told apart by their marks too.
-COLOURS = ("#3b82f6", "#f97316", "#10b981", "#a855f7", "#ef4444", "#d4a106", "#06b6d4", "#ec4899")
-MARKS = ("circle", "square", "triangle", "diamond")
-WIDTH, HEIGHT = 480, 330
-LEFT, RIGHT, TOP, BOTTOM = 62, 14, 12, 46
+PROGRAM = "mobilenetv2-ssd bench"
+TITLE = "MobileNetV2 SSD: how fast, beside whom"
 
 Line = list[tuple[float, float]]
 
@@ -100,13 +102,11 @@ def check_file(path: str | os.PathLike[str]) -> None:
         raise ValueError(f"html: expected a file. Received: {path}, {what}")
     if not os.access(path if path.exists() else path.parent, os.W_OK):
         raise ValueError(f"html: expected a file that can be written. Received: {path}")
-    if path.is_file() and path.stat().st_size:
-        with path.open(encoding="utf-8", errors="replace") as file:
-            if GENERATOR not in file.read(1000):
-                raise ValueError(
-                    f"html: expected a new file, or an old page. Received: {path}, which holds "
-                    "something else"
-                )
+    if path.is_file() and path.stat().st_size and not has_generator(path, PROGRAM):
+        raise ValueError(
+            f"html: expected a new file, or an old page. Received: {path}, which holds something "
+            "else"
+        )
 
 
 def write(path: str | os.PathLike[str], done: Benchmark, command: str = "ssd bench") -> None:
@@ -140,12 +140,8 @@ def render(done: Benchmark, command: str = "ssd bench") -> str:
         **done.facts,
         "seconds taken": f"{done.seconds:.0f}",
     }
-    return PAGE.format(
-        generator=GENERATOR,
-        style=STYLE + CHARTS,
-        state="good" if done.passed else "bad",
-        sign="✓" if done.passed else "✗",
-        summary=escape(summary(done)),
+    body = BODY.format(
+        verdict=html_verdict(done.passed, summary(done)),
         failures=_sentences("What failed", done.failures),
         targets=_targets(done.targets),
         charts="\n".join(_charts(done)),
@@ -153,6 +149,7 @@ def render(done: Benchmark, command: str = "ssd bench") -> str:
         notes=_sentences("What was left out", done.notes),
         facts=facts_list(facts),
     )
+    return page(TITLE, PROGRAM, body, STYLE)
 
 
 def _sentences(title: str, lines: Sequence[str]) -> str:
@@ -165,7 +162,9 @@ def _sentences(title: str, lines: Sequence[str]) -> str:
 def _targets(found: Sequence[Target]) -> str:
     rows = [
         (
-            _badge(target),
+            f"<small>{verdict(target)}</small>"
+            if target.met is None
+            else badge(target.met, verdict(target)),
             f'<span class="wrap">{escape(target.name)}</span>',
             escape(target.wanted),
             escape(target.reached or "not measured"),
@@ -173,12 +172,6 @@ def _targets(found: Sequence[Target]) -> str:
         for target in found
     ]
     return table(("", "target", "wanted", "reached"), rows)
-
-
-def _badge(target: Target) -> str:
-    if target.met is None:
-        return f"<small>{verdict(target)}</small>"
-    return f'<b class="{"good" if target.met else "bad"}">{verdict(target)}</b>'
 
 
 def _tables(done: Benchmark) -> Iterable[str]:
@@ -298,111 +291,35 @@ def _chart(
     looks: Mapping[str, int],
     peers: Sequence[str],
 ) -> str:
-    """Lines on two logarithmic scales; what is not ours is dashed."""
-    xs = [x for line in lines.values() for x, _ in line]
-    ys = [y for line in lines.values() for _, y in line]
-    left, right = _span(xs, 1.15)
-    low, high = _span(ys, 1.3)
+    """Lines on two logarithmic scales; peers are dashed."""
+    from matplotlib.ticker import LogLocator
 
-    def across(x: float) -> float:
-        return LEFT + (WIDTH - LEFT - RIGHT) * math.log(x / left) / math.log(right / left)
-
-    def up(y: float) -> float:
-        return HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * math.log(y / low) / math.log(high / low)
-
-    parts = []
-    for y in _ticks(low, high):
-        parts.append(f'<path class="grid" d="M{LEFT} {up(y):.1f}H{WIDTH - RIGHT}"/>')
-        parts.append(f'<text x="{LEFT - 6}" y="{up(y) + 4:.1f}" class="end">{y:g}</text>')
-    for x in sorted(set(xs)):
-        parts.append(f'<path class="grid" d="M{across(x):.1f} {TOP}V{HEIGHT - BOTTOM}"/>')
-        parts.append(
-            f'<text x="{across(x):.1f}" y="{HEIGHT - BOTTOM + 17}" class="middle">{x:g}</text>'
-        )
-    parts.append(
-        f'<text x="{(LEFT + WIDTH - RIGHT) / 2:.0f}" y="{HEIGHT - 8}" class="middle">'
-        f"{escape(x_name)}</text>"
-    )
-    parts.append(
-        f'<text class="middle" transform="translate(14 {(TOP + HEIGHT - BOTTOM) / 2:.0f}) '
-        f'rotate(-90)">{escape(y_name)}</text>'
-    )
-    legend = []
+    figure, (axes,) = new_figure(1, (5.4, 4.2))
     for name, line in lines.items():
-        row, column = divmod(looks[name], len(COLOURS))
-        colour, mark = COLOURS[column], MARKS[(column + row) % len(MARKS)]
-        dashed = ' stroke-dasharray="5 4"' if name.rpartition(" ")[0] in peers else ""
-        places = [(across(x), up(y)) for x, y in line]
-        path = "L".join(f"{x:.1f} {y:.1f}" for x, y in places)
-        parts.append(f'<path d="M{path}" fill="none" stroke="{colour}" stroke-width="2"{dashed}/>')
-        for (x, y), (load, value) in zip(places, line, strict=True):
-            text = f"{name}: {number(value)} {y_name} at {load:g} {x_name}"
-            parts.append(f"{_mark(mark, x, y, colour)}<title>{escape(text)}</title></path>")
-        legend.append(
-            f'<span><svg viewBox="0 0 34 12" width="34" height="12"><path d="M0 6H34" '
-            f'stroke="{colour}" stroke-width="2"{dashed}/>{_mark(mark, 17, 6, colour)}</path></svg>'
-            f" {escape(name)}</span>"
-        )
-    return f"""<article>
-<h3>{escape(title)}</h3>
-<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)}">
-{"".join(parts)}
-</svg>
-<p class="legend">{"".join(legend)}</p>
-</article>"""
+        style = "--" if name.rpartition(" ")[0] in peers else "-"
+        axes.plot(*zip(*line, strict=True), style, label=name, **look(looks[name]))
+    ticks = sorted({x for line in lines.values() for x, _ in line})
+    axes.set(xscale="log", yscale="log", xlabel=x_name, ylabel=y_name)
+    axes.set_xticks(ticks, [f"{x:g}" for x in ticks])
+    axes.minorticks_off()
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter("{x:g}")
+    finish(axes, legend=False)
+    figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=9)
+    return f"<article>\n<h3>{escape(title)}</h3>\n{svg(figure, title)}\n</article>"
 
 
-def _mark(mark: str, x: float, y: float, colour: str) -> str:
-    """A path that is left open for its title."""
-    shapes = {
-        "circle": f"M{x - 4:.1f} {y:.1f}a4 4 0 1 0 8 0a4 4 0 1 0 -8 0",
-        "square": f"M{x - 3.5:.1f} {y - 3.5:.1f}h7v7h-7z",
-        "triangle": f"M{x:.1f} {y - 5:.1f}l4.5 8h-9z",
-        "diamond": f"M{x:.1f} {y - 5:.1f}l5 5l-5 5l-5 -5z",
-    }
-    return f'<path d="{shapes[mark]}" fill="{colour}">'
-
-
-def _span(values: Sequence[float], room: float) -> tuple[float, float]:
-    return min(values) / room, max(values) * room
-
-
-def _ticks(low: float, high: float) -> list[float]:
-    """Powers of ten within; with 2 and 5 times them where these are few."""
-    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
-    tens = [10.0**power for power in range(first, last + 1)]
-    steps = (1,) if last - first > 3 else (1, 2, 5)
-    found = [step * ten for ten in tens for step in steps]
-    return [float(f"{value:g}") for value in found if low <= value <= high]
-
-
-CHARTS = """
+STYLE = """
 .chart { width: 100%; height: auto; display: block; }
-.chart text { fill: var(--soft); font-size: 13px; }
-.chart .middle { text-anchor: middle; } .chart .end { text-anchor: end; }
-.chart .grid { stroke: var(--line); fill: none; }
-.legend { display: flex; flex-wrap: wrap; gap: .2rem 1rem; font-size: .9rem; max-width: none; }
-.legend span { white-space: nowrap; } .legend svg { vertical-align: middle; }
 .cards { grid-template-columns: repeat(auto-fill, minmax(min(100%, 28rem), 1fr)); }
 .wrap { display: inline-block; white-space: normal; min-width: 8rem; }
 """
 
-PAGE = """<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-{generator}
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>MobileNetV2 SSD: how fast, beside whom</title>
-<style>{style}</style>
-</head>
-<body>
-<h1>MobileNetV2 SSD: how fast, beside whom</h1>
-<p class="verdict {state}">{sign} {summary}</p>
+BODY = """{verdict}
 {failures}
 
 <h2>Targets</h2>
-<p>Each is the worst of all the loads that it is about.</p>
+<p>Each target is judged by its worst load.</p>
 {targets}
 
 <h2>Curves</h2>
@@ -432,7 +349,4 @@ the host, and otherwise as the resident memory rises. Times of two machines, or 
 compare; ratios of one run do.</p>
 
 <h2>This run</h2>
-{facts}
-</body>
-</html>
-""".replace("NEW_ARRAYS", NEW_ARRAYS.strip())
+{facts}""".replace("NEW_ARRAYS", NEW_ARRAYS.strip())

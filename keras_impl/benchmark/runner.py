@@ -6,7 +6,7 @@ meet, and memory is that of one thing only. In each of them, load after load:
 1. **Right first.** The first call, which also traces and compiles and is timed apart, gives a
    result that is compared with `reference_numpy` (`correctness`). A wrong one is not timed, and
    the whole run has failed. Peers do other things than the reference and are not compared.
-2. **Timed.** One more call, then rounds until the time for a load is used up, at least `ROUNDS`,
+2. **Timed.** One more call, then rounds until the time for a load is used up, at least five,
    with the garbage collector off. Inputs and anchors are made before, for a graph as tensors on
    the device; the result is back in NumPy at the end, which waits for the device. If the quartiles
    are far apart (`QUIET`), something else was using the machine: all rounds are done again, up to

@@ -6,7 +6,6 @@ python -m keras_impl.benchmark.worker REQUEST
 from __future__ import annotations
 
 import argparse
-import gc
 import json
 import os
 import time
@@ -16,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from keras_impl.benchmark.cases import case_of, copied, device_of, equal, write_photographs
+from keras_impl._common.timing import measure, timed_rounds
+from keras_impl.benchmark.cases import case_of, device_of, write_photographs
 from keras_impl.benchmark.memory import weigh
 from keras_impl.benchmark.plan import Job
 from keras_impl.benchmark.records import Key, Record
@@ -25,7 +25,6 @@ __all__ = [
     "work",
 ]
 
-ROUNDS, MOST_ROUNDS = 5, 2000
 PASSES, QUIET = 3, 0.25  # rounds are repeated where their quartiles are so far apart
 
 
@@ -71,57 +70,45 @@ def work(request: Mapping[str, Any], say: Callable[[Mapping[str, Any]], None]) -
 
 def _time(job: Job, request: Mapping[str, Any]) -> dict[str, Any]:
     case = case_of(job, request)
-    start = time.perf_counter()
-    first = case.call()
-    first_ms = 1e3 * (time.perf_counter() - start)
-    excused = case.check(first) if case.check else 0
-    kept = copied(first) if case.repeats else None
-    del first
-    passes: list[tuple[float, float]] = []
-    while not passes or (len(passes) < PASSES and _restless(*passes[-1])):
-        rounds, last = _rounds(case.call, request["seconds"])
-        if kept is not None and not equal(kept, last):
-            raise AssertionError("the last timed call gave another result than the first")
-        del last
-        low, median, high = np.percentile(1e3 * np.array(rounds), [25, 50, 75])
-        passes.append((float(median), float(high - low)))
-    median, apart = min(passes)
-    ours = case.check is not None
+    measured = measure(
+        case.call,
+        case.check,
+        seconds=request["seconds"],
+        repeats=case.repeats,
+        run=_quiet_rounds,
+    )
+    median, apart = _median_and_iqr(measured.rounds)
     record = Record(
         *(job.operation, job.implementation, job.mode, device_of(job, request), job.load),
-        *(median, apart),
+        *(1e3 * median, 1e3 * apart),
         ratio_to_fastest_peer=None,
         peak_extra_bytes=None,
-        exact=True if ours else None,
+        exact=True if case.check is not None else None,
     )
-    return {"record": asdict(record), "first_ms": first_ms, "excused": excused}
+    return {
+        "record": asdict(record),
+        "first_ms": 1e3 * measured.first,
+        "excused": measured.excused,
+    }
 
 
-def _restless(median: float, apart: float) -> bool:
-    """Whether something else on the machine was heard in the rounds."""
-    return apart > QUIET * median
+def _quiet_rounds(
+    call: Callable[[], Any], seconds: float, least: int, most: int
+) -> tuple[list[float], Any]:
+    """Rounds, repeated where something else on the machine disturbed them; the best of them."""
+    passes: list[list[float]] = []
+    while True:
+        rounds, last = timed_rounds(call, seconds, least, most)
+        passes.append(rounds)
+        median, apart = _median_and_iqr(rounds)
+        if apart <= QUIET * median or len(passes) == PASSES:
+            return min(passes, key=_median_and_iqr), last
+        del last
 
 
-def _rounds(call: Callable[[], Any], seconds: float) -> tuple[list[float], Any]:
-    """Durations of calls, after one more that is not counted, and what the last one gave."""
-    last = call()
-    rounds: list[float] = []
-    collects = gc.isenabled()
-    gc.collect()
-    gc.disable()
-    try:
-        began = time.perf_counter()
-        while len(rounds) < ROUNDS or (
-            time.perf_counter() - began < seconds and len(rounds) < MOST_ROUNDS
-        ):
-            del last  # a pipeline does not keep it either
-            start = time.perf_counter()
-            last = call()
-            rounds.append(time.perf_counter() - start)
-    finally:
-        if collects:
-            gc.enable()
-    return rounds, last
+def _median_and_iqr(rounds: list[float]) -> tuple[float, float]:
+    low, median, high = np.percentile(rounds, [25, 50, 75])
+    return float(median), float(high - low)
 
 
 def _main() -> None:

@@ -16,9 +16,7 @@ from keras_impl.conformance.budgets import BUDGETS, budget
 from keras_impl.conformance.scales import (
     class_gradient_scale,
     class_scale,
-    decode_scale,
     encode_scale,
-    score_scale,
     smooth_l1_gradient_scale,
     smooth_l1_scale,
 )
@@ -40,7 +38,6 @@ from reference_numpy.conventions import IGNORE, IGNORED, Convention
 
 __all__ = [
     "judge_anchors",
-    "judge_detect",
     "judge_floats",
     "judge_match",
     "judge_mining",
@@ -50,6 +47,7 @@ __all__ = [
     "judge_select",
     "judge_soft_nms",
     "judge_targets",
+    "same_detections",
 ]
 
 
@@ -86,12 +84,6 @@ def judge_floats(
         return Verdict(len(rows), wrong, 0, float(rows.max()))
 
     return judge
-
-
-def _scores(logits: Array, convention: Convention) -> Array:
-    columns = coding.background_first(logits, convention)
-    softmax = convention.loss.class_loss == "softmax"
-    return (losses.softmax if softmax else losses.sigmoid)(columns)
 
 
 def judge_anchors(
@@ -309,7 +301,7 @@ def _nearly_sorted(used: Array, wanted: Array, true: Array, margin: Array) -> bo
     )
 
 
-def _same_detections(found: detection.Detections, got: Sequence[Array]) -> bool:
+def same_detections(found: detection.Detections, got: Sequence[Array]) -> bool:
     """Whether padded detections are these, bit for bit, and the rest of their slots unused."""
     box, score, label, anchor = got
     used = len(found.scores)
@@ -361,7 +353,7 @@ def judge_select(
     wrong = excused = 0
     anchors = [None] * len(outputs[0]) if outputs[3] is None else outputs[3]
     for box, score, *got in zip(*inputs, *outputs[:3], anchors, strict=True):
-        if _same_detections(detection.select(box, score, convention), got):
+        if same_detections(detection.select(box, score, convention), got):
             continue
         eps = float(np.finfo(dtype).eps)
         if excuses and _select_witnessed(box, score, got, eps, convention):
@@ -369,72 +361,6 @@ def judge_select(
         else:
             wrong += 1
     return Verdict(len(outputs[0]), wrong, excused)
-
-
-def judge_detect(
-    inputs: Arrays, outputs: Arrays, dtype: str, excuses: bool, convention: Convention
-) -> Verdict:
-    """Detections whose numbers came out of exp.
-
-    Outputs are the detections and the boxes and scores they were decided about, or None for these
-    from an implementation that does not tell.
-    """
-    deltas, logits, anchors = (value.astype(WIDER[dtype]) for value in inputs)
-    rules = convention.detection
-    box_budget = budget("decode", convention).eps
-    score_budget = budget("softmax" if convention.loss.class_loss == "softmax" else "sigmoid")
-    wrong = excused = 0
-    worst = 0.0
-    parts = [[None] * len(outputs[0]) if part is None else part for part in outputs]
-    for image, (*told, box, score) in enumerate(zip(*parts, strict=True)):
-        got: list[Any] = list(told)
-        decoded = coding.decode(deltas[image], anchors, convention)
-        true_box = decoded if rules.clip == "none" else boxes.clip(decoded)
-        true_score = _scores(logits[image], convention)[:, 1:]
-        scale = decode_scale(deltas[image], anchors, convention)
-        unit = score_scale(logits[image], convention)[:, 1:]
-        wanted = detection.detect(inputs[0][image], inputs[1][image], inputs[2], convention)
-        used = got[2] > 0
-        if got[3] is None:  # not told, so they must be the reference's
-            anchor_of_slot = np.full(got[2].shape, -1)
-            anchor_of_slot[: len(wanted.anchors)] = wanted.anchors
-            got[3] = anchor_of_slot
-        slots = got[3][used], got[2][used] - 1
-        if not (_indices(slots[0], len(true_box)) and _indices(slots[1], true_score.shape[1])):
-            wrong += 1
-            continue
-        found = [
-            errors(got[0][used], true_box[slots[0]], scale[slots[0]], dtype).max(initial=0),
-            errors(got[1][used], true_score[slots], unit[slots], dtype).max(initial=0),
-        ]
-        if box is not None and score is not None:
-            found[0] = max(found[0], errors(box, decoded, scale, dtype).max())
-            found[1] = max(found[1], errors(score, true_score, unit, dtype).max())
-        worst = max(worst, *found)
-        within = found[0] <= box_budget and found[1] <= score_budget.eps
-        within &= not (got[0][~used].any() or got[1][~used].any())
-        if within and _same_decisions(wanted, got):
-            continue
-        known = box is not None and score is not None
-        if within and known and _same_decisions(detection.select(box, score, convention), got):
-            excused += 1
-        else:
-            wrong += 1
-    return Verdict(len(outputs[0]), wrong, excused, float(worst))
-
-
-def _indices(values: Array, count: int) -> bool:
-    """Whether all are indices of something with `count` elements."""
-    return bool(((values >= 0) & (values < count)).all())
-
-
-def _same_decisions(found: detection.Detections, got: Sequence[Array]) -> bool:
-    used = len(found.scores)
-    return bool(
-        np.array_equal(got[2][:used], found.labels)
-        and np.array_equal(got[3][:used], found.anchors)
-        and (got[3][used:] == -1).all()
-    )
 
 
 def _chosen_well(

@@ -13,9 +13,9 @@ import numpy as np
 
 from keras_impl._common.arrays import Array
 from keras_impl.conformance.budgets import CLASSES
+from keras_impl.conformance.detections import judge_detect
 from keras_impl.conformance.judges import (
     judge_anchors,
-    judge_detect,
     judge_floats,
     judge_match,
     judge_mining,
@@ -292,7 +292,7 @@ OPERATIONS: dict[str, Operation] = {
     ),
     "soft_nms": Operation(
         "(B, N, 4) boxes, (B, N) scores (-inf: no box)",
-        "(B, K) kept boxes, surest first, -1 after the last; (B, K) their lowered scores",
+        "(B, K) kept boxes, highest score first, -1 after the last; (B, K) their lowered scores",
         nms_workloads,
         judge_soft_nms,
         {"score_threshold": 0.05},

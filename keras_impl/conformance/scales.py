@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from keras_impl._common.arrays import Array
+from keras_impl.conformance.budgets import CLASSES
 from reference_numpy import boxes, coding, losses
 from reference_numpy.conventions import CANONICAL, Convention
 
@@ -94,11 +95,18 @@ def class_scale(logits: Array, labels: Array, convention: Convention = CANONICAL
 
 
 def score_scale(logits: Array, convention: Convention) -> Array:
-    """The largest intermediate of a score."""
+    """The largest intermediate of a score.
+
+    Of a softmax this is finer than `softmax_scale`, and knows the number n of columns: an error of
+    u = eps / 2 in |z - max| inside exp, and n (1 + 1/e) + 10 more (see the budget "softmax"), are
+    counted in units of the 25 u of the 11 columns for which that budget stands.
+    """
     columns = coding.background_first(logits, convention)
-    if convention.loss.class_loss == "softmax":
-        return softmax_scale(columns)
-    return losses.sigmoid(columns)
+    if convention.loss.class_loss != "softmax":
+        return losses.sigmoid(columns)
+    below = columns.max(axis=-1, keepdims=True) - columns
+    units = [n * (1 + 1 / np.e) + 10 for n in (CLASSES, max(CLASSES, columns.shape[-1]))]
+    return np.asarray(losses.softmax(columns) * (below + units[1]) / units[0])
 
 
 def smooth_l1_scale(predicted: Array, target: Array, **_: Any) -> Array:

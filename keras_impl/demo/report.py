@@ -14,7 +14,15 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 
 from keras_impl._common.files import write_file
-from keras_impl._common.html import STYLE, facts_list, state, table
+from keras_impl._common.html import (
+    badge,
+    facts_list,
+    has_generator,
+    page,
+    state,
+    table,
+    verdict as html_verdict,
+)
 from keras_impl.data.canvases import CLASS_NAMES
 from keras_impl.demo.run import Demo, Example, Timing
 from keras_impl.images.detections import label_names
@@ -31,7 +39,8 @@ __all__ = [
 ]
 
 REPORT = "report.html"
-GENERATOR = '<meta name="generator" content="mobilenetv2-ssd demo">'
+PROGRAM = "mobilenetv2-ssd demo"
+TITLE = "MobileNetV2 SSD: Keras beside the NumPy reference"
 NAMES = label_names(len(CLASS_NAMES), CLASS_NAMES)
 VIEWS = ("keras", "numpy", "anchors")
 DASH = 9  # pixels of a dash
@@ -95,9 +104,9 @@ def check_folder(folder: str | os.PathLike[str], num_images: int) -> None:
         for path, key in _names(folder, number)
         if os.path.lexists(path) and mark_of(path, key) is None
     ]
-    page = folder / REPORT
-    if os.path.lexists(page) and not _is_report(page):
-        foreign.append(page)
+    report = folder / REPORT
+    if os.path.lexists(report) and not has_generator(report, PROGRAM):
+        foreign.append(report)
     if foreign:
         raise ValueError(
             f"out: expected no file of yours to be overwritten. Received: {foreign[0]}, "
@@ -130,14 +139,6 @@ def _names(folder: Path, number: int) -> list[tuple[Path, str]]:
     """The files of an image, and how they are marked: itself, then its views."""
     views = [(folder / f"image-{number}-{view}.png", SOURCE) for view in VIEWS]
     return [(folder / f"image-{number}.png", CANVAS), *views]
-
-
-def _is_report(path: Path) -> bool:
-    try:
-        with path.open(encoding="utf-8", errors="replace") as file:
-            return GENERATOR in file.read(1000)
-    except OSError:
-        return False
 
 
 # --- Images -----------------------------------------------------------------------------
@@ -242,12 +243,8 @@ def render(
         _anchor_figure(number, example, views[-1])
         for number, (example, views) in enumerate(zip(demo.examples, drawn, strict=True), start=1)
     ]
-    return PAGE.format(
-        generator=GENERATOR,
-        style=STYLE,
-        state="good" if demo.passed else "bad",
-        sign="✓" if demo.passed else "✗",
-        verdict=escape(verdict(demo)),
+    body = BODY.format(
+        verdict=html_verdict(demo.passed, verdict(demo)),
         found=escape(_found(demo.examples)),
         cards="\n".join(cards),
         anchors="\n".join(anchors),
@@ -255,6 +252,7 @@ def render(
         throughput=_throughput(demo.timings),
         facts=facts_list({"command": command, **demo.facts}),
     )
+    return page(TITLE, PROGRAM, body)
 
 
 def _found(examples: Sequence[Example]) -> str:
@@ -396,21 +394,10 @@ def _figure(image: Image.Image, caption: str, alt: str) -> str:
 
 
 def _badge(passed: bool) -> str:
-    return f'<b class="{state(passed)}">{"agrees" if passed else "DISAGREES"}</b>'
+    return badge(passed, "agrees" if passed else "DISAGREES")
 
 
-PAGE = """<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-{generator}
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>MobileNetV2 SSD: Keras beside the NumPy reference</title>
-<style>{style}</style>
-</head>
-<body>
-<h1>MobileNetV2 SSD: Keras beside the NumPy reference</h1>
-<p class="verdict {state}">{sign} {verdict}</p>
+BODY = """{verdict}
 
 <h2>Detections</h2>
 <p>Canvases of test digits that training never saw. One network runs once, in Keras; what its
@@ -440,7 +427,4 @@ another device; each answer was checked first. Bars are relative to the fastest.
 {throughput}
 
 <h2>This run</h2>
-{facts}
-</body>
-</html>
-"""
+{facts}"""

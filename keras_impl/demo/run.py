@@ -5,7 +5,6 @@ Everything is computed here and nothing is shown: `report` renders what `run` re
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -16,12 +15,12 @@ from PIL import Image
 
 from keras_impl._common.arrays import Array
 from keras_impl._common.choices import DigitMode
+from keras_impl._common.timing import measure
 from keras_impl.backends import in_mode
 from keras_impl.backends.machine import about_this_machine
-from keras_impl.conformance.budgets import budget
-from keras_impl.conformance.operations import OPERATIONS
-from keras_impl.conformance.scales import decode_scale, encode_scale, softmax_scale
-from keras_impl.conformance.verdicts import errors
+from keras_impl.conformance.detections import ImageVerdict, judge_image
+from keras_impl.conformance.judges import judge_match, judge_targets
+from keras_impl.conformance.verdicts import Verdict
 from keras_impl.data.canvases import Canvas, batch_images, canvas, collate
 from keras_impl.data.mnist import Digits
 from keras_impl.detector.detector import head_outputs
@@ -34,7 +33,7 @@ from keras_impl.ops import (
     targets as mirror_targets,
 )
 from keras_impl.parity import table as parity
-from reference_numpy import boxes, coding, detection, losses, matching, targets
+from reference_numpy import boxes, detection, matching, targets
 from reference_numpy.checks import check_counts
 from reference_numpy.conventions import CANONICAL, SSD300, SSD_MOBILENET300, UNMATCHED, Convention
 from reference_numpy.evaluation import match_detections
@@ -45,7 +44,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BATCH",
-    "Comparison",
     "Demo",
     "Image",
     "Responsibility",
@@ -60,46 +58,9 @@ LAYOUTS = (SSD_MOBILENET300, SSD300)  # 1917 and 8732 anchors
 OBJECTS = (1, 8, 32)
 BATCH = 8
 REPEATS = 7
-PATIENCE = 1.5  # seconds after which fewer repeats will do
+PATIENCE = 1.5  # seconds after which fewer repeats will do, but not fewer than LEAST
+LEAST = 3
 SHOWN = 0.5  # a detection is shown above this score; all of them are compared
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Keras' detections of one image beside the reference's, from the same head outputs.
-
-    Attributes:
-        detections: How many the reference has.
-        differences: Places of the two lists that differ in anchor or label.
-        decisions_equal: Whether the reference, given Keras' own boxes and scores, decides as
-            Keras did, bit for bit.
-        box_error, score_error: Worst distance from the reference in float64, in eps × the
-            largest intermediate.
-        box_budget, score_budget: What is allowed, derived in `tolerances`.
-    """
-
-    detections: int
-    differences: int
-    decisions_equal: bool
-    box_error: float
-    score_error: float
-    box_budget: float
-    score_budget: float
-
-    @property
-    def passed(self) -> bool:
-        """Whether Keras is right: the same decisions on numbers that are close enough.
-
-        If so, a difference that is left is a near-tie and this is its proof: numbers within
-        the rounding budget, for which the reference decides exactly like that.
-        """
-        close = self.box_error <= self.box_budget and self.score_error <= self.score_budget
-        return self.decisions_equal and close
-
-    @property
-    def excused(self) -> int:
-        """Differences that are near-ties."""
-        return self.differences if self.passed else 0
 
 
 @dataclass(frozen=True)
@@ -139,7 +100,7 @@ class Example:
     truth: tuple[Detection, ...]
     keras: tuple[Detection, ...]
     numpy: tuple[Detection, ...]
-    comparison: Comparison
+    comparison: ImageVerdict
     anchors: Array
     responsibility: Responsibility
 
@@ -170,7 +131,7 @@ class Timing:
         batch: B.
         pairs: Anchors × objects of all images, padding not counted.
         seconds: Median of the runs.
-        runs: How many, after the first, whose answer was checked.
+        runs: How many, after the first, whose answer was checked, and a warm-up.
         mismatches: Images in which the answer was wrong.
         excused: Images in which XLA decided a near-tie otherwise, with a witness.
     """
@@ -314,8 +275,8 @@ def _shown(found: detection.Detections, size: tuple[int, int]) -> tuple[Detectio
 
 def compare(
     deltas: Array, logits: Array, anchors: Array, convention: Convention
-) -> list[tuple[detection.Detections, detection.Detections, Comparison]]:
-    """Read the same head outputs with Keras and with the reference.
+) -> list[tuple[detection.Detections, detection.Detections, ImageVerdict]]:
+    """Detect from the same outputs of the heads with Keras and with the reference.
 
     Args:
         deltas: (B, A, 4) float32.
@@ -335,45 +296,16 @@ def compare(
     parts = [np.asarray(part) for part in (*found, box, score)]
     answers = []
     for delta, logit, *got, own_box, own_score in zip(deltas, logits, *parts, strict=True):
+        heads = delta, logit, anchors, convention
         used = got[2] > 0
-        mine = detection.Detections(*(part[used] for part in got))
-        wanted = detection.detect(delta, logit, anchors, convention)
-        same = detection.select(own_box, own_score, convention)
-        precise = delta.astype(np.float64), anchors.astype(np.float64)
-        true_box = coding.decode(*precise, convention)
-        box_scale = decode_scale(*precise, convention)
-        columns = coding.background_first(logit.astype(np.float64), convention)
-        true_score = (losses.softmax if softmax else losses.sigmoid)(columns)
-        score_scale = softmax_scale(columns) if softmax else true_score
         answers.append(
             (
-                mine,
-                wanted,
-                Comparison(
-                    detections=len(wanted.labels),
-                    differences=_differences(mine, wanted),
-                    decisions_equal=all(map(np.array_equal, mine, same)),
-                    box_error=_error(own_box, true_box, box_scale),
-                    score_error=_error(own_score, true_score[:, 1:], score_scale[:, 1:]),
-                    box_budget=budget("decode", convention).eps,
-                    score_budget=budget("softmax" if softmax else "sigmoid").eps,
-                ),
+                detection.Detections(*(part[used] for part in got)),
+                detection.detect(*heads),
+                judge_image(got, *heads, numbers=(own_box, own_score)),
             )
         )
     return answers
-
-
-def _differences(one: detection.Detections, other: detection.Detections) -> int:
-    """Places at which two lists of detections name another anchor or label."""
-    first = list(zip(one.anchors.tolist(), one.labels.tolist(), strict=True))
-    second = list(zip(other.anchors.tolist(), other.labels.tolist(), strict=True))
-    wrong = sum(a != b for a, b in zip(first, second, strict=False))
-    return wrong + abs(len(first) - len(second))
-
-
-def _error(got: Array, wanted: Array, scale: Array) -> float:
-    """Worst distance from the wider answer, in eps of float32 × scale."""
-    return float(errors(got, wanted, scale, "float32").max(initial=0))
 
 
 # --- Targets ------------------------------------------------------------------------------
@@ -400,15 +332,10 @@ def responsibility(
         positive = wanted.objects >= 0
         overlap = np.zeros(len(anchors))
         overlap[positive] = iou[wanted.objects[positive], positive]
-        equal = np.array_equal(objects, wanted.objects) and np.array_equal(labels, wanted.labels)
-        if equal and positive.any():
-            own = made.boxes[wanted.objects[positive]].astype(np.float64)
-            precise = anchors[positive].astype(np.float64)
-            code = coding.encode(own, precise, convention)
-            scale = encode_scale(own, precise, convention)
-            error = _error(deltas[positive], code, scale)
-            allowed = budget("assign_targets", convention).eps
-            equal = error <= allowed and not deltas[~positive].any()
+        inputs = made.boxes[None], made.labels[None], anchors
+        told = labels[None], deltas[None], objects[None]
+        verdict = judge_targets(inputs, told, "float32", False, convention)
+        equal = not verdict.mismatches
         first = np.full(len(iou), UNMATCHED)
         if rules.force == "bipartite":
             first = matching.bipartite(iou, rules.force_above)
@@ -454,9 +381,16 @@ def time_matching(
         ("Keras XLA", in_mode(by_keras, "xla"), True),
     ):
         watch(f"timing: {count} anchors x {objects} objects, {name}")
-        answer = call(*work)
-        verdict = OPERATIONS["match"].judge(tuple(work), (answer,), "float32", excuses, CANONICAL)
-        seconds = _durations(partial(call, *work))
+        verdict = Verdict(batch)
+
+        def check(answer: Array, excuses: bool = excuses) -> int:
+            nonlocal verdict
+            verdict = judge_match(tuple(work), (answer,), "float32", excuses, CANONICAL)
+            return verdict.excused
+
+        rounds = measure(
+            partial(call, *work), check, seconds=PATIENCE, least=LEAST, most=REPEATS
+        ).rounds
         timings.append(
             Timing(
                 name,
@@ -464,20 +398,10 @@ def time_matching(
                 objects,
                 batch,
                 pairs,
-                float(np.median(seconds)),
-                len(seconds),
+                float(np.median(rounds)),
+                len(rounds),
                 verdict.mismatches,
                 verdict.excused,
             )
         )
     return timings
-
-
-def _durations(call: Callable[[], Any]) -> list[float]:
-    """Durations of several calls."""
-    seconds: list[float] = []
-    while len(seconds) < REPEATS and (len(seconds) < 3 or sum(seconds) < PATIENCE):
-        started = time.perf_counter()
-        call()
-        seconds.append(time.perf_counter() - started)
-    return seconds

@@ -8,6 +8,8 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from keras_impl._common.charts import finish, new_figure
+
 __all__ = [
     "COLUMNS",
     "draw_runs",
@@ -42,10 +44,7 @@ def read_log(out: str | os.PathLike[str]) -> list[dict[str, float]]:
 
 def draw_curves(rows: list[Mapping[str, float]] | list[dict[str, float]], path: Path) -> None:
     """Draw the losses and the validation's average precision of a run, images seen below."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(9, 3.6), layout="constrained")
-    left, right = figure.subplots(1, 2)
+    figure, (left, right) = new_figure(2, (9, 3.6))
     seen = [row["images"] / 1000 for row in rows]
     for name in ("loss", "class_loss", "box_loss"):
         left.plot(seen, [row[name] for row in rows], marker=".", label=name.replace("_", " "))
@@ -54,8 +53,7 @@ def draw_curves(rows: list[Mapping[str, float]] | list[dict[str, float]], path: 
     left.set(title="training loss", xlabel="thousand images", yscale="log")
     right.set(title="validation", xlabel="thousand images", ylim=(0, 1.02))
     for axes in (left, right):
-        axes.grid(alpha=0.3)
-        axes.legend(frameon=False)
+        finish(axes)
     figure.savefig(path, dpi=110)
 
 
@@ -69,12 +67,9 @@ def draw_runs(runs: Sequence[str | os.PathLike[str]], path: str | os.PathLike[st
     Raises:
         ValueError: A folder without a finished epoch.
     """
-    from matplotlib.figure import Figure
-
     if not runs:
         raise ValueError(f"runs: expected the folder of a run. Received: {runs!r}")
-    figure = Figure(figsize=(9, 3.6), layout="constrained")
-    left, right = figure.subplots(1, 2)
+    figure, (left, right) = new_figure(2, (9, 3.6))
     for run in runs:
         rows = read_log(run)
         if not rows:
@@ -85,8 +80,7 @@ def draw_runs(runs: Sequence[str | os.PathLike[str]], path: str | os.PathLike[st
     left.set(title="training loss", xlabel="thousand images", yscale="log")
     right.set(title="validation mAP .50:.95", xlabel="thousand images", ylim=(-0.02, 1.02))
     for axes in (left, right):
-        axes.grid(alpha=0.3)
-        axes.legend(frameon=False)
+        finish(axes)
     figure.savefig(path, dpi=110)
 
 

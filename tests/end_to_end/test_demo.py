@@ -73,8 +73,8 @@ def test_numbers_beyond_their_budget_are_noticed(monkeypatch, heads):
         return boxes + 1e-5
 
     # In both places, so that Keras decides about the very boxes that are compared.
-    spoil(monkeypatch, coding, "decode", worse)
-    monkeypatch.setattr(detection, "decode", coding.decode)
+    spoil(monkeypatch, coding, "_decode", worse)
+    monkeypatch.setattr(detection, "_decode", coding._decode)
     for _, _, comparison in compare(heads):
         assert comparison.decisions_equal
         assert comparison.box_error > comparison.box_budget

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from keras_impl.conformance.detections import ImageVerdict
 from keras_impl.demo import report
-from keras_impl.demo.run import Comparison, Demo, Example, Responsibility, Timing
+from keras_impl.demo.run import Demo, Example, Responsibility, Timing
 from keras_impl.images.detections import Detection
 from keras_impl.images.drawing import colour
 from keras_impl.images.writing import mark_of
@@ -34,7 +35,7 @@ def an_image(*, good: bool = True) -> Example:
         overlap=np.array([1.0, 0.6, 0.1]),
         equal=True,
     )
-    result = Comparison(3, 0, good, 0.9, 1.5, 3.5, 13.0)
+    result = ImageVerdict(3, 0, good, 0.9, 1.5, 3.5, 13.0)
     image = Image.new("RGB", (SIDE, SIDE))
     return Example("1-10", image, truth, seen, seen, result, anchors, duty)
 

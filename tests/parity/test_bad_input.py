@@ -615,6 +615,7 @@ EXPLAINED = {
     "_common.*": "take paths and texts of their callers; what cannot be had is an OSError",
     "backends.*": "take nothing, or a function",
     "benchmark.cases.*": "take jobs of a plan",
+    "conformance.detections.*": "judge answers, which may be anything: test_comparisons.py",
     "benchmark.correctness.*": "compare answers, and say where these are wrong: test_bench.py",
     "benchmark.loads.*": "take loads of a plan",
     "benchmark.memory.*": "take jobs of a plan",

@@ -109,7 +109,7 @@ def test_nothing_that_fits_is_refused(images):
     [
         (
             {"init": "imagenet"},
-            r"init: expected one of \['random', 'oidv4'\]. Received: 'imagenet'",
+            r"init: expected one of 'random', 'oidv4'. Received: 'imagenet'",
         ),
         (
             {"init": "oidv4"},
