@@ -101,6 +101,15 @@ def forward(
     Raises:
         ValueError, TypeError: Of `feature_maps`.
         KeyError: A weight is missing.
+
+    Example:
+        >>> from keras_impl.weights import read_weights, weights_file
+        >>> from reference_numpy import LAYOUTS
+        >>> config, weights = read_weights(weights_file("digits"))
+        >>> image = np.full((1, 224, 224, 3), -1, np.float32)
+        >>> deltas, logits = forward(image, weights, LAYOUTS["digits224"])
+        >>> deltas.shape, logits.shape
+        ((1, 2884, 4), (1, 2884, 11))
     """
     maps = feature_maps(images, weights, layout, seen)
     outputs = []

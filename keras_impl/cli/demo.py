@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
+from keras_impl._common.choices import CANVASES
 from keras_impl.cli.console import Progress, check_json, make_console, make_table, write_json
 from keras_impl.cli.inputs import check_weights, digit_detector
 from keras_impl.cli.options import (
@@ -48,7 +49,11 @@ exit status 1 if anything disagrees.""",
         "--out", metavar="DIR", default="demo-out", help="folder for the report (%(default)s)"
     )
     parser.add_argument(
-        "--images", metavar="N", type=positive_count, default=8, help="canvases (%(default)s)"
+        "--images",
+        metavar="N",
+        type=positive_count,
+        default=CANVASES,
+        help="canvases (%(default)s)",
     )
     add_seed(parser)
     add_weights(parser)

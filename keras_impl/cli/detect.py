@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from keras_impl._common.choices import BACKENDS
+from keras_impl._common.choices import BACKENDS, SCORE
 from keras_impl.cli.console import Progress, check_json, make_console, make_table, write_json
 from keras_impl.cli.inputs import check_model, find_images
 from keras_impl.cli.options import add_command, add_json, add_model, fraction
@@ -54,7 +54,7 @@ the JSON: [{"file", "width", "height", "detections": [{"label", "score",
         "--score",
         metavar="S",
         type=fraction,
-        default=0.5,
+        default=SCORE,
         help="least confidence, 0 to 1 (%(default)s)",
     )
     parser.add_argument(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from keras_impl._common.choices import DETECTORS
+from keras_impl._common.choices import DETECTORS, SCORE
 from keras_impl.cli.console import Progress, as_options
 from keras_impl.cli.inputs import check_model
 from keras_impl.cli.options import add_command, add_model, fraction
@@ -47,7 +47,7 @@ ONNX needs pip install "mobilenetv2-ssd[keras,export]".""",
         "--score",
         metavar="S",
         type=fraction,
-        default=0.5,
+        default=SCORE,
         help="least confidence with --detections, 0 to 1 (%(default)s)",
     )
     parser.add_argument(

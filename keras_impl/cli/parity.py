@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from keras_impl._common.choices import BACKENDS
+from keras_impl._common.choices import BACKENDS, CASES
 from keras_impl.cli.console import (
     Progress,
     check_json,
@@ -271,7 +271,7 @@ def _run(arguments: argparse.Namespace) -> int:
         return _photos(arguments) if arguments.trace is None else _trace(arguments)
     record, target = _records(arguments)
     run = {} if record is None else record.runs.get(f"keras ({framework()})", {})
-    for name, default in (("cases", 40), ("convention", "canonical"), ("seed", 0)):
+    for name, default in (("cases", CASES), ("convention", "canonical"), ("seed", 0)):
         if getattr(arguments, name) is None:
             setattr(arguments, name, run.get(name, default))
     need_extra()

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from keras_impl._common.arrays import Arrays
+from keras_impl._common.choices import CASES
 from keras_impl.conformance.budgets import budget
 from keras_impl.conformance.operations import OPERATIONS
 from keras_impl.conformance.verdicts import Verdict
@@ -201,7 +202,7 @@ def check(
     mode: str = "eager",
     dtype: str = "float32",
     *,
-    cases: int = 40,
+    cases: int = CASES,
     seed: int = 0,
 ) -> Check:
     """Compare one operation with the reference, in one mode and dtype.

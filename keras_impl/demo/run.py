@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from keras_impl._common.arrays import Array
-from keras_impl._common.choices import DigitMode
+from keras_impl._common.choices import CANVASES, SCORE, DigitMode
 from keras_impl._common.timing import measure
 from keras_impl.backends import in_mode
 from keras_impl.backends.machine import about_this_machine
@@ -60,7 +60,6 @@ BATCH = 8
 REPEATS = 7
 PATIENCE = 1.5  # seconds after which fewer repeats will do, but not fewer than LEAST
 LEAST = 3
-SHOWN = 0.5  # a detection is shown above this score; all of them are compared
 
 
 @dataclass(frozen=True)
@@ -89,7 +88,7 @@ class Example:
         mode: "1" or "1-10".
         image: RGB.
         truth: What is on it, as detections of score 1.
-        keras, numpy: What the two implementations see, above `SHOWN`.
+        keras, numpy: What the two implementations see, above `SCORE`.
         comparison: Of all their detections.
         anchors: (A, 4) cxcywh, relative to the image.
         responsibility: Of the anchors for the digits.
@@ -199,7 +198,7 @@ def run(
     model: SSD,
     digits: Digits,
     *,
-    num_images: int = 8,
+    num_images: int = CANVASES,
     seed: int = 0,
     cases: int = 12,
     watch: Callable[[str], None] = lambda text: None,
@@ -270,7 +269,7 @@ def _look(model: SSD, canvases: Sequence[Canvas], modes: Sequence[str]) -> Itera
 
 
 def _shown(found: detection.Detections, size: tuple[int, int]) -> tuple[Detection, ...]:
-    return tuple(one for one in to_pixels(found, size) if one.score > SHOWN)
+    return tuple(one for one in to_pixels(found, size) if one.score > SCORE)
 
 
 def compare(

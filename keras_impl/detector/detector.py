@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from keras_impl._common.choices import BACKENDS, DETECTORS, Backend
+from keras_impl._common.choices import BACKENDS, DETECTORS, SCORE, Backend
 from keras_impl.host import detection as host_detection
 from keras_impl.images.detections import Detection, label_names, to_pixels
 from keras_impl.images.drawing import draw
@@ -90,7 +90,9 @@ class Detector:
         self.size = convention.layout.image_size
         self._select = select or self._by_reference
 
-    def detect(self, images: Sequence[Image.Image], *, score: float = 0.5) -> list[list[Detection]]:
+    def detect(
+        self, images: Sequence[Image.Image], *, score: float = SCORE
+    ) -> list[list[Detection]]:
         """Detect in images of any size.
 
         Args:
@@ -111,7 +113,7 @@ class Detector:
         return [to_pixels(row, image.size) for row, image in zip(rows, images, strict=True)]
 
     def read(
-        self, images: NDArray[np.float32], *, score: float = 0.5
+        self, images: NDArray[np.float32], *, score: float = SCORE
     ) -> list[reference.Detections]:
         """Detections of prepared images (B, H, W, 3), boxes relative to the image."""
         return self._select(images, self.convention.replace(score_threshold=score))
@@ -145,6 +147,11 @@ def load_detector(name: str | os.PathLike[str] = "digits", backend: Backend = "k
     Raises:
         ValueError: An unknown backend, or a file that is no weights file.
         FileNotFoundError: No such file, or weights that are not on this machine.
+
+    Example:
+        >>> detector = load_detector("digits", "numpy")
+        >>> detector.size, detector.class_names[1], len(detector.class_names)
+        ((224, 224), '0', 10)
     """
     _one_of_backends(backend)
     path = weights_file(str(name)) if name in DETECTORS else Path(name)

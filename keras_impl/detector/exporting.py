@@ -21,6 +21,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from keras_impl._common.choices import SCORE
 from keras_impl._common.files import write_file
 from keras_impl.detector.comparison import compare_detections
 from keras_impl.detector.detector import detector_of
@@ -91,7 +92,7 @@ def export(
     form: Format,
     *,
     detections: bool = False,
-    score: float = 0.5,
+    score: float = SCORE,
     images: NDArray[np.float32] | None = None,
 ) -> Exported:
     """Write a detector for another runtime, and read it back.
@@ -116,6 +117,15 @@ def export(
         ValueError: An unknown form, a path that is somebody's, a score outside [0, 1], or an
             export that does not say what Keras says; then nothing is left.
         ModuleNotFoundError: A package that the form needs is not installed.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> from keras_impl.weights import load_model, weights_file
+        >>> model = load_model(weights_file("digits"))
+        >>> with TemporaryDirectory() as folder:
+        ...     exported = export(model, f"{folder}/digits.tflite", "litert")
+        ...     exported.path.name, exported.path.stat().st_size > 1e6
+        ('digits.tflite', True)
     """
     path = check_target(path, form)
     check_number(score, "score", 0, 1)

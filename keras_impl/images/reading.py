@@ -49,6 +49,14 @@ def open_image(path: str | os.PathLike[str]) -> Image.Image:
         FileNotFoundError: There is no such file.
         ValueError: It is no such image, damaged, of numbers that are no shades of grey, or
             of more than 80 million pixels (which is seen before they are decoded).
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     Image.new("L", (4, 2)).save(f"{folder}/grey.png")
+        ...     image = open_image(f"{folder}/grey.png")
+        >>> image.mode, image.size
+        ('RGB', (4, 2))
     """
     path = Path(path)
     if not path.is_file():

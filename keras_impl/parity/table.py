@@ -29,6 +29,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from keras_impl._common.choices import CASES
 from keras_impl.backends import NO_FUSING, backend, fuses
 from keras_impl.conformance.operations import OPERATIONS
 from keras_impl.conformance.suite import DTYPES, Check, Implementation, check
@@ -61,7 +62,7 @@ class Report:
 def run(
     *,
     convention: Convention = CANONICAL,
-    cases: int = 40,
+    cases: int = CASES,
     seed: int = 0,
     modes: Sequence[str] = MODES,
     dtypes: Sequence[str] = DTYPES,

@@ -317,11 +317,20 @@ class Convention:
         check_types(self)
 
     def replace(self, **overrides: Any) -> Convention:
-        """The same with other answers to the questions named; names are unique among all parts.
+        """Replace single fields.
+
+        Unlike `dataclasses.replace`, it takes the fields of the parts, whose names are unique.
+        From Python 3.13 on, `copy.replace` does the same.
+
+        Args:
+            **overrides: Values by field: `iou_threshold=0.4`.
+
+        Returns:
+            A new convention.
 
         Raises:
-            TypeError: No question has that name.
-            ValueError: An answer, or a combination, that cannot be.
+            TypeError: No field has that name.
+            ValueError: A value, or a combination of values, that is not allowed.
         """
         if not overrides:
             return self
@@ -343,6 +352,8 @@ class Convention:
             )
             raise TypeError(f"{wrong!r} is no field of a convention{near}")
         return replace(self, **parts)
+
+    __replace__ = replace
 
 
 def revived(kind: type, plain: Any) -> Any:

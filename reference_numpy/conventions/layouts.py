@@ -49,6 +49,12 @@ class AnchorLayout:
         order: "cell", all shapes of a cell, then the next; "shape", all cells, then the next.
         clip: "none"; "corners" to the image; "centers", each of (cx, cy, w, h) to [0, 1]; or
             "sizes", w and h alone to [0, 1].
+
+    Example:
+        >>> from reference_numpy import LAYOUTS, make_anchors
+        >>> layout = AnchorLayout("tiny", (32, 32), ((2, 2),), (0.5, 1.0), ((),), square="first")
+        >>> len(make_anchors(layout)), len(make_anchors(LAYOUTS["ssd300"]))
+        (8, 8732)
     """
 
     name: str

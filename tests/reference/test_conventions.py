@@ -182,6 +182,10 @@ def test_replace_without_changes_is_the_same():
     assert CANONICAL.replace() is CANONICAL
 
 
+def test_copy_replace_does_the_same():
+    assert CANONICAL.__replace__(iou_threshold=0.4) == CANONICAL.replace(iou_threshold=0.4)
+
+
 @pytest.mark.parametrize("part", PARTS)
 def test_each_field_of_each_part_has_a_name_of_its_own(part):
     # `but` finds a field by its name alone.
