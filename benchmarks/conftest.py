@@ -182,4 +182,4 @@ def pytest_terminal_summary(
     write(f"{os.cpu_count()} processors, load average {busy} before the run; {software}")
     excused = sum(row.excused for row in rows)
     proven = ", each a proven near-tie" if excused else ""
-    write(f"decided otherwise than the reference in {excused} images{proven}")
+    write(f"decided differently from the reference in {excused} images{proven}")

@@ -40,7 +40,7 @@ def test_decoding(load: Load, runner: Runner, timed):
     work = decoding_work(load)
 
     def check(found: Any) -> int:
-        # The reference is what the others are compared with, and peers chose otherwise.
+        # The reference is what the others are compared with, and peers chose differently.
         if runner == REFERENCE or runner in THEIRS:
             return 0
         return check_detections(found, work)

@@ -44,8 +44,8 @@ def test_decoding_costs_little_beside_the_network(network, threads, pytestconfig
     detector = Detector(litert, model.convention, model.num_classes, model.class_names)
     photograph = next(one for one in sample_photographs() if one.stem == "astronaut")
     images = prepare(open_image(photograph), detector.size)[None]
-    (wanted,) = load_detector(OIDV4.name, "numpy").read(images)
-    (found,) = detector.read(images)
+    (wanted,) = load_detector(OIDV4.name, "numpy").detect_prepared(images)
+    (found,) = detector.detect_prepared(images)
     assert len(found.labels) > 0
     assert found.labels.tolist() == wanted.labels.tolist()
     np.testing.assert_allclose(found.boxes, wanted.boxes, atol=1e-4)
@@ -56,7 +56,7 @@ def test_decoding_costs_little_beside_the_network(network, threads, pytestconfig
         start = time.perf_counter()
         litert.interpreter.invoke()
         middle = time.perf_counter()
-        detector.read(images)
+        detector.detect_prepared(images)
         bare[index], whole[index] = middle - start, time.perf_counter() - middle
     ratio = float(np.median(whole) / np.median(bare))
     pytestconfig.stash[NOTES].append(

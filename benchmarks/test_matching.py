@@ -47,7 +47,7 @@ def test_matching(load: Load, runner: Runner, timed):
 
     def check(found: Any) -> int:
         if runner == REFERENCE or (runner in THEIRS and not PEERS[runner.implementation].yardstick):
-            return 0  # what the others are compared with; and who chose otherwise
+            return 0  # what the others are compared with; and peers that chose differently
         # Only XLA fuses multiplications with additions: elsewhere there is nothing to excuse.
         return check_targets(found, work, excuse=runner.mode == "xla")
 

@@ -24,7 +24,7 @@ __all__ = ["Detections", "detect", "select", "top_k"]
 
 
 class Detections(NamedTuple):
-    """What is in one image, surest first (equal scores: lowest anchor, then lowest label).
+    """What is in one image, highest score first (equal scores: lowest anchor, then lowest label).
 
     Attributes:
         boxes: (K, 4) xyxy, relative to the image and, canonically, within it.

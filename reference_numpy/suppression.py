@@ -1,4 +1,4 @@
-"""Greedy non-maximum suppression: of boxes that say the same thing, keep the surest.
+"""Greedy non-maximum suppression: among overlapping boxes, keep the highest score.
 
 arXiv:1512.02325, section 2.2 ("... non-maximum suppression step to produce the final
 detections"): boxes of one class are visited from the highest score down; each one that
@@ -76,9 +76,9 @@ def soft_nms(
 ) -> tuple[NDArray[np.int64], Floats]:
     """Lower the scores of the boxes of one class (arXiv:1704.04503, section 3).
 
-    The surest box is kept; every other one that overlaps it has its score multiplied by
-    exp(-IoU² / 2σ), or dropped where `nms` would drop it; then the surest of these, and so on,
-    until what is left does not pass the score threshold.
+    The highest-scoring box is kept; every other one that overlaps it has its score multiplied by
+    exp(-IoU² / 2σ), or dropped where `nms` would drop it. Then the highest-scoring of these is
+    kept, and so on, until no box left passes the score threshold.
 
     Args:
         boxes: (N, 4) xyxy.
@@ -88,7 +88,7 @@ def soft_nms(
         overrides: Overrides of single fields.
 
     Returns:
-        (K,) indices of the kept boxes, surest first, and (K,) their lowered scores.
+        (K,) indices of the kept boxes, highest score first, and (K,) their lowered scores.
 
     Raises:
         ValueError: Shapes that differ, a corner or score that is not as above, no `soft_sigma`.

@@ -1,6 +1,6 @@
 """Targets: what the network should say about one image.
 
-arXiv:1512.02325, section 2.2: matching decides which object an anchor answers for; coding
+arXiv:1512.02325, section 2.2: matching decides which object an anchor is matched to; coding
 writes that object's box relative to the anchor; every other anchor is background.
 """
 
@@ -52,7 +52,7 @@ def assign_targets(
             is not looked at and changes nothing.
         anchors: (A, 4) cxcywh.
         convention: Its `Overlap`, `Matching` and `Coding` hold the rules.
-        crowds: (N,) True for a crowd or a difficult object, which no anchor answers for;
+        crowds: (N,) True for a crowd or a difficult object, which no anchor is matched to;
             anchors that overlap it and have no object are neither object nor background.
         overrides: Overrides of single fields.
 

@@ -98,7 +98,7 @@ def _demand_shapes(found: Any, expected: Sequence[tuple[int, ...]]) -> None:
     _demand(shapes == list(expected), f"another shape: {shapes}, expected {list(expected)}")
 
 
-def _demand(truth: Any, otherwise: str) -> None:
+def _demand(truth: Any, message: str) -> None:
     """As `assert`, but also where Python leaves assertions out (`python -O`)."""
     if not truth:
-        raise AssertionError(otherwise)
+        raise AssertionError(message)

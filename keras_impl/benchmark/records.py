@@ -97,7 +97,7 @@ class Benchmark:
     Attributes:
         records: In the order of the operations.
         first_ms: Of the first call of each, which traces and compiles.
-        excused: Images of each in which a near-tie was decided otherwise, with a proof.
+        excused: Images of each in which a near-tie was decided differently, with a proof.
         failures: What was wrong or did not run, a sentence each.
         notes: What was left out and why, likewise.
         facts: The machine, and the versions.

@@ -53,7 +53,7 @@ def finite(answer: Any) -> Any:
 
 
 def check_json(given: str | None) -> None:
-    """Find out that an answer cannot be written before it is worked for."""
+    """Refuse a --json file that cannot be written, before any work."""
     if given in (None, "-"):
         return
     path = Path(str(given))
@@ -67,13 +67,13 @@ def check_json(given: str | None) -> None:
             json.loads(path.read_bytes())
         except ValueError:
             raise UsageError(
-                f"--json: expected a new file, or an old answer. Received: {given}, which holds "
+                f"--json: expected a new file, or an old result. Received: {given}, which holds "
                 "something else"
             ) from None
 
 
 def write_json(given: str, answer: Any) -> None:
-    """Write an answer for machines; - is stdout."""
+    """Write a result as JSON; - is stdout."""
     text = json.dumps(answer, indent=2, allow_nan=False) + "\n"
     if given == "-":
         sys.stdout.write(text)
@@ -85,7 +85,7 @@ def write_json(given: str, answer: Any) -> None:
 
 
 def make_console(json_to: str | None) -> Console:
-    """Where people read the answer: not stdout, if JSON goes there."""
+    """The console for people: stderr if JSON goes to stdout."""
     from rich.console import Console
 
     stderr = json_to == "-"

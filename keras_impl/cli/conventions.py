@@ -24,9 +24,9 @@ def add(commands: Any) -> None:
         _run,
         "what known SSDs do differently, by name",
         """\
-Without a name, the systems whose answers to the questions of an SSD are known here. With one, its
-answers: where boxes are, which object an anchor answers for, how a box is coded, which negatives
-count, what a detection is; and where it differs from canonical.""",
+Without a name, a list of the known systems. With one, its choices: where the anchors are, which
+object an anchor is matched to, how a box is coded, which negatives count, which detections are
+kept; and where it differs from canonical.""",
         """\
 examples:
   ssd conventions
@@ -49,21 +49,21 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.name is None:
         if arguments.differences:
             raise UsageError("--differences: expected the name of a convention before it")
-        table = make_table(("name", None), ("what it is", None), ("answers of its own", "right"))
+        table = make_table(("name", None), ("what it is", None), ("differences", "right"))
         for name in PRESETS:
-            table.add_row(name, _text_of(name).partition("\n")[0], str(len(_own_answers(name))))
+            table.add_row(name, _text_of(name).partition("\n")[0], str(len(_differences(name))))
         if arguments.json:
             write_json(arguments.json, {name: asdict(one) for name, one in PRESETS.items()})
         make_console(arguments.json).print(table)
         return OK
     if arguments.json:
         write_json(arguments.json, asdict(PRESETS[arguments.name]))
-    own = _own_answers(arguments.name)
-    table = make_table(("question", None), (arguments.name, None), ("canonical", None))
-    for question, (answer, ours) in _answers(arguments.name).items():
-        if question in own or not arguments.differences:
-            style = "bold" if question in own else None
-            table.add_row(question, answer, ours, style=style)
+    own = _differences(arguments.name)
+    table = make_table(("field", None), (arguments.name, None), ("canonical", None))
+    for field, (value, ours) in _choices(arguments.name).items():
+        if field in own or not arguments.differences:
+            style = "bold" if field in own else None
+            table.add_row(field, value, ours, style=style)
     console = make_console(arguments.json)
     console.print(_text_of(arguments.name).partition("\n\nExample:")[0])
     console.print(table)
@@ -74,20 +74,20 @@ def _text_of(name: str) -> str:
     return (inspect.getdoc(getattr(presets, name)) or "").replace("`", "")
 
 
-def _answers(name: str) -> dict[str, tuple[str, str]]:
-    """Every question, a convention's answer and the canonical one, as texts."""
+def _choices(name: str) -> dict[str, tuple[str, str]]:
+    """Every field, its value in a convention and in the canonical one, as texts."""
     ours, theirs = asdict(PRESETS["canonical"]), asdict(PRESETS[name])
     return {
-        f"{part}.{question}": (_as_text(answer), _as_text(ours[part][question]))
-        for part, answers in theirs.items()
+        f"{part}.{field}": (_as_text(value), _as_text(ours[part][field]))
+        for part, fields in theirs.items()
         if part != "name"
-        for question, answer in answers.items()
+        for field, value in fields.items()
     }
 
 
-def _own_answers(name: str) -> list[str]:
-    """The questions that a convention answers in another way than canonical."""
-    return [question for question, (one, other) in _answers(name).items() if one != other]
+def _differences(name: str) -> list[str]:
+    """The fields in which a convention differs from canonical."""
+    return [field for field, (one, other) in _choices(name).items() if one != other]
 
 
 def _as_text(value: Any) -> str:

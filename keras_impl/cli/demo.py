@@ -120,8 +120,8 @@ def _demo_table(done: Demo) -> Table:
     )
     row(
         "targets",
-        all(one.responsibility.equal for one in examples),
-        f"{sum(int((one.responsibility.objects >= 0).sum()) for one in examples)} positive anchors "
+        all(one.assignment.equal for one in examples),
+        f"{sum(int((one.assignment.objects >= 0).sum()) for one in examples)} positive anchors "
         f"for {sum(len(one.truth) for one in examples)} digits",
     )
     row("parity", done.parity.passed, f"{len(done.parity.checks)} checks")

@@ -65,7 +65,7 @@ def add_seed(parser: argparse.ArgumentParser) -> None:
 
 def add_json(parser: argparse.ArgumentParser) -> None:
     """Add --json."""
-    parser.add_argument("--json", metavar="FILE", help="also write the answer here; - is stdout")
+    parser.add_argument("--json", metavar="FILE", help="also write the result here; - is stdout")
 
 
 def add_weights(parser: argparse.ArgumentParser) -> None:

@@ -52,7 +52,7 @@ def add(commands: Any) -> None:
         """\
 Runs each operation eagerly, as a graph, and under XLA, as users run it and with fusing off. What
 is decided must be equal; what is computed must lie within a derived budget, in eps of the dtype
-times the largest intermediate. Near-ties that XLA decides otherwise are counted as excused, each
+times the largest intermediate. Near-ties that XLA decides differently are counted as excused, each
 with a proof, and none is allowed without fusing.
 
 A small network is judged layer by layer too, in float32 and in mixed precision (bfloat16), and the

@@ -153,7 +153,7 @@ def _draw_views(example: Example) -> tuple[Image.Image, ...]:
 
 
 def draw_anchors(example: Example) -> Image.Image:
-    """Draw the positive anchors of an image, coloured by the object they answer for.
+    """Draw the positive anchors of an image, coloured by their objects.
 
     The object's own box is tinted; the anchor that it was given first, whatever their overlap,
     is dashed.
@@ -164,7 +164,7 @@ def draw_anchors(example: Example) -> Image.Image:
     Returns:
         A new image.
     """
-    duty = example.responsibility
+    duty = example.assignment
     drawn, times = enlarged(example.image)
     scale = (drawn.width, drawn.height)
     tint = Image.new("RGBA", drawn.size, (0, 0, 0, 0))
@@ -302,7 +302,7 @@ def _card(number: int, example: Example, views: Sequence[Image.Image]) -> str:
 
 
 def _anchor_figure(number: int, example: Example, view: Image.Image) -> str:
-    duty = example.responsibility
+    duty = example.assignment
     rows = []
     for index, one in enumerate(example.truth):
         mine = duty.objects == index
@@ -407,7 +407,7 @@ heads say is read twice, by Keras and by the reference. {found}</p>
 </div>
 
 <h2>Anchors and their objects</h2>
-<p>Which default boxes answer for which digit, as in training: each colour is one digit, its box
+<p>Which anchors are matched to which digit, as in training: each colour is one digit, its box
 tinted. Dashed on white is the anchor that the digit was given first, whatever their overlap;
 the others overlap it by at least half.</p>
 <div class="cards narrow">
@@ -417,7 +417,7 @@ the others overlap it by at least half.</p>
 <h2>Parity</h2>
 <p>Every operation against the reference on this machine. Decisions must be equal. Errors of
 floats are in eps × the largest intermediate, their budgets derived, not fitted. XLA as users run
-it may decide a near-tie otherwise: such a case is counted as excused, with a proof, and
+it may decide a near-tie differently: such a case is counted as excused, with a proof, and
 <code>xla-nofuse</code> allows none.</p>
 {parity}
 

@@ -44,12 +44,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BATCH",
+    "Assignment",
     "Demo",
     "Image",
-    "Responsibility",
     "Timing",
+    "assignment",
     "compare",
-    "responsibility",
     "run",
     "time_matching",
 ]
@@ -63,8 +63,8 @@ LEAST = 3
 
 
 @dataclass(frozen=True)
-class Responsibility:
-    """Which anchor answers for which object of an image, by the reference.
+class Assignment:
+    """Which object of an image each anchor is matched to, by the reference.
 
     Attributes:
         objects: (A,) object of each anchor, -1 for background.
@@ -101,7 +101,7 @@ class Example:
     numpy: tuple[Detection, ...]
     comparison: ImageVerdict
     anchors: Array
-    responsibility: Responsibility
+    assignment: Assignment
 
     @property
     def hits(self) -> int:
@@ -116,7 +116,7 @@ class Example:
     @property
     def passed(self) -> bool:
         """Whether Keras agrees with the reference on this image."""
-        return self.comparison.passed and self.responsibility.equal
+        return self.comparison.passed and self.assignment.equal
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,7 @@ class Timing:
         seconds: Median of the runs.
         runs: How many, after the first, whose answer was checked, and a warm-up.
         mismatches: Images in which the answer was wrong.
-        excused: Images in which XLA decided a near-tie otherwise, with a witness.
+        excused: Images in which XLA decided a near-tie differently, with a witness.
     """
 
     implementation: str
@@ -180,7 +180,7 @@ class Demo:
                     "excused": example.comparison.excused,
                     "objects": len(example.truth),
                     "found": example.hits,
-                    "targets_equal": example.responsibility.equal,
+                    "targets_equal": example.assignment.equal,
                     "passed": example.passed,
                 }
                 for example in self.examples
@@ -249,7 +249,7 @@ def _look(model: SSD, canvases: Sequence[Canvas], modes: Sequence[str]) -> Itera
     outputs = head_outputs(model, batch_images(np.stack([made.image for made in canvases])))
     convention = model.convention
     answers = compare(outputs["deltas"], outputs["logits"], model.anchors, convention)
-    duties = responsibility(canvases, model.anchors, convention)
+    duties = assignment(canvases, model.anchors, convention)
     for row, made in enumerate(canvases):
         image = Image.fromarray(made.image).convert("RGB")
         keras_found, numpy_found, comparison = answers[row]
@@ -310,10 +310,10 @@ def compare(
 # --- Targets ------------------------------------------------------------------------------
 
 
-def responsibility(
+def assignment(
     canvases: Sequence[Canvas], anchors: Array, convention: Convention
-) -> list[Responsibility]:
-    """Which anchor answers for which digit: the reference's answer, and whether Keras' is it.
+) -> list[Assignment]:
+    """Which digit each anchor is matched to, and whether Keras agrees with the reference.
 
     Keras assigns the targets of all canvases at once in a graph, as it does in training.
     """
@@ -338,7 +338,7 @@ def responsibility(
         first = np.full(len(iou), UNMATCHED)
         if rules.force == "bipartite":
             first = matching.bipartite(iou, rules.force_above)
-        duties.append(Responsibility(wanted.objects, first, overlap, equal))
+        duties.append(Assignment(wanted.objects, first, overlap, equal))
     return duties
 
 

@@ -37,10 +37,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Detector",
+    "detect_from_heads",
     "detector_of",
     "head_outputs",
     "load_detector",
-    "read_heads",
 ]
 
 BATCH = 16
@@ -61,7 +61,7 @@ class Detector:
         num_classes: How many there are.
         class_names: What they are called, from label 1 on; None for numbers.
         select: From prepared images and a convention to the detections of each; the reference
-            reads the heads if None.
+            decodes the heads if None.
 
     Attributes:
         class_names: Label → name.
@@ -100,7 +100,7 @@ class Detector:
             score: A detection scores more than this.
 
         Returns:
-            For each image its detections, the surest first.
+            For each image its detections, highest score first.
 
         Raises:
             ValueError: A score outside [0, 1].
@@ -109,10 +109,10 @@ class Detector:
         if not images:
             return []
         prepared = np.stack([prepare(image, self.size) for image in images])
-        rows = self.read(prepared, score=score)
+        rows = self.detect_prepared(prepared, score=score)
         return [to_pixels(row, image.size) for row, image in zip(rows, images, strict=True)]
 
-    def read(
+    def detect_prepared(
         self, images: NDArray[np.float32], *, score: float = SCORE
     ) -> list[reference.Detections]:
         """Detections of prepared images (B, H, W, 3), boxes relative to the image."""
@@ -127,13 +127,13 @@ class Detector:
     ) -> list[reference.Detections]:
         found = self.heads(images)
         return [
-            read_heads(deltas, logits, self.anchors, convention)
+            detect_from_heads(deltas, logits, self.anchors, convention)
             for deltas, logits in zip(found["deltas"], found["logits"], strict=True)
         ]
 
 
 def load_detector(name: str | os.PathLike[str] = "digits", backend: Backend = "keras") -> Detector:
-    """A detector with a name, or one that you trained, and who is to run it.
+    """Load a detector by name, or one that you trained.
 
     Args:
         name: "digits", shipped with the package; "oidv4", 23 things of Open Images, once
@@ -233,16 +233,16 @@ def head_outputs(model: SSD, images: NDArray[np.float32]) -> dict[str, NDArray[n
     return {name: np.asarray(found[name], np.float32) for name in ("deltas", "logits")}
 
 
-def read_heads(
+def detect_from_heads(
     deltas: NDArray[Any], logits: NDArray[Any], anchors: NDArray[Any], convention: Convention
 ) -> reference.Detections:
-    """What the reference detects in one image, by `host_detection`, which looks at less of it.
+    """The reference's detections of one image, by the fast path of `host` where it can.
 
     Args:
         deltas: (A, 4) codes.
         logits: (A, C + 1) classes.
         anchors: (A, 4) cxcywh.
-        convention: Its answers decide all.
+        convention: What the heads mean, and what is kept.
 
     Returns:
         Exactly `reference_numpy.detection.detect` of the same.

@@ -38,7 +38,7 @@ LOW_SHARE = 0.02  # of anchors, those with the least background
 
 
 class HostDetections(NamedTuple):
-    """What is in each of B images, surest first, as NumPy arrays.
+    """What is in each of B images, highest score first, as NumPy arrays.
 
     Attributes:
         boxes: (B, K, 4) xyxy, relative to the image; 0 in unused slots.
@@ -176,7 +176,7 @@ class _Heads:
             self.least = _logit(threshold) - 1e-3
 
     def candidates(self, images: Array, wanted: int | None) -> tuple[_Candidates, Array]:
-        """The surest candidates of some images.
+        """The highest-scoring candidates of some images.
 
         Args:
             images: (n,) which.

@@ -132,7 +132,7 @@ class TargetAssigner:
         Args:
             boxes: (B, M, 4) xyxy in the anchors' dtype, padded to M objects an image.
             labels: (B, M) label from 1; -1 marks padding, whose box is not looked at.
-            crowds: (B, M) True for a crowd or a difficult object, which no anchor answers for;
+            crowds: (B, M) True for a crowd or a difficult object, which no anchor is matched to;
                 anchors that overlap it and have no object are neither object nor background.
             out: What an earlier call gave for as many images, unchanged since: its memory is
                 used again, and what it held is gone. Only for arrays that nobody else holds.
@@ -257,13 +257,13 @@ class TargetAssigner:
             image = row // boxes.shape[1]
             crowd = _Objects(boxes.reshape(-1, 4)[row][None], self._offset)
             if rules.crowd_by == "iou":
-                share = self.iou(crowd, 0)
+                overlap = self.iou(crowd, 0)
             else:
                 low, high = np.maximum(self._low, crowd.low), np.minimum(self._high, crowd.high)
                 sides = np.maximum(high - low, 0)
                 covered, plain = sides[0] * sides[1], self._area(self._number(0))
-                share = np.divide(covered, plain, out=np.zeros_like(covered), where=plain > 0)
-            near = np.flatnonzero(share >= limit)
+                overlap = np.divide(covered, plain, out=np.zeros_like(covered), where=plain > 0)
+            near = np.flatnonzero(overlap >= limit)
             found.labels[image, near] = IGNORE
             keys.append(image * len(self.anchors) + near)
         return np.concatenate(keys)

@@ -65,7 +65,7 @@ def draw(
     unit = max(1, round(max(drawn.size) / 300))  # the width of a line
     font = ImageFont.load_default(max(12, round(max(drawn.size) / 30)))
     pen = ImageDraw.Draw(drawn)
-    # The surest last, so that it lies on top.
+    # The highest score last, so that it lies on top.
     scaled = [
         (found, tuple(corner * times for corner in found.box)) for found in [*detections][::-1]
     ]

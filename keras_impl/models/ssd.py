@@ -192,7 +192,7 @@ class SSD(keras.Model):
         self.optimizer.build(self.trainable_variables)
 
     def get_compile_config(self) -> dict[str, Any]:
-        """The arguments of `compile`; "auto" stays so, another machine may decide otherwise."""
+        """The arguments of `compile`; "auto" stays so, another machine may decide differently."""
         config = super().get_compile_config()
         return {**config, "jit_compile": self._jit_choice} if config else config
 
@@ -289,8 +289,8 @@ class SSD(keras.Model):
         Args:
             images: (B, H, W, 3) images in [-1, 1].
             batch_size: Images at a time.
-            **overrides: Fields of the convention's coding, detection and overlap to answer
-                otherwise, as score_threshold=0.5.
+            **overrides: Single fields of the convention's coding, detection and overlap, as
+                score_threshold=0.5.
 
         Returns:
             NumPy Detections: boxes (B, K, 4) corners, scores (B, K), labels (B, K) and anchors

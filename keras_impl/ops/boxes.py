@@ -342,7 +342,7 @@ def check_boxes(
 def plus(values: Tensor, constant: float) -> Tensor:
     """Values + a constant in their dtype; nothing is added where there is nothing to add.
 
-    TensorFlow's graph optimiser turns (a - b) + c into a + (c - b), which rounds otherwise. A
+    TensorFlow's graph optimiser turns (a - b) + c into a + (c - b), which rounds differently. A
     maximum that changes nothing stands in its way.
 
     Example:

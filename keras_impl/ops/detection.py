@@ -19,7 +19,7 @@ __all__ = ["Detections", "detect", "select"]
 
 
 class Detections(NamedTuple):
-    """What is in each of B images, surest first (equal scores: lowest anchor, then label).
+    """What is in each of B images, highest score first (equal scores: lowest anchor, then label).
 
     Attributes:
         boxes: (B, K, 4) xyxy, relative to the image; 0 in unused slots.

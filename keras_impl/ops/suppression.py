@@ -1,8 +1,8 @@
 """Greedy non-maximum suppression with static shapes: mirrors `reference_numpy.suppression`.
 
-One loop serves one class and many: the surest candidate left is kept, and those of its class
-that it overlaps too much are struck out, or lose score. As long as suppression stays within a
-class, taking the classes together in order of score keeps what taking them one by one would,
+One loop serves one class and many: the highest-scoring candidate left is kept, and those of its
+class that it overlaps too much are struck out, or lose score. As long as suppression stays within
+a class, taking the classes together in order of score keeps what taking them one by one would,
 and the loop may stop once enough are kept. Scores only fall, so that holds for lowered ones too.
 """
 
@@ -96,7 +96,7 @@ def soft_nms(
         overrides: Overrides of single fields.
 
     Returns:
-        (B, max_kept) int32 indices of the kept boxes, surest first, -1 after the last, and
+        (B, max_kept) int32 indices of the kept boxes, highest score first, -1 after the last, and
         (B, max_kept) their lowered scores, 0 after the last. TensorFlow takes numbers below the
         smallest normal one for 0: scores so small pass no threshold, those of NumPy pass 0.
 
@@ -189,8 +189,8 @@ def _visit_all(
         best = ops.max(waiting, axis=1, keepdims=True)
         found = ops.greater(best, NONE)
         rank = ops.where(ops.equal(waiting, best), order, last)
-        surest = ops.equal(rank, ops.min(rank, axis=1, keepdims=True))
-        index = ops.min(ops.where(surest, positions, count - 1), axis=1, keepdims=True)
+        best = ops.equal(rank, ops.min(rank, axis=1, keepdims=True))
+        index = ops.min(ops.where(best, positions, count - 1), axis=1, keepdims=True)
         if silent is not None:
             silence = ops.take_along_axis(silent, index, axis=1)
             found = ops.logical_and(found, ops.logical_not(silence))

@@ -49,7 +49,7 @@ def assign_targets(
         labels: (B, M) label from 1; -1 marks padding, whose box is not looked at.
         anchors: (A, 4) cxcywh.
         convention: Its `Overlap`, `Matching` and `Coding` hold the rules.
-        crowds: (B, M) True for a crowd or a difficult object, which no anchor answers for;
+        crowds: (B, M) True for a crowd or a difficult object, which no anchor is matched to;
             anchors that overlap it and have no object are neither object nor background.
         overrides: Overrides of single fields.
 

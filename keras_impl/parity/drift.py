@@ -46,7 +46,7 @@ __all__ = [
 ]
 
 HOST = "host"
-FAR = 4.0  # eps; libraries that round exp and log otherwise are not that far apart
+FAR = 4.0  # eps; libraries that round exp and log differently are not that far apart
 BACKENDS = {"tensorflow": "TensorFlow", "jax": "JAX", "torch": "PyTorch"}
 NAMES = {f"keras ({name})": title for name, title in BACKENDS.items()}
 FACTS = ("command", "cases", "seed", "machine", "system", "versions")
@@ -69,7 +69,7 @@ class Entry(NamedTuple):
     Attributes:
         worst: The largest error seen, in eps × the largest intermediate.
         budget: The largest allowed.
-        excused: Near-ties that were decided otherwise, with a witness.
+        excused: Near-ties that were decided differently, with a witness.
     """
 
     worst: float
@@ -317,7 +317,7 @@ which KERAS_BACKEND names; `python -m tests.pages` writes this page from it.
 
 {table}
 
-In brackets: near-ties that were decided otherwise, each with a witness. "–": no such mode.
+In brackets: near-ties that were decided differently, each with a witness. "–": no such mode.
 
 `mixed_bfloat16` is the column for mixed precision: the network computes in bfloat16, and its rows
 are in eps of bfloat16, 2⁻⁷; targets, loss and detections, made of what this very network says, are

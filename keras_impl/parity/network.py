@@ -18,7 +18,7 @@ rounding is off by at most u, half an eps, so that the budget is always one half
 - Batch normalisation is done in float32, and rounded once. ReLU6 compares, heads are put in order.
 
 Two things depend on who computes: see `Ways`. What cannot be seen layer by layer is a network whose
-layers are put together otherwise; the reference's whole forward pass is there for that
+layers are put together differently; the reference's whole forward pass is there for that
 (tests/parity/test_ssd.py).
 """
 

@@ -119,7 +119,7 @@ def compare_photographs(
         for name, detector in detectors.items():
             images = prepare(image, detector.size)[None]
             raw[name] = detector.heads(images)
-            seen[name] = to_pixels(detector.read(images, score=SHOWN)[0], image.size)
+            seen[name] = to_pixels(detector.detect_prepared(images, score=SHOWN)[0], image.size)
         for one, other in itertools.combinations(detectors, 2):
             deltas, logits = (
                 float(np.abs(raw[one][part] - raw[other][part]).max())

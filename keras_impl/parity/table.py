@@ -1,4 +1,4 @@
-"""Is Keras' answer the reference's? The parity table of this machine.
+"""Does Keras match the reference? The parity table of this machine.
 
 Each operation is run in every mode that the backend of Keras has (on TensorFlow eagerly, as a
 graph and under XLA; on JAX eagerly and under jit; on PyTorch eagerly), on cases worked by hand and

@@ -1,10 +1,10 @@
 """The choices that make one SSD differ from another, by name. No arithmetic here.
 
-Every SSD answers the same questions: which default boxes, which object an anchor answers for,
-how a box is coded, which negatives count, what a detection is. Papers leave some of the answers
-out and programs differ in them. Here each answer is a field of a frozen dataclass; both
-`reference_numpy` and `keras_impl` obey these and nothing else. `CANONICAL` holds the defaults,
-`presets` what known systems chose, and docs/conventions.md why.
+Every SSD makes the same choices: which default boxes, which object an anchor is matched to, how a
+box is coded, which negatives count, what a detection is. Papers leave some of them open and
+programs differ in them. Here each choice is a field of a frozen dataclass; `reference_numpy` and
+`keras_impl` follow these and nothing else. `CANONICAL` holds the defaults, `presets` the choices of
+known systems, and docs/conventions.md says why.
 """
 
 from __future__ import annotations
@@ -55,14 +55,14 @@ class Overlap:
     iou_offset: float = 0.0
 
     def __post_init__(self) -> None:
-        """Refuse what no overlap can be."""
+        """Validate the fields."""
         check_number(self.iou_epsilon, "iou_epsilon", 0, 1)
         check_number(self.iou_offset, "iou_offset", 0, 1)
 
 
 @dataclass(frozen=True)
 class Matching:
-    """Which object an anchor answers for (arXiv:1512.02325, section 2.2, "Matching strategy").
+    """Which object an anchor is matched to (arXiv:1512.02325, section 2.2, "Matching strategy").
 
     Attributes:
         threshold: IoU at which a free anchor takes its best object.
@@ -87,7 +87,7 @@ class Matching:
     crowd_overlap: float = 0.5
 
     def __post_init__(self) -> None:
-        """Refuse what no matching can be."""
+        """Validate the fields."""
         check_types(self)
         check_number(self.threshold, "threshold", 0, 1, open_below=True)
         check_number(self.force_above, "force_above", -1, 1)
@@ -130,7 +130,7 @@ class Coding:
     background: Literal["first", "last"] = "first"
 
     def __post_init__(self) -> None:
-        """Refuse what no coding can be."""
+        """Validate the fields."""
         four = isinstance(self.variances, tuple | list) and len(self.variances) == 4
         if not four or not all(
             isinstance(one, Real) and 0 < one < float("inf") for one in self.variances
@@ -195,7 +195,7 @@ class Loss:
     box_weight: float = 1.0
 
     def __post_init__(self) -> None:
-        """Refuse what no loss can be."""
+        """Validate the fields."""
         check_types(self)
         most = float("inf") if self.max_negatives is None else self.max_negatives
         if not (0 <= self.negative_ratio < float("inf") and 0 <= self.min_negatives <= most):
@@ -263,7 +263,7 @@ class Detection:
     drop_empty: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse what no detection can be."""
+        """Validate the fields."""
         check_types(self)
         check_number(self.iou_threshold, "iou_threshold", 0, 1)
         check_number(self.eta, "eta", 0, 1, open_below=True)
@@ -297,7 +297,16 @@ _PARTS = ("overlap", "matching", "coding", "loss", "detection")
 
 @dataclass(frozen=True)
 class Convention:
-    """One answer to every question.
+    """All choices of one SSD.
+
+    Attributes:
+        name: What it is called.
+        layout: Where the anchors are.
+        overlap: What IoU is.
+        matching: Which object an anchor is matched to.
+        coding: What the numbers of the heads mean.
+        loss: What training minimises.
+        detection: Which boxes are kept.
 
     Example:
         >>> CANONICAL.replace(threshold=0.4, variances=(1, 1, 1, 1)).matching.threshold
@@ -313,7 +322,7 @@ class Convention:
     detection: Detection = field(default_factory=Detection)
 
     def __post_init__(self) -> None:
-        """Refuse parts that are none."""
+        """Validate the fields."""
         check_types(self)
 
     def replace(self, **overrides: Any) -> Convention:
@@ -368,7 +377,7 @@ def revived(kind: type, plain: Any) -> Any:
 
     Raises:
         TypeError: A field that `kind` has not.
-        ValueError: An answer that cannot be.
+        ValueError: A value that is not allowed.
 
     Example:
         >>> revived(Coding, {"variances": [1, 1, 1, 1]}).variances

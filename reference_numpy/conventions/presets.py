@@ -1,4 +1,4 @@
-"""Known SSDs by name: what each of them answers to the questions of `conventions`.
+"""Known SSDs by name: the choices that each of them makes.
 
 Each function returns the convention of one system, as it computes by default, and says in which
 files it does so. Faults of a system that are no choice are not offered: docs/peer-bugs.md lists
@@ -93,7 +93,7 @@ MEDIAPIPE_SSDLITE320 = AnchorLayout(
 
 
 def canonical() -> Convention:
-    """What this project does by default: the paper's answers, and the gaps filled.
+    """What this project does by default: the paper's choices, and its gaps filled.
 
     arXiv:1512.02325; docs/conventions.md says why.
 
@@ -315,7 +315,7 @@ def mediapipe() -> Convention:
     `calculators/tensor/tensors_to_detections_calculator.cc`,
     `calculators/util/non_max_suppression_calculator.cc`,
     `modules/objectron/object_detection_oid_v4_cpu.pbtxt`. The model was trained by
-    `tf_od_ssd_mobilenet_v2`, whose answers to the questions of training stand here.
+    `tf_od_ssd_mobilenet_v2`, whose choices for training stand here.
 
     Every anchor has its best class only, and suppression does not look at classes (so does
     TensorFlow Lite's detection_postprocess in its fast form). Nothing is clipped. Anchors are

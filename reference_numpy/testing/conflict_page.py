@@ -28,7 +28,7 @@ _READ_AS = {
     "multibox_loss": "Total, class loss, box loss, positives that count, negatives that count; the "
     "last two for each image.",
     "nms": "The boxes kept, in the order visited.",
-    "soft_nms": "(box, score), surest first.",
+    "soft_nms": "(box, score), highest score first.",
     "select": "(label, anchor, score, box) of each detection.",
     "detect": "(label, anchor, score, box) of each detection.",
 }
@@ -42,7 +42,7 @@ implementation that claims one ([conformance.md](conformance.md)). Listed faults
 left out: a row is about choices.
 
 A number that is written with a row holds for all presets there, so that only the rule decides.
-Where all presets agree, the row also says which field would have it otherwise.
+Where all presets agree, the row also says which field changes it.
 
 This page is written by `python -m tests.pages`.
 """

@@ -56,7 +56,7 @@ class Conflict(NamedTuple):
 
     @property
     def only_flips(self) -> bool:
-        """Whether all presets agree, so that only `others` answer otherwise."""
+        """Whether all presets agree, so that only `others` differ."""
         return len(self.answers) == 1
 
 

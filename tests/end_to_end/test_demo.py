@@ -96,7 +96,7 @@ def anchors():
 
 
 def test_each_digit_has_its_anchors(canvases, anchors):
-    for made, duty in zip(canvases, demo.responsibility(canvases, anchors, CANONICAL), strict=True):
+    for made, duty in zip(canvases, demo.assignment(canvases, anchors, CANONICAL), strict=True):
         assert duty.equal
         assert len(duty.first) == len(made.labels)
         # Each digit was given an anchor of its own, and answers to it.
@@ -121,7 +121,7 @@ def test_each_digit_has_its_anchors(canvases, anchors):
 )
 def test_a_wrong_target_is_noticed(monkeypatch, canvases, anchors, change):
     spoil(monkeypatch, demo.mirror_targets, "assign_targets", change)
-    (duty,) = demo.responsibility(canvases[1:2], anchors, CANONICAL)
+    (duty,) = demo.assignment(canvases[1:2], anchors, CANONICAL)
     assert not duty.equal
 
 

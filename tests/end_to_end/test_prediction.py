@@ -16,7 +16,7 @@ from PIL import Image
 from keras_impl._common.files import write_file
 from keras_impl.data.canvases import CLASS_NAMES, batch_images, canvas
 from keras_impl.data.mnist import load_digits
-from keras_impl.detector.detector import detector_of, read_heads
+from keras_impl.detector.detector import detect_from_heads, detector_of
 from keras_impl.images import drawing, reading
 from keras_impl.images.detections import Detection, entry, label_names
 from keras_impl.images.drawing import draw
@@ -466,7 +466,7 @@ def test_anchors_that_cannot_score_are_not_missed(name, score, **overrides):
     logits[:, 2] = -30  # a class that is nowhere: those after it keep their labels
     deltas = generator.normal(0, 1, (300, 4)).astype(np.float32)
 
-    found = read_heads(deltas, logits, anchors, convention)
+    found = detect_from_heads(deltas, logits, anchors, convention)
 
     wanted = detection.detect(deltas, logits, anchors, convention)
     assert len(wanted.labels) > 0 or score > 0.9
@@ -488,4 +488,4 @@ def test_heads_that_say_nan_are_refused_as_ever(where):
     }
     heads[where][0, 1] = np.nan
     with pytest.raises(ValueError, match=r"expected (a number|four numbers)"):
-        read_heads(*heads.values(), np.full((2, 4), 0.5, "f4"), CANONICAL)
+        detect_from_heads(*heads.values(), np.full((2, 4), 0.5, "f4"), CANONICAL)

@@ -11,7 +11,7 @@ from PIL import Image
 
 from keras_impl.conformance.detections import ImageVerdict
 from keras_impl.demo import report
-from keras_impl.demo.run import Demo, Example, Responsibility, Timing
+from keras_impl.demo.run import Assignment, Demo, Example, Timing
 from keras_impl.images.detections import Detection
 from keras_impl.images.drawing import colour
 from keras_impl.images.writing import mark_of
@@ -29,7 +29,7 @@ def an_image(*, good: bool = True) -> Example:
     )
     seen = (Detection(8, 0.9, (29.0, 28.0, 84.0, 84.0), 1),)
     anchors = np.array([[0.25, 0.25, 0.25, 0.25], [0.3, 0.25, 0.25, 0.25], [0.75, 0.75, 0.4, 0.4]])
-    duty = Responsibility(
+    duty = Assignment(
         objects=np.array([0, 0, 1]),
         first=np.array([0, 2]),
         overlap=np.array([1.0, 0.6, 0.1]),

@@ -211,7 +211,7 @@ def nms_workloads(generator, dtype, count):
 
 
 def select_workloads(generator, dtype, count):
-    """The same on no grid, since long doubles decide otherwise at a threshold."""
+    """The same on no grid, since long doubles decide differently at a threshold."""
     for _ in range(0, count, 4):
         for many in (16, 60):
             low, size = generator.uniform(0, 1, (4, many, 2)), generator.uniform(0, 1, (4, many, 2))

@@ -1,8 +1,8 @@
 """The peers of the benchmarks do what they are timed for; the yardstick is the reference.
 
 Each runs in a process of its own, which leaves its results in a file: torchvision after TensorFlow
-in one process crashes, and here nothing but NumPy is imported. Where a peer decides otherwise than
-the reference by its own rule, the reference is asked by that rule.
+in one process crashes, and here nothing but NumPy is imported. Where a peer decides by a
+rule of its own, the reference is asked by that rule.
 """
 
 from __future__ import annotations

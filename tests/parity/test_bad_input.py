@@ -131,7 +131,7 @@ HOST = (
         rules=True,
     ),
     Subject(
-        "detector.detector.read_heads",
+        "detector.detector.detect_from_heads",
         {"deltas": DELTAS, "logits": LOGITS, "anchors": ANCHORS, "convention": CANONICAL},
         {"deltas": "floats A 4", "logits": "floats A C", "anchors": "anchors A 4"},
         {**SPANS, "logits: -inf": quiet, "no C": REFUSED},

@@ -19,7 +19,7 @@ from reference_numpy.testing import conflict_answers, conflicts
 CASES = 24  # of ours; eager mode takes its time for each
 EAGERLY = 12
 AT_LEAST = 200
-# Their decisions are about numbers that come out of exp and log, which libraries round otherwise.
+# Their decisions are about numbers that come out of exp and log, which libraries round differently.
 NEAR_TIES = {"detect", "multibox_loss", "multibox_gradient", "soft_nms"}
 
 

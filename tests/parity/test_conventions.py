@@ -167,7 +167,7 @@ def answer_as_the_table(case, presets, mode):
         for other in case.others
     ],
 )
-def test_conflict_case_otherwise(case, overrides, wanted):
+def test_conflict_case_with_an_override(case, overrides, wanted):
     """Rules that no preset has, eagerly; `test_every_operation` has them compiled."""
     implementation = keras_as(CANONICAL)
     numbers = {**case.overrides, **overrides}

@@ -744,7 +744,7 @@ def test_refuses_arguments_that_mean_nothing(arguments: dict[str, Any], message:
 def test_detect_is_the_references_detection() -> None:
     """More images than a batch holds; the convention's options, then one of one's own."""
     model, images = shared(), some_images(5)
-    # In the same batches: another batch size may round otherwise.
+    # In the same batches: another batch size may round differently.
     batches = [model.predict(images[start : start + 2], verbose=0) for start in (0, 2, 4)]
     outputs = {
         name: np.concatenate([batch[name] for batch in batches]) for name in ("deltas", "logits")

@@ -50,7 +50,7 @@ def golden() -> dict:
         image = open_image(path)
         images = prepare(image, detector.size)[None]
         raw = detector.heads(images)
-        seen = to_pixels(detector.read(images, score=SHOWN)[0], image.size)
+        seen = to_pixels(detector.detect_prepared(images, score=SHOWN)[0], image.size)
         photographs[path.stem] = {
             "sha256 of the prepared pixels": hashlib.sha256(images.tobytes()).hexdigest(),
             "deltas": probes(raw["deltas"]),

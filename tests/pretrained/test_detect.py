@@ -181,7 +181,7 @@ def test_an_answer_never_goes_over_an_image(ssd, photographs, tmp_path):
     words = ["detect", image, "--model", "oidv4", "--out", tmp_path / "found"]
     status, _, err = ssd(*words, "--json", image)
     assert status == 2
-    assert "--json: expected a new file, or an old answer. Received: " in err
+    assert "--json: expected a new file, or an old result. Received: " in err
     assert image.read_bytes() == photographs["chelsea"].read_bytes()
     for _ in range(2):
         assert ssd(*words, "--json", tmp_path / "answer.json")[0] == 0

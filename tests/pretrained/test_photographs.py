@@ -100,7 +100,7 @@ def test_the_golden_answers_of_litert_stand(detectors, photographs, backend):
         for output in ("deltas", "logits"):
             for place, value in wanted[output]:
                 assert abs(float(raw[output].ravel()[place]) - value) <= RAW, (name, output, place)
-        seen = to_pixels(detector.read(images, score=SHOWN)[0], image.size)
+        seen = to_pixels(detector.detect_prepared(images, score=SHOWN)[0], image.size)
         theirs = [
             Detection(labels[label], score, tuple(box), anchor)
             for label, score, *box, anchor in wanted["detections"]

@@ -100,7 +100,7 @@ def test_every_field_of_a_convention_is_flipped(part):
     assert set(FLIPS[part]) == fields
 
 
-def answered_otherwise():
+def overridden():
     """Every flip that is another answer than some preset's."""
     for part, field, value in every_flip():
         name = "layout" if part is AnchorLayout else part.__name__.lower()
@@ -109,7 +109,7 @@ def answered_otherwise():
             yield pytest.param(part, field, value, id=f"{part.__name__}.{field}={value}")
 
 
-@pytest.mark.parametrize(("part", "field", "value"), list(answered_otherwise()))
+@pytest.mark.parametrize(("part", "field", "value"), list(overridden()))
 def test_flipping_a_field_changes_an_answer(part, field, value):
     """The first preset and case on which it does are enough."""
     for case in (one for one in CONFLICTS if one.operation in ASKED[part]):

@@ -373,7 +373,7 @@ def test_other_answers_by_hand(case, dtype):
 
 
 @pytest.mark.parametrize("ties", ["lowest anchor", "lowest label", "highest anchor"])
-def test_the_surest_comes_first_however_ties_are_decided(ties):
+def test_the_highest_score_comes_first_however_ties_are_decided(ties):
     boxes = np.array([[0.0, 0.0, 0.4, 1.0], [0.6, 0.0, 1.0, 1.0]])
     found = select(boxes, np.array([[0.6, 0.9], [0.8, 0.7]]), ties=ties)
     assert found.scores.tolist() == [0.9, 0.8, 0.7, 0.6]
@@ -381,7 +381,7 @@ def test_the_surest_comes_first_however_ties_are_decided(ties):
 
 
 def test_candidates_without_a_limit():
-    # 500 boxes side by side, the surest last.
+    # 500 boxes side by side, the highest score last.
     left = np.arange(500) / 500
     boxes = np.stack([left, np.zeros(500), left + 1 / 500, np.ones(500)], axis=1)
     scores = np.linspace(0.5, 1, 500)[:, None]

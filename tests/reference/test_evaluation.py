@@ -178,7 +178,7 @@ def test_a_second_detection_of_an_object_is_a_false_positive():
 
 
 def test_scores_rank_over_all_images():
-    # The surest of all is wrong, in the second image: precision 1/2 at recall 1.
+    # The highest-scoring of all is wrong, in the second image: precision 1/2 at recall 1.
     result = evaluate(*load([[(1, A)], []], [[(1, 0.8, A)], [(1, 0.9, A)]]), method="all")
     assert result.map == 1 / 2
 

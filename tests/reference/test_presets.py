@@ -98,7 +98,7 @@ def test_which_families_share_anchors(one, other, same):
 # What each preset answers and CANONICAL does not. A change here changes what somebody relies on.
 
 
-# What each preset answers otherwise than CANONICAL. A change here changes what somebody relies on.
+# What each preset overrides in CANONICAL. A change here changes what somebody relies on.
 RECORDED = json.loads(Path(__file__).with_name("presets.json").read_text(encoding="utf-8"))
 
 

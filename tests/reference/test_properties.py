@@ -291,7 +291,7 @@ def test_an_object_is_without_an_anchor_only_if_all_that_it_overlaps_are_taken(d
         assert not left, f"object {index} has no anchor, and overlaps {left}, which nobody took"
     for index in set(range(len(own))) - set(objects.tolist()):
         free = np.flatnonzero((iou[index] > 0) & (objects == UNMATCHED))
-        assert not len(free), f"nothing answers for object {index}, which overlaps {free}"
+        assert not len(free), f"no anchor is matched to object {index}, which overlaps {free}"
 
 
 # --- suppression ---------------------------------------------------------------------------------

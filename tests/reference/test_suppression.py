@@ -328,7 +328,7 @@ def test_every_convention_equals_the_literal_one(data, dtype, overrides, eta):
 
 
 def literal_soft(boxes, scores, rules, iou) -> tuple[list[int], list[float]]:
-    """Of what is left, the surest is kept, and lowers the others or drops them."""
+    """Of what is left, the highest-scoring is kept, and lowers the others or drops them."""
     number = scores.dtype.type
     least, most = number(rules.score_threshold), boxes.dtype.type(rules.iou_threshold)
     factors = np.exp(number(-0.5 / rules.soft_sigma) * (iou * iou))

@@ -122,7 +122,7 @@ def test_a_hard_load_has_more_candidates_than_suppression_is_given():
 
 @pytest.mark.parametrize(("load", "total"), [("realistic", 271.524), ("hard", 350.558)])
 def test_a_seed_says_the_same_from_version_to_version(load, total):
-    """Speeds are on record of these. A new NumPy may draw otherwise."""
+    """Speeds are on record of these. A new NumPy may draw differently."""
     said = decoding_workload(SSD_MOBILENET300, 3, 8, num_classes=5, load=load)
     assert fingerprint(said)[1] == pytest.approx(total, abs=0.01)
 

@@ -2,7 +2,7 @@
 
 What differs between them is kept out of the time measured: anchors, coders and graphs are made
 once, NumPy arrays come in, and NumPy arrays come out when the work is done. Where a peer can do a
-thing in several ways, the fastest is taken. What each does otherwise than the reference stands in
+thing in several ways, the fastest is taken. How each differs from the reference stands in
 its function; nobody's fault is repaired here unless results cannot be used without.
 
 `numba` is no peer but a yardstick: how fast the reference's own arithmetic is, object by anchor,
@@ -75,7 +75,7 @@ def installed(name: str) -> bool:
 
 
 def matcher(name: str, anchors: Floats, objects: int) -> Matcher:
-    """A peer's way from objects to targets, canonical but for what the peer does otherwise.
+    """A peer's way from objects to targets, canonical but for where the peer differs.
 
     Args:
         name: One of `PEERS` that does "matching".

@@ -57,7 +57,7 @@ class Matched(NamedTuple):
 
 
 class Found(NamedTuple):
-    """Detections of one image, surest first.
+    """Detections of one image, highest score first.
 
     Attributes:
         boxes: (K, 4) xyxy.

@@ -39,7 +39,7 @@ def visited(order: Function, drops: Function) -> Function:
     return per_image("nms", call)
 
 
-def surest_first(score: Any) -> Any:
+def by_score(score: Any) -> Any:
     return np.argsort(-score, kind="stable")
 
 
@@ -57,7 +57,7 @@ def of_the_smaller(kept: Any, one: Any, convention: Any) -> Any:
 
 
 def all_pairs_at_once(box: Any, score: Any, convention: Any) -> Any:
-    order = surest_first(score)
+    order = by_score(score)
     over = boxes.pairwise_iou(box[order], box[order], convention) > limit(convention, box)
     return order[~np.triu(over, 1).any(axis=0)]
 
@@ -66,7 +66,7 @@ def falls_below_one_half(box: Any, score: Any, convention: Any) -> Any:
     kept: list[int] = []
     rules = convention.detection
     threshold, eta = box.dtype.type(rules.iou_threshold), box.dtype.type(rules.eta)
-    for one in surest_first(score):
+    for one in by_score(score):
         if (boxes.pairwise_iou(box[kept], box[[one]], convention) <= threshold).all():
             kept.append(one)
             threshold = threshold * eta
@@ -75,7 +75,7 @@ def falls_below_one_half(box: Any, score: Any, convention: Any) -> Any:
 
 def softly(
     decay: Function = lambda overlap, sigma: np.exp(overlap**2 / (-2 * sigma)),
-    surest: Function = lambda current, first: current,
+    visits_by: Function = lambda current, first: current,
 ) -> Function:
     """Soft suppression: (IoU, sigma) → factor; (lowered, first scores) → what is visited by."""
 
@@ -84,7 +84,7 @@ def softly(
         least = score.dtype.type(rules.score_threshold)
         waiting = np.flatnonzero(score > least)
         while waiting.size:
-            place = surest(current, score)[waiting].argmax()
+            place = visits_by(current, score)[waiting].argmax()
             best, waiting = waiting[place], np.delete(waiting, place)
             kept.append(best)
             overlap = boxes.pairwise_iou(box[[best]], box[waiting], convention)[0]
@@ -110,7 +110,7 @@ def across_classes(box: Any, score: Any, convention: Any) -> Any:
     return reordered(found, suppression.nms(found.boxes, found.scores, convention), convention)
 
 
-def surest_of_all(score: Any, count: Any) -> Any:
+def best_of_all(score: Any, count: Any) -> Any:
     """Scores, all but the best of all classes lowered to nothing."""
     best = np.argsort(-score, axis=None, kind="stable")[:count]
     only = np.zeros_like(score)
@@ -119,12 +119,12 @@ def surest_of_all(score: Any, count: Any) -> Any:
 
 
 def cut_before_suppression(box: Any, score: Any, convention: Any) -> Any:
-    only = surest_of_all(score, convention.detection.max_detections)
+    only = best_of_all(score, convention.detection.max_detections)
     return detection.select(box, only, convention)
 
 
 def candidates_of_all_classes(box: Any, score: Any, convention: Any) -> Any:
-    only = surest_of_all(score, convention.detection.candidates_per_class)
+    only = best_of_all(score, convention.detection.candidates_per_class)
     return detection.select(box, only, convention)
 
 
@@ -160,7 +160,7 @@ def detected(scores: Function) -> Function:
 
 # Written out above, with no part wrong: it has to pass, or its faults would prove nothing.
 WRITTEN_OUT: list[tuple[str, Function]] = [
-    ("nms", visited(surest_first, overlapped)),
+    ("nms", visited(by_score, overlapped)),
     ("soft_nms", softly()),
     ("detect", detected(lambda logits: losses.softmax(logits)[:, 1:])),
 ]
@@ -177,7 +177,7 @@ FAULTS = [
         ),
         (
             "order of the list",
-            "Visits boxes as they come, not the surest first.",
+            "Visits boxes as they come, not by score.",
             visited(lambda score: np.arange(score.size), overlapped),
         ),
         (
@@ -196,17 +196,17 @@ FAULTS = [
         (
             "the last kept alone",
             "Compares a box with the last one kept.",
-            visited(surest_first, lambda kept, *rest: overlapped(kept[-1:], *rest)),
+            visited(by_score, lambda kept, *rest: overlapped(kept[-1:], *rest)),
         ),
         (
             "min for the union",
             "Compares what is shared with the smaller box.",
-            visited(surest_first, of_the_smaller),
+            visited(by_score, of_the_smaller),
         ),
         (
             "0 / 0",
             "Asks whether the overlap is not above the threshold, which NaN is not.",
-            visited(surest_first, not_below),
+            visited(by_score, not_below),
         ),
         (
             "eta forgotten",
@@ -237,7 +237,7 @@ FAULTS = [
         (
             "order of the first scores",
             "Visits boxes by what they scored before any was lowered.",
-            softly(surest=lambda current, first: first),
+            softly(visits_by=lambda current, first: first),
         ),
         ("nothing is dropped", "Forgets the threshold of the overlap.", by(iou_threshold=1.0)),
         (
@@ -288,7 +288,7 @@ FAULTS = [
         ),
         (
             "anchor by anchor",
-            "Lists detections by anchor, and cuts the surest off.",
+            "Lists detections by anchor, and cuts the highest scores off.",
             in_another_order(lambda found: (found.labels, found.anchors)),
         ),
         (

@@ -237,7 +237,7 @@ FAULTS = [
         ("crowds ignored", "Leaves anchors on a crowd to the background.", by(crowd_by="none")),
         (
             "crowds are objects",
-            "Lets anchors answer for a crowd.",
+            "Matches anchors to a crowd.",
             given(lambda *arrays: arrays[:3]),
         ),
         ("IoU", "Asks for the IoU with a crowd instead of the IoA.", by(crowd_by="iou")),
