@@ -139,7 +139,7 @@ BUDGETS = {
         "of the score (1 + f + 8 sum x), x the exponents of its f factors: IoU 17u twice and 3u "
         "of x inside exp, exp 4u, product u: (37 x + 5) u each",
     ),
-    # The network, layer by layer: of all that is rounded, one u each (`network_parity`).
+    # The network, layer by layer: of all that is rounded, one u each (`parity.network`).
     "network convolution": Budget(
         0.5, "n products and n - 1 sums, the bias one more; in bfloat16 also the result, u"
     ),

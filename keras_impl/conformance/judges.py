@@ -1,4 +1,4 @@
-"""By whose judgement an answer is right: one judge for each operation, in NumPy alone.
+"""One comparator per operation, in NumPy alone.
 
 A judge gets the inputs, what an implementation made of them, and the convention that it claims to
 follow, and counts what is wrong. It never trusts a result that it cannot derive.

@@ -1,7 +1,7 @@
 """How each operation is compared with the reference: what it takes, what it gives, on which cases.
 
 `OPERATIONS` is the table, in NumPy alone: any implementation can be held to it (`conformance`).
-By whose judgement an answer is right is in `judges`, how far a float may be off in `tolerances`.
+`judges` has one comparator per operation, `budgets` how far a float may be off.
 """
 
 from __future__ import annotations

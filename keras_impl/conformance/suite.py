@@ -180,7 +180,7 @@ class Check:
         mismatches: Those that are wrong.
         excused: Those that differ by a near-tie, with a witness.
         max_error_eps: Worst error of the floats, in eps × the largest intermediate.
-        budget_eps: The error allowed, derived in `tolerances`.
+        budget_eps: The error allowed, derived in `budgets`.
         passed: Nothing is wrong.
     """
 

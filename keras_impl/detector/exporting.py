@@ -249,7 +249,7 @@ def _compare_heads(wanted: Outputs, found: Outputs, form: Format) -> tuple[float
 def _compare_detections(
     wanted: Outputs, found: Outputs, form: Format, score: float
 ) -> tuple[float, int]:
-    """The same for lists, in which near-ties may change places (see `pixel_parity`)."""
+    """The same for lists, in which near-ties may change places (see `compare_detections`)."""
     _check_shapes(wanted, found, form)
     worst, compared = 0.0, 0
     for row in range(len(wanted["labels"])):

@@ -4,8 +4,8 @@ Under Keras' policy "mixed_bfloat16" weights are kept in float32, the network co
 and targets, loss and detections are float32 all the same. `run` puts images through a small SSD
 and judges each layer by itself: from *the implementation's own* input the reference computes the
 layer in float64, with the weights as the policy rounds them, and the implementation's output must
-lie within the budget of `tolerances`. Then targets, loss and detections, made of what this very
-network says, are judged in float32 as everywhere (`judges`).
+lie within its budget (`conformance.budgets`). Then targets, loss and detections, made of what this
+very network gives, are judged in float32 as everywhere (`judges`).
 
 The unit is eps of the dtype that a layer computes in, times all that it rounds on the way; each
 rounding is off by at most u, half an eps, so that the budget is always one half:

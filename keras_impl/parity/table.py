@@ -6,7 +6,7 @@ on random ones full of ties, and judged by `reference_numpy`:
 
 - *Decisions* (matches, labels, mined anchors, selections and their order) must be equal. The
   reference decides in the same dtype, on the same numbers.
-- *Floats* must lie within the budget of `tolerances`, of the reference in a wider dtype.
+- *Floats* must lie within the budgets of `conformance.budgets`, of the reference in a wider dtype.
 - XLA as users run it ("xla", "jit") may fuse a product with a sum and so flip a near-tie. Such
   an answer is counted as *excused* only with a witness: overlaps within the rounding budget of
   the true ones, for which the reference itself gives exactly this answer. With fusing off

@@ -90,7 +90,7 @@ def roundings() -> tuple[int, int]:
             there += rows * columns * channels
             back += rows * columns * filters
         elif isinstance(layer, keras.layers.BatchNormalization):
-            there, back = there + 9, back + 2  # as in `network_parity`; gamma / sigma, a product
+            there, back = there + 9, back + 2  # as in `parity.network`; gamma / sigma, a product
         elif isinstance(layer, keras.layers.Add):
             there, back = there + 1, back + 1
     images, rows, columns, _ = golden()["images"].shape

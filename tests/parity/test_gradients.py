@@ -59,7 +59,7 @@ class Loss(NamedTuple):
         loss: (first, second) tensors → losses.
         gradient: The same of NumPy arrays → gradient of the sum by the first.
         scale: → the unit of the error.
-        budget: Its row in `tolerances`.
+        budget: Its row in `BUDGETS`.
         points: dtype → (first, second).
     """
 
