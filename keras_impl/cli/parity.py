@@ -211,7 +211,7 @@ def _trace(arguments: argparse.Namespace) -> int:
     with Progress(starting()) as progress:
         start_keras()
         from keras_impl.detector.litert import LiteRT
-        from keras_impl.parity.pixels import trace
+        from keras_impl.parity.tracing import trace
 
         with quiet_litert():
             litert = LiteRT(read_published(), keep=True)

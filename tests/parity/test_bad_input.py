@@ -655,6 +655,7 @@ EXPLAINED = {
     "parity.drift.*": "test_drift.py",
     "parity.implementations.*": "take a convention, whose fields refuse",
     "parity.network.*": "compare layers of a network of their own",
+    "parity.tracing.*": "as parity.pixels",
     "parity.pixels.*": "compare detectors, which refuse, on images that open_image read",
     "parity.table.Report": "holds what was compared",
     "training.curves.*": "a folder without a log has no rows; test_training.py",

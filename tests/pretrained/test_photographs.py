@@ -22,8 +22,9 @@ from keras_impl.detector.litert import LiteRT
 from keras_impl.images.detections import Detection, to_pixels
 from keras_impl.images.pixels import prepare
 from keras_impl.images.reading import open_image
-from keras_impl.parity import pixels as pixel_parity
-from keras_impl.parity.pixels import RAW, SHOWN, compare_photographs, trace
+from keras_impl.parity import pixels as pixel_parity, tracing
+from keras_impl.parity.pixels import RAW, SHOWN, compare_photographs
+from keras_impl.parity.tracing import trace
 from keras_impl.weights.npz import load_model
 from keras_impl.weights.published import OIDV4, weights_file
 
@@ -224,13 +225,13 @@ def test_the_layer_that_departs_is_named_and_no_other(cat, keras_home, litert):
 
 @pytest.mark.thorough
 def test_a_fault_in_keras_is_keras(cat, model, monkeypatch):
-    maps = pixel_parity._keras_maps
+    maps = tracing._keras_maps
 
     def faulty(*arguments):
         found = maps(*arguments)
         return {**found, "extra_2_conv": found["extra_2_conv"] + np.float32(1e-3)}
 
-    monkeypatch.setattr(pixel_parity, "_keras_maps", faulty)
+    monkeypatch.setattr(tracing, "_keras_maps", faulty)
     # Both what gives the map and what takes it do not fit it any more; the first comes first.
     assert departed(trace(cat, model))[0] == ("extra_2_conv", "keras")
 
@@ -300,13 +301,13 @@ def test_trace_names_the_first_layer_that_departs(litert, photographs, capsys, m
     assert err == ""
     assert out.splitlines()[-1].startswith("no layer departs: 82 layers and the order of the anch")
 
-    maps = pixel_parity._litert_maps
+    maps = tracing._litert_maps
 
     def faulty(*arguments):
         found = maps(*arguments)
         return {**found, "block_3_expand": found["block_3_expand"] * np.float32(1.01)}
 
-    monkeypatch.setattr(pixel_parity, "_litert_maps", faulty)
+    monkeypatch.setattr(tracing, "_litert_maps", faulty)
     assert main(["parity", "--trace", path, "--json", "-"]) == 1
     out, err = capsys.readouterr()
     assert "block_3_expand is the first layer that DEPARTS: in litert" in err
