@@ -189,8 +189,8 @@ def _visit_all(
         best = ops.max(waiting, axis=1, keepdims=True)
         found = ops.greater(best, NONE)
         rank = ops.where(ops.equal(waiting, best), order, last)
-        best = ops.equal(rank, ops.min(rank, axis=1, keepdims=True))
-        index = ops.min(ops.where(best, positions, count - 1), axis=1, keepdims=True)
+        is_next = ops.equal(rank, ops.min(rank, axis=1, keepdims=True))
+        index = ops.min(ops.where(is_next, positions, count - 1), axis=1, keepdims=True)
         if silent is not None:
             silence = ops.take_along_axis(silent, index, axis=1)
             found = ops.logical_and(found, ops.logical_not(silence))

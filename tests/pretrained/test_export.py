@@ -117,7 +117,8 @@ def seen_by(reference: Detector, photographs: list[Image.Image]) -> Seen:
     heads = reference.heads(images)
     again = Detector(lambda given: heads, reference.convention, len(reference.class_names))
     at = {
-        score: [*map(in_pixels, again.read(images, score=score), sizes)] for score in (SHOWN, SCORE)
+        score: [*map(in_pixels, again.detect_prepared(images, score=score), sizes)]
+        for score in (SHOWN, SCORE)
     }
     return Seen(images, sizes, heads, at)
 
