@@ -1,4 +1,4 @@
-"""The README's table of implementations is what `tox run -e oracles` made of this very checkout."""
+"""docs/agreement.md has the table that `tox run -e oracles` made of this very checkout."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from keras_impl.conformance.operations import OPERATIONS
 from keras_impl.conformance.report import to_markdown
 
-README = Path(__file__).parents[2] / "README.md"
+PAGE = Path(__file__).parents[2] / "docs/agreement.md"
 # Keras is one adapter on three backends.
 NAMES = {
     "keras": "keras (tensorflow)",
@@ -20,7 +20,7 @@ FILES = (Path(__file__).parents[1] / "implementations").glob("*.py")
 SHIPPED = {NAMES.get(path.stem, path.stem) for path in FILES}
 
 
-def test_the_readme_shows_the_table_of_this_run():
+def test_the_page_shows_the_table_of_this_run():
     report = json.loads(Path(os.environ["REPORT"]).read_text(encoding="utf-8"))
     assert set(report["implementations"]) == SHIPPED
 
@@ -32,4 +32,4 @@ def test_the_readme_shows_the_table_of_this_run():
     assert "failed" not in verdicts.values()
     assert {op for _, op in verdicts} == set(OPERATIONS)
     table = to_markdown(report)
-    assert table in README.read_text(encoding="utf-8"), f"README.md: expected this table\n\n{table}"
+    assert table in PAGE.read_text(encoding="utf-8"), f"{PAGE}: expected this table\n\n{table}"
