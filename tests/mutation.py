@@ -56,9 +56,13 @@ TESTS: dict[str, dict[str, tuple[str, ...]]] = {
         "conventions.layouts": ("layouts", "anchors"),
         "mobilenet_v2": ("ssd",),
         "testing.conflict_answers": ("conflicts",),
+        "testing.conflict_drawings": (
+            "conflicts",
+            "tests/test_pages.py::test_drawings_are_up_to_date",
+        ),
         "testing.conflict_page": (
             "conflicts",
-            "tests/test_pages.py::test_a_page_is_up_to_date[conflicts.md]",
+            "tests/test_pages.py::test_a_page_is_up_to_date[generated/conflicts.md]",
         ),
     },
     "keras_impl": {
@@ -166,7 +170,7 @@ def prepare(module: Module) -> None:
     """Make a folder in which mutmut finds the module, its tests and nothing that it knew before."""
     shutil.rmtree(module.folder, ignore_errors=True)
     module.folder.mkdir(parents=True)
-    ignore = shutil.ignore_patterns("__pycache__", "images")
+    ignore = shutil.ignore_patterns("__pycache__", "*.png")
     for name in COPIED:
         shutil.copytree(REPOSITORY / name, module.folder / name, ignore=ignore)
     for name in FILES:

@@ -1,4 +1,4 @@
-"""What the reference answers to the inputs of a conflict, in a form to compare."""
+"""Compute the answer of the reference to a conflict case, in a form that can be compared."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ __all__ = [
     "settled",
 ]
 
-_LABELS = {  # which input of an operation is whole numbers
+_LABELS = {  # index of the input that holds labels, which are whole numbers
     "match": 1,
     "assign_targets": 1,
     "assign_targets_with_crowds": 1,
@@ -41,11 +41,11 @@ _LABELS = {  # which input of an operation is whole numbers
 
 
 def arrays(case: Conflict, dtype: DTypeLike = np.float64) -> Arrays:
-    """The inputs of a case as arrays: floats in `dtype`, labels int32, crowds bool.
+    """Return the inputs of a case as arrays: floats in `dtype`, labels int32, crowds bool.
 
     Example:
         >>> from reference_numpy.testing.conflicts import CONFLICTS
-        >>> (case,) = (one for one in CONFLICTS if one.name == "equal losses")
+        >>> (case,) = (one for one in CONFLICTS if one.name == "negatives with equal losses")
         >>> [(one.shape, one.dtype.name) for one in arrays(case, "float32")]
         [((1, 6), 'float32'), ((1, 6), 'int32')]
     """
@@ -56,17 +56,19 @@ def arrays(case: Conflict, dtype: DTypeLike = np.float64) -> Arrays:
 
 
 def settled(case: Conflict, convention: Convention, **overrides: Any) -> Convention:
-    """A convention with the numbers of a case, and with changes on top.
+    """Return a convention with the overrides of a case, and further overrides on top.
 
     For `make_anchors` both are fields of its layout.
 
     Raises:
-        ValueError: A combination that cannot be.
+        ValueError: Fields that exclude each other.
 
     Example:
         >>> from reference_numpy.testing.conflicts import CONFLICTS
         >>> from reference_numpy.conventions import PRESETS
-        >>> (case,) = (one for one in CONFLICTS if one.name == "half a negative")
+        >>> (case,) = (
+        ...     one for one in CONFLICTS if one.name == "rounding of the number of negatives"
+        ... )
         >>> settled(case, PRESETS["canonical"]).loss.negative_ratio
         1.5
     """
@@ -77,20 +79,20 @@ def settled(case: Conflict, convention: Convention, **overrides: Any) -> Convent
 
 
 def answer(case: Conflict, convention: Convention, **overrides: Any) -> Any:
-    """What the reference answers in float64.
+    """Compute the answer of the reference in float64.
 
     Args:
-        case: The case, whose numbers take the place of the convention's.
+        case: The case; its overrides replace fields of the convention.
         convention: The rules.
         overrides: Overrides of single fields.
 
     Returns:
-        The plain form, or "error: ARGUMENT" where that argument is refused.
+        The answer as `plain` returns it, or "error: ARGUMENT" where that argument is refused.
 
     Example:
         >>> from reference_numpy.testing.conflicts import CONFLICTS
         >>> from reference_numpy.conventions import PRESETS
-        >>> (case,) = (one for one in CONFLICTS if one.name == "two equal objects")
+        >>> (case,) = (one for one in CONFLICTS if one.name == "two identical objects")
         >>> answer(case, PRESETS["canonical"]), answer(case, PRESETS["paz"])
         (((0, 1, -1),), ((1, 0, -1),))
     """
@@ -98,7 +100,7 @@ def answer(case: Conflict, convention: Convention, **overrides: Any) -> Any:
     try:
         outputs = _REFERENCE[case.operation](*arrays(case), convention=convention)
     except ValueError as error:
-        argument = re.split(r"\W", str(error))[0]  # its first word
+        argument = re.split(r"\W", str(error))[0]  # a message begins with the argument
         return f"error: {argument}"
     return plain(case, outputs)
 
@@ -186,25 +188,30 @@ _REFERENCE: dict[str, Callable[..., tuple[Any, ...]]] = {
 
 
 def plain(case: Conflict, outputs: tuple[Any, ...]) -> Any:
-    """The outputs of an operation as nested tuples that can be read and compared.
+    """Convert the outputs of an operation to nested tuples that can be read and compared.
 
-    Floats are rounded to 4 decimals. Per image: `match` is the object of each anchor; targets are
-    the labels, then the codes of anchors that have an object; `mine_hard_negatives` and `nms` are
-    indices; `soft_nms` is (index, score) pairs; `select` and `detect` are detections, (label,
-    anchor, score, box). `multibox_loss` is total, class loss, box loss, positives that count,
-    negatives that count. All others are the array itself.
+    Floats are rounded to 4 decimals. The tuples hold, for each image:
+
+    - `match`: the object of each anchor;
+    - `assign_targets`: the labels, then the codes of the anchors that have an object;
+    - `mine_hard_negatives`, `nms`: indices;
+    - `soft_nms`: (index, score) pairs;
+    - `select`, `detect`: (label, anchor, score, box) of each detection.
+
+    `multibox_loss` becomes (total, class loss, box loss, positives that count, negatives that
+    count). For all other operations the tuples hold the array itself.
 
     Args:
         case: The case.
-        outputs: As the conformance suite has it: arrays of a batch; None where an implementation
-            does not tell, which becomes None.
+        outputs: Arrays of a batch, as in the conformance suite; None for an output that an
+            implementation does not give.
 
     Returns:
-        The plain form.
+        Nested tuples; None where the output is None.
 
     Example:
         >>> from reference_numpy.testing.conflicts import CONFLICTS
-        >>> (case,) = (one for one in CONFLICTS if one.name == "equal losses")
+        >>> (case,) = (one for one in CONFLICTS if one.name == "negatives with equal losses")
         >>> plain(case, (np.array([[False, True, True, True, False, False]]),))
         ((1, 2, 3),)
     """
@@ -244,7 +251,7 @@ def _chosen(mask: NDArray[Any] | None) -> Any:
 
 
 def _tuples(value: Any) -> Any:
-    """Nested tuples of Python's numbers, floats rounded."""
+    """Return nested tuples of Python numbers, with floats rounded."""
     if value is None:
         return None
     if isinstance(value, list | tuple) or np.ndim(value) > 0:
@@ -255,14 +262,14 @@ def _tuples(value: Any) -> Any:
 
 
 def agree(found: Any, wanted: Any) -> bool:
-    """Whether two plain answers are the same: whole numbers equal, floats within 1e-4.
+    """Compare two answers: whole numbers must be equal, floats within 1e-4.
 
     Args:
-        found: An answer; None in it is what an implementation does not tell.
-        wanted: The answer expected.
+        found: The answer of an implementation; None in it agrees with anything.
+        wanted: The expected answer.
 
     Returns:
-        Whether they agree; floats above 1 may differ by 1e-4 of themselves.
+        Whether they agree. Floats above 1 may differ by 1e-4 of their size.
 
     Example:
         >>> agree(((1, None, 0.50004),), ((1, 7, 0.5),)), agree((1, 2), (1, 3))

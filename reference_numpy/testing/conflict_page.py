@@ -1,102 +1,250 @@
-"""The page docs/conflicts.md, made of the table."""
+"""Write the page docs/generated/conflicts.md from the table of conflict cases."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import groupby
 from typing import Any
 
-from reference_numpy.conventions import PRESETS
-from reference_numpy.testing.conflicts import CONFLICTS
+from reference_numpy.conventions import IGNORE, IGNORED, PRESETS, UNMATCHED
+from reference_numpy.testing.conflict_drawings import drawing, file_name
+from reference_numpy.testing.conflicts import CONFLICTS, Conflict
 
 __all__ = [
     "as_markdown",
 ]
 
-_READ_AS = {
-    "make_anchors": "(cx, cy, w, h) of each anchor.",
-    "pairwise_iou": "A row for each first box.",
-    "match": "The object of each anchor; −1 is background, −2 ignored.",
-    "assign_targets": "The label of each anchor, 0 background and −1 neither; then the codes of "
-    "those with an object.",
-    "assign_targets_with_crowds": "As before.",
-    "encode": "The code, as the head would have it.",
-    "decode": "Corners.",
-    "background_first": "The logits, background first.",
-    "class_losses": "The loss of each anchor.",
-    "mine_hard_negatives": "The negatives that count.",
-    "multibox_loss": "Total, class loss, box loss, positives that count, negatives that count; the "
-    "last two for each image.",
-    "nms": "The boxes kept, in the order visited.",
-    "soft_nms": "(box, score), highest score first.",
-    "select": "(label, anchor, score, box) of each detection.",
-    "detect": "(label, anchor, score, box) of each detection.",
+# For each operation: what it does, for the table of contents; how its answers are to be read.
+_OPERATIONS = {
+    "make_anchors": (
+        "Lay out the anchors of an image.",
+        "Sizes (width × height) and centres are relative to the image. s is the scale of the "
+        "feature map; s' = √(s × next scale) is the side of the extra square. In the drawings, "
+        "the image is grey and each answer has a panel.",
+    ),
+    "pairwise_iou": (
+        "Compute the IoU of each first box with each second box.",
+        "Each column has the IoUs of one first box with the second boxes, in order.",
+    ),
+    "match": (
+        "Match each anchor to an object or to the background.",
+        "Each column has the object of one anchor. The IoU threshold is 0.5. Boxes are as high as "
+        "the image; in the drawings, objects are orange, anchors are blue and the image is grey.",
+    ),
+    "assign_targets": (
+        "Compute the class label and the box code of each anchor.",
+        "Each column has the label of one anchor, and its code: (tx, ty, tw, th), or "
+        "(ty, tx, th, tw) in TensorFlow, MediaPipe and the notebook.",
+    ),
+    "assign_targets_with_crowds": (
+        "The same, where a box may be a crowd.",
+        "Columns as above. An ignored anchor counts neither as positive nor as negative.",
+    ),
+    "encode": (
+        "Compute the code of a box relative to its anchor.",
+        "The answer is the code: (tx, ty, tw, th), or (ty, tx, th, tw) in TensorFlow, MediaPipe "
+        "and the notebook.",
+    ),
+    "decode": (
+        "Compute the box of a code and an anchor.",
+        "The answer is the box: xmin, ymin, xmax, ymax.",
+    ),
+    "background_first": (
+        "Move the column of the background to the front.",
+        "The answer has the logits in the order of the columns.",
+    ),
+    "class_losses": (
+        "Compute the class loss of each anchor.",
+        "Each column has the loss of one anchor.",
+    ),
+    "mine_hard_negatives": (
+        "Choose the negatives that count in the loss.",
+        "The answer has the indices of the chosen anchors.",
+    ),
+    "multibox_loss": (
+        "Compute the training loss of a batch.",
+        "The last two columns have the indices of the anchors that count in the class loss.",
+    ),
+    "nms": (
+        "Suppress overlapping boxes of one class.",
+        "The answer has the indices of the kept boxes, in the order in which they are kept.",
+    ),
+    "soft_nms": (
+        "Lower the scores of overlapping boxes of one class.",
+        "The answer has each kept box with its new score.",
+    ),
+    "select": (
+        "Choose the detections of an image from boxes and scores.",
+        "The answer has the detections in order. Corners (xmin, ymin, xmax, ymax) are given where "
+        "presets clip boxes differently.",
+    ),
+    "detect": (
+        "Choose the detections of an image from the head outputs.",
+        "The answer has the detections in order.",
+    ),
 }
-_HEAD = """# Where the known SSDs disagree
+_HEAD = """# Where known SSDs disagree
 
-Each row is a small input on which programs that are all called SSD give different answers, what
-each preset of `reference_numpy.conventions` answers, and what goes wrong for somebody who assumes
-another answer. The answers were worked by hand; the working and the inputs are in
-`reference_numpy/testing/conflicts.py`. Every preset is tested on every row, and so is every
-implementation that claims one ([conformance.md](conformance.md)). Listed faults of a program are
-left out: a row is about choices.
+*Generated by `python -m tests.pages` from `reference_numpy/testing/conflicts.py`. Do not edit.*
 
-A number that is written with a row holds for all presets there, so that only the rule decides.
-Where all presets agree, the row also says which field changes it.
+Each case below is a small input on which programs that are all called SSD give different answers.
+It shows the input, the answer of every [preset](../conventions.md#presets), and what goes wrong if
+you assume another answer. The answers were worked out by hand, and tests compare them with every
+preset and with every [implementation that follows one](../conformance.md).
 
-This page is written by `python -m tests.pages`.
+{contents}
+
+How to read a case:
+
+- Indices of boxes, objects and anchors count from 0. Numbers have up to four digits.
+- Settings named in a case hold for all presets, so that only their rules differ.
+- A row *canonical with* a setting has an answer that no preset gives.
+- A case is about choices. Bugs of programs are in [peer-bugs.md](../peer-bugs.md).
 """
 
 
 def as_markdown() -> str:
-    """The page docs/conflicts.md.
+    """Write the page docs/generated/conflicts.md.
 
     Example:
         >>> as_markdown().splitlines()[0]
-        '# Where the known SSDs disagree'
+        '# Where known SSDs disagree'
     """
-    lines = [_HEAD]
-    for operation, cases in groupby(CONFLICTS, key=lambda case: case.operation):
-        lines += [
-            f"## `{operation}`",
-            "",
-            _READ_AS[operation],
-            "",
-            "| case | answers | who assumes another answer |",
-            "|---|---|---|",
-        ]
+    groups = {name: [*cases] for name, cases in groupby(CONFLICTS, lambda case: case.operation)}
+    contents = ["| operation | what it does | cases |", "|---|---|---:|"]
+    lines = []
+    for operation, cases in groups.items():
+        does, read_as = _OPERATIONS[operation]
+        contents.append(f"| [`{operation}`](#{operation}) | {does} | {len(cases)} |")
+        lines += [f"## `{operation}`", "", read_as, ""]
         for case in cases:
-            given = f"**{case.name}**<br>{case.given}"
-            if case.overrides:
-                given += f"<br>{_fields(case.overrides)}"
-            rows = [(value, _named(names)) for value, names in case.answers]
-            rows += [(value, f"with {_fields(overrides)}") for overrides, value in case.others]
-            answers = "<br>".join(f"`{_shown(value)}` {who}" for value, who in rows)
-            lines.append(f"| {given} | {answers} | {case.warning} |")
-        lines.append("")
-    return "\n".join(lines)
+            lines += _block(case)
+    return _HEAD.format(contents="\n".join(contents)) + "\n" + "\n".join(lines)
 
 
-def _fields(overrides: Mapping[str, Any]) -> str:
-    return ", ".join(f"`{name}={_shown(value, 0)}`" for name, value in overrides.items())
+def _block(case: Conflict) -> Iterator[str]:
+    """Write the lines of one case."""
+    yield from (f"### {case.name[0].upper()}{case.name[1:]}", "")
+    given = case.given
+    if case.overrides and case.operation != "make_anchors":  # layouts are described in words
+        given += f" Settings: {_settings(case.overrides)}."
+    yield from (given, "")
+    drawn = drawing(case) is not None
+    if drawn:
+        yield from (f"![drawing of the boxes](images/{file_name(case)})", "")
+
+    answers = [(value, _given_by(names)) for value, names in case.answers]
+    answers += [(value, f"canonical with {_settings(changes)}") for changes, value in case.others]
+    rows = [{**_cells(case, value), "given by": who} for value, who in answers]
+    if drawn and case.operation in ("make_anchors", "decode"):  # a panel for each answer
+        rows = [{"panel": "ABCDEFGH"[place], **row} for place, row in enumerate(rows)]
+    heads = max(map(list, rows), key=len)
+    yield from (_line(heads), _line(["---"] * len(heads)))
+    yield from (_line(row.get(head, "") for head in heads) for row in rows)
+    yield from ("", f"**If you assume another answer:** {case.warning}", "")
 
 
-def _named(names: tuple[str, ...]) -> str:
-    if len(names) == len(PRESETS):
-        return "all"
-    if len(names) > len(PRESETS) / 2:
-        others = ", ".join(name for name in PRESETS if name not in names)
-        return f"all but {others}"
+def _line(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _settings(overrides: Mapping[str, Any]) -> str:
+    return ", ".join(f"`{name}={value!r}`" for name, value in overrides.items())
+
+
+def _given_by(names: tuple[str, ...]) -> str:
+    others = [name for name in PRESETS if name not in names]
+    if len(others) < 4:
+        return "all but " + ", ".join(others) if others else "all presets"
     return ", ".join(names)
 
 
-def _shown(value: Any, depth: int = 1) -> str:
-    """A plain answer in few characters; a batch of one loses its outermost brackets."""
-    if not isinstance(value, tuple):
-        return value if isinstance(value, str) else f"{value:g}"
-    if depth and len(value) == 1 and isinstance(value[0], tuple):
-        return _shown(value[0], 0)
-    whole = all(isinstance(one, int) for one in value)
-    if whole and len(value) > 9 and value == tuple(range(value[0], value[-1] + 1)):
-        return f"({value[0]}, ..., {value[-1]})"
-    return f"({', '.join(_shown(one, 0) for one in value)}{',' * (len(value) == 1)})"
+def _cells(case: Conflict, value: Any) -> dict[str, str]:
+    """Return the text of an answer by the heads of its columns."""
+    match case.operation, value:
+        case _, str(error):
+            return {"anchor 0": f"an error that names `{error.removeprefix('error: ')}`"}
+        case "make_anchors", anchors:
+            centres = {anchor[:2] for answer, _ in case.answers for anchor in answer}
+            return _numbered(
+                "anchor",
+                (
+                    f"{_number(w)} × {_number(h)}"
+                    + f" at ({_numbers(centre)})" * (len(centres) > 1)
+                    for *centre, w, h in anchors
+                ),
+            )
+        case "pairwise_iou", (rows,):
+            return _numbered("first box", map(_numbers, rows))
+        case "match", (objects,):
+            words = {UNMATCHED: "background", IGNORED: "ignored"}
+            return _numbered("anchor", (words.get(one, f"object {one}") for one in objects))
+        case "assign_targets" | "assign_targets_with_crowds", ((labels, codes),):
+            words, left = {0: "background", IGNORE: "ignored"}, iter(codes)
+            return _numbered(
+                "anchor",
+                (
+                    words.get(label) or f"class {label}, code ({_numbers(next(left))})"
+                    for label in labels
+                ),
+            )
+        case "class_losses", losses:
+            return _numbered("anchor", map(_number, losses))
+        case "multibox_loss", (total, class_loss, box_loss, positives, negatives):
+            return {
+                "total": _number(total),
+                "class loss": _number(class_loss),
+                "box loss": _number(box_loss),
+                "positive anchors": _by_image(positives),
+                "negative anchors": _by_image(negatives),
+            }
+        case "mine_hard_negatives", (chosen,):
+            return {"chosen negatives": _indices(chosen)}
+        case "nms", (kept,):
+            return {"kept boxes": _indices(kept)}
+        case "soft_nms", (kept,):
+            return {"kept boxes": ", ".join(f"{box} (score {_number(one)})" for box, one in kept)}
+        case "select" | "detect", (detections,):
+            return {"detections": _detections(case, detections)}
+        case operation, (numbers,):
+            head = {"encode": "code", "decode": "box", "background_first": "logits"}[operation]
+            return {head: _numbers(numbers)}
+    raise AssertionError
+
+
+def _detections(case: Conflict, detections: Any) -> str:
+    """Write a line for each detection, with its box where some preset changes it."""
+    own = case.inputs[0][0]
+    clipped = case.operation == "select" and any(
+        box != own[anchor] for (found,), _ in case.answers for _, anchor, _, box in found
+    )
+    lines = [
+        f"box {anchor}: class {label}, score {_number(score)}"
+        + f", corners ({_numbers(box)})" * clipped
+        for label, anchor, score, box in detections
+    ]
+    return "<br>".join(lines) or "none"
+
+
+def _by_image(images: Any) -> str:
+    if len(images) == 1:
+        return _indices(images[0])
+    return "; ".join(f"image {index}: {_indices(one)}" for index, one in enumerate(images))
+
+
+def _indices(indices: Any) -> str:
+    if len(indices) > 9:
+        return f"{indices[0]} to {indices[-1]}"
+    return _numbers(indices) or "none"
+
+
+def _numbered(kind: str, texts: Iterable[str]) -> dict[str, str]:
+    return {f"{kind} {index}": text for index, text in enumerate(texts)}
+
+
+def _numbers(numbers: Iterable[float]) -> str:
+    return ", ".join(map(_number, numbers))
+
+
+def _number(value: float) -> str:
+    return f"{value:.4g}".replace("-", "−")

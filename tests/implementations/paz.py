@@ -327,8 +327,8 @@ DEVIATIONS = (
     *(
         Deviation(name, "multibox_loss", TOO_MANY, conflict=name)
         for name in (
-            "images with three objects and with one",
-            "a background anchor with a code",
+            "images with three positives and with one",
+            "box loss of a background anchor",
             "two anchors predict the same box",
         )
     ),
@@ -351,10 +351,10 @@ DEVIATIONS = (
         some_loss([1, -1, 0, 0, 0, 0, 0], [[0, 1]] * 7),
     ),
     Deviation(
-        "the hardest anchor is ignored",
+        "an ignored anchor with the largest loss",
         "mine_hard_negatives",
         NOWHERE,
-        conflict="the hardest anchor is ignored",
+        conflict="an ignored anchor with the largest loss",
     ),
     Deviation(
         "prior boxes in float64",

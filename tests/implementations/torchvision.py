@@ -302,7 +302,7 @@ DEVIATIONS = (
     ),
     *(
         Deviation(name, "multibox_loss", TWICE, conflict=name)
-        for name in ("a background anchor with a code", "two anchors predict the same box")
+        for name in ("box loss of a background anchor", "two anchors predict the same box")
     ),
     Deviation(
         "an anchor that counts nowhere",
@@ -313,8 +313,8 @@ DEVIATIONS = (
     *(
         Deviation(name, offer, NO_LABEL, conflict=name)
         for offer, name in (
-            ("multibox_loss", "images with three objects and with one"),
-            ("mine_hard_negatives", "the hardest anchor is ignored"),
+            ("multibox_loss", "images with three positives and with one"),
+            ("mine_hard_negatives", "an ignored anchor with the largest loss"),
         )
     ),
     Deviation(
@@ -364,7 +364,7 @@ DEVIATIONS = (
         "two points",
         "pairwise_iou",
         "0 / 0 is NaN",
-        conflict="overlap of tiny, touching and empty boxes",
+        conflict="IoU of tiny, touching and empty boxes",
     ),
     Deviation(
         "a box inside out",

@@ -123,6 +123,9 @@ def test_random_scored_boxes(dtype):
     ],
 )
 def test_a_seed_draws_the_same_cases_from_version_to_version(make, words, total):
-    """Errors are on record of these (docs/error-budgets.md). A new NumPy may draw differently."""
+    """The recorded errors (docs/error-budgets.json) come from these cases.
+
+    A new NumPy may draw others.
+    """
     drawn = [one for seed in range(20) for one in make(np.random.default_rng(seed))]
     assert fingerprint(drawn) == (words, pytest.approx(total, abs=0.01))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import re
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from reference_numpy.conventions import CANONICAL, PRESETS, AnchorLayout
 from reference_numpy.testing import conflict_page
 from reference_numpy.testing.conflict_answers import agree, answer, arrays, plain, settled
+from reference_numpy.testing.conflict_drawings import drawing, file_name
 from reference_numpy.testing.conflict_page import as_markdown
 from reference_numpy.testing.conflicts import CONFLICTS, Conflict
 from tests.flips import ASKED, FIRST, FLIPS, every_flip
@@ -87,7 +89,7 @@ def test_other_answers_that_no_preset_gives(case, overrides, wanted):
 
 
 def test_matching_answers_by_the_overlap_that_is_asked_for():
-    (case,) = (one for one in CONFLICTS if one.name == "an overlap equal to the threshold")
+    (case,) = (one for one in CONFLICTS if one.name == "matching at an IoU equal to the threshold")
     assert answer(case, CANONICAL) != answer(case, CANONICAL, iou_epsilon=0.01)
 
 
@@ -152,7 +154,7 @@ def test_inputs_are_the_same_in_single_precision_or_far_from_any_decision(case):
 
 
 def test_what_is_refused_names_the_argument():
-    case = case_named("an object without width")
+    case = case_named("an object of zero width")
     assert answer(case, CANONICAL) == "error: boxes"
     assert answer(case, CANONICAL, degenerate="drop") != "error: boxes"
 
@@ -204,7 +206,7 @@ def test_what_an_implementation_does_not_tell_agrees_with_anything():
 
 
 def test_detections_without_anchors_are_compared_by_the_rest():
-    case = case_named("an anchor sure of two classes")
+    case = case_named("one anchor with high scores for two classes")
     box = np.array([[[0, 0, 0.5, 1], [0, 0, 0.5, 1], [0, 0, 0, 0]]], np.float32)
     scores, labels = np.array([[0.9, 0.8, 0]], np.float32), np.array([[1, 2, -1]])
 
@@ -269,21 +271,124 @@ def test_whole_numbers_agree_exactly_and_floats_nearly(found, wanted, same):
 # --- the page ------------------------------------------------------------------------------------
 
 
+def tables_of_the_page():
+    """Each case by its name as the page has it, with the rows of its table."""
+    for block in as_markdown().split("\n### ")[1:]:
+        name, *lines = block.splitlines()
+        yield name, [line.strip("| ").split(" | ") for line in lines if line.startswith("| ")]
+
+
+def presets_named(cell: str) -> list[str]:
+    """The presets that a cell of the column "given by" stands for."""
+    if cell == "all presets":
+        return list(PRESETS)
+    if cell.startswith("canonical with"):
+        return []
+    if cell.startswith("all but "):
+        others = cell.removeprefix("all but ").split(", ")
+        assert set(others) < set(PRESETS)
+        return [name for name in PRESETS if name not in others]
+    return cell.split(", ")
+
+
+def test_the_page_has_a_table_for_every_case():
+    tables = list(tables_of_the_page())
+    assert [name.lower() for name, _ in tables] == [case.name.lower() for case in CONFLICTS]
+    for (name, (heads, rules, *rows)), case in zip(tables, CONFLICTS, strict=True):
+        assert len(rules) == len(heads), name
+        assert len(rows) == len(case.answers) + len(case.others)
+        named = [preset for row in rows for preset in presets_named(row[-1])]
+        assert sorted(named) == sorted(PRESETS), name
+
+
+def test_different_answers_look_different_on_the_page():
+    """Floats are shown with four digits."""
+    for name, (heads, _, *rows) in tables_of_the_page():
+        first = 1 if heads[0] == "panel" else 0
+        answers = [tuple(row[first:-1]) for row in rows]
+        assert len(set(answers)) == len(answers), name
+
+
+def test_the_page_counts_the_cases_of_each_operation():
+    for operation, cases in itertools.groupby(CONFLICTS, lambda case: case.operation):
+        contents = rf"\| \[`{operation}`\]\(#{operation}\) \| .* \| {len(list(cases))} \|\n"
+        assert re.search(contents, as_markdown())
+
+
 @pytest.mark.parametrize(
-    ("value", "shown"),
+    ("operation", "value", "shown"),
     [
-        (((tuple(range(9))),), "(0, 1, 2, 3, 4, 5, 6, 7, 8)"),
-        (((tuple(range(10))),), "(0, ..., 9)"),
-        (((0.5, float("nan")),), "(0.5, nan)"),
+        ("nms", ((1, 0, 2),), "1, 0, 2"),
+        ("nms", ((),), "none"),
+        ("mine_hard_negatives", (tuple(range(9)),), "0, 1, 2, 3, 4, 5, 6, 7, 8"),
+        ("mine_hard_negatives", (tuple(range(10)),), "0 to 9"),
+        ("match", ((1, -1, -2),), "object 1 | background | ignored"),
+        (
+            "assign_targets",
+            (((0, 3, -1), ((0.5, 0, -2, 0),)),),
+            "background | class 3, code (0.5, 0, −2, 0) | ignored",
+        ),
+        ("soft_nms", (((2, 0.5), (0, 0.123456)),), "2 (score 0.5), 0 (score 0.1235)"),
+        ("class_losses", (float("nan"), 0.12346), "nan | 0.1235"),
+        ("multibox_loss", (3, 2, 1, ((0,),), ((),)), "3 | 2 | 1 | 0 | none"),
+        (
+            "multibox_loss",
+            (3, 2, 1, ((0,), ()), ((), (1, 2))),
+            "3 | 2 | 1 | image 0: 0; image 1: none | image 0: none; image 1: 1, 2",
+        ),
+        ("encode", "error: boxes", "an error that names `boxes`"),
     ],
 )
-def test_an_answer_is_shown_in_few_characters(value, shown, monkeypatch):
-    case = CONFLICTS[0]._replace(answers=((value, tuple(PRESETS)),), others=())
+def test_how_the_page_shows_an_answer(operation, value, shown, monkeypatch):
+    case = next(case for case in CONFLICTS if case.operation == operation)
+    case = case._replace(answers=((value, tuple(PRESETS)),), others=())
     monkeypatch.setattr(conflict_page, "CONFLICTS", (case,))
-    assert f"`{shown}` all" in as_markdown()
+    assert f"\n| {shown} | all presets |\n" in as_markdown()
 
 
-def test_the_page_has_every_case_in_rows_that_a_table_can_hold():
-    rows = [line for line in as_markdown().splitlines() if line.startswith("| **")]
-    assert len(rows) == len(CONFLICTS)
-    assert all(row.count("|") == 4 and len(row) < 1500 for row in rows)
+# --- drawings ------------------------------------------------------------------------------------
+
+
+def texts_of(name: str) -> list[str]:
+    return re.findall(">([^<]+)</text>", drawing(case_named(name)))
+
+
+def test_cases_with_boxes_have_a_drawing_on_the_page():
+    shown = {name for name in re.findall(r"\(images/(.*)\)", as_markdown())}
+    assert shown == {file_name(case) for case in CONFLICTS if drawing(case)}
+    drawn = {case.operation for case in CONFLICTS if drawing(case)}
+    assert {case.operation for case in CONFLICTS} - drawn == {
+        *("background_first", "class_losses", "mine_hard_negatives", "multibox_loss", "detect")
+    }
+
+
+def test_file_names_are_unique_and_plain():
+    names = [file_name(case) for case in CONFLICTS]
+    assert len(set(names)) == len(names)
+    assert all(re.fullmatch(r"[a-z_]+-[a-z0-9-]+[a-z0-9]\.svg", name) for name in names)
+
+
+def test_boxes_as_high_as_the_image_are_drawn_as_bars():
+    image = drawing(case_named("matching at an IoU equal to the threshold"))
+    bars = re.findall('<rect x="([^"]*)" y="([^"]*)" width="([^"]*)" height="14"', image)
+    assert bars == [("100", "11", "160"), ("100", "33", "160"), ("100", "55", "80")]
+
+
+def test_equal_boxes_share_a_line():
+    assert texts_of("two identical objects") == ["object 0, 1", "anchor 0", "anchor 1", "anchor 2"]
+    assert texts_of("four hundred duplicates before another object")[::2] == [
+        *("box 0–199", "box 200", "box 201–400", "box 401")
+    ]
+
+
+def test_a_drawing_names_scores_and_crowds_and_leaves_out_padding():
+    assert "class 1: 0.9, class 2: 0.8" in texts_of("one anchor with high scores for two classes")
+    assert "score 0.9" in texts_of("two identical boxes")
+    assert texts_of("anchors that overlap a crowd")[:3] == ["object 0", "object 1", "crowd"]
+    assert "object 1" not in texts_of("a row of padding among the objects")
+
+
+def test_answers_that_are_boxes_have_a_panel_each():
+    case = case_named("centres of the cells")
+    assert [text for text in texts_of(case.name) if len(text) == 1] == ["A", "B", "C"]
+    assert drawing(case_named("a code with a huge size")) is None

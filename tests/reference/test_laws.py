@@ -49,6 +49,7 @@ NOT_MIRRORED = {
     "ssd": "in Keras one model, `SSD`, made of layers; parity compares what comes out",
     "testing.cases": "examples, the same for both sides",
     "testing.conflict_answers": "answers of the presets, the same for both sides",
+    "testing.conflict_drawings": "drawings of the cases, the same for both sides",
     "testing.conflict_page": "answers of the presets, the same for both sides",
     "testing.conflicts": "answers of the presets, the same for both sides",
     "testing.workloads": "what both sides are timed on",
