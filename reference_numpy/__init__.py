@@ -1,20 +1,21 @@
-"""SSD in readable NumPy: the ground truth that `keras_impl` is held to.
+"""SSD in readable NumPy: the ground truth that `keras_impl` is tested against.
 
 Reading order:
 
-1. `boxes`, `anchors`: the two box formats, IoU, the default boxes of a layout.
-2. `matching`, `coding`, `targets`: from the objects of an image to what each anchor has to learn.
-3. `losses`, `mining`, `multibox`, `gradients`: what training minimises.
+1. `boxes`, `anchors`: the box formats, IoU, and the anchors (default boxes) of a layout.
+2. `matching`, `coding`, `targets`: from the objects of an image to the training targets.
+3. `losses`, `mining`, `multibox`, `gradients`: the training loss and its gradients.
 4. `layers`, `mobilenet_v2`, `ssd`: from an image to the outputs of the heads.
-5. `suppression`, `detection`: from these to boxes, scores and labels.
+5. `suppression`, `detection`: from the head outputs to boxes, scores and labels.
 6. `evaluation`: average precision.
-7. `conventions`: every choice in which one SSD differs from another, and what known systems chose.
+7. `conventions`: the choices in which SSD implementations differ, and presets of known systems.
 
-`checks` refuses bad arguments. `testing` holds what tests and benchmarks of both packages share.
-docs/tour.md walks through all of it with arrays small enough to check by hand.
+`checks` validates arguments. `testing` holds the cases and workloads that the tests and benchmarks
+of both packages share. docs/tour.md walks through every step with arrays small enough to check by
+hand.
 
-The names below are imported when they are asked for first; `from reference_numpy import boxes`
-gives a whole module. Only NumPy, bottleneck and the standard library are needed.
+The names below are imported on first use; `from reference_numpy import boxes` imports a whole
+module. The package needs only NumPy, bottleneck and the standard library.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Names of a package that are imported when they are asked for first (PEP 562)."""
+"""Lazy imports: import the names of a package on first use (PEP 562).
+
+This keeps a package cheap to import: `reference_numpy.conventions` loads without NumPy.
+"""
 
 from __future__ import annotations
 
@@ -12,14 +15,14 @@ __all__ = ["lazy"]
 def lazy(
     package: str, modules: Mapping[str, str]
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
-    """`__getattr__` and `__dir__` of a package.
+    """Make the `__getattr__` and `__dir__` of a package that imports its names on first use.
 
     Args:
-        package: Its name.
-        modules: For each public name the module of the package that defines it.
+        package: Name of the package.
+        modules: For each public name, the submodule that defines it.
 
     Returns:
-        The two functions.
+        `__getattr__` and `__dir__`.
 
     Example:
         >>> find, names = lazy("reference_numpy", {"lazy": "_lazy"})

@@ -1,4 +1,4 @@
-"""Names for types."""
+"""Type aliases."""
 
 from typing import Any
 

@@ -1,7 +1,8 @@
-"""Default boxes: one set of shapes at every cell of every feature map.
+"""Anchors: the same shapes at every cell of every feature map.
 
-arXiv:1512.02325, section 2.2, "Choosing scales and aspect ratios for default boxes". The
-same boxes are called default boxes there, priors in Caffe and anchors in most code.
+SSD predicts each box relative to one of these fixed boxes. The paper calls them default boxes
+(arXiv:1512.02325, section 2.2, "Choosing scales and aspect ratios for default boxes"), Caffe calls
+them priors, and most code calls them anchors.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ __all__ = ["level_shapes", "linear_scales", "make_anchors"]
 
 
 def linear_scales(levels: int, smallest: float = 0.2, largest: float = 0.9) -> tuple[float, ...]:
-    """Scales in equal steps (section 2.2, equation 4): s_k = s_min + (s_max - s_min)(k-1)/(m-1).
+    """Compute equally spaced scales for the feature maps (section 2.2, equation 4).
+
+    s_k = s_min + (s_max - s_min)(k - 1)/(m - 1).
 
     Args:
         levels: m, the number of feature maps, at least 2.
@@ -29,11 +32,11 @@ def linear_scales(levels: int, smallest: float = 0.2, largest: float = 0.9) -> t
         largest: s_max, the scale of the coarsest map.
 
     Returns:
-        m + 1 scales: the last is one step beyond s_max, for the extra square of the last map.
+        m + 1 scales. The last is one step above s_max, for the extra square of the coarsest map.
 
     Raises:
-        ValueError: Fewer than two levels, or scales that are not finite and grow from above 0.
-        TypeError: Levels that are not a whole number.
+        ValueError: Fewer than two levels, or not 0 < smallest < largest < infinity.
+        TypeError: `levels` is not an integer.
 
     Example:
         >>> [round(scale, 2) for scale in linear_scales(6)]
@@ -49,21 +52,22 @@ def linear_scales(levels: int, smallest: float = 0.2, largest: float = 0.9) -> t
 
 
 def level_shapes(layout: AnchorLayout, level: int) -> list[tuple[float, float]]:
-    """The (w, h) of the shapes that every cell of one feature map has, in order.
+    """List the anchor shapes (w, h) of one feature map, in order.
 
-    Canonically shape 1 is the square of side s_k; the second is the square of side
-    s' = sqrt(s_k s_k+1); then w = s_k sqrt(a), h = s_k / sqrt(a) for each ratio a.
+    Every cell of the map has these shapes. By default the first is the square of side s_k, the
+    second the square of side s' = sqrt(s_k s_k+1). Then comes w = s_k sqrt(a), h = s_k / sqrt(a)
+    for each aspect ratio a.
 
     Args:
         layout: The layout.
         level: Index of the feature map, the finest first.
 
     Returns:
-        One (w, h) a shape, relative to the image.
+        One (w, h) per shape, relative to the image.
 
     Raises:
-        ValueError: No such level.
-        TypeError: Not a whole number.
+        ValueError: `level` is out of range.
+        TypeError: `level` is not an integer.
 
     Example:
         >>> from reference_numpy.conventions import SSDLITE320
@@ -104,30 +108,31 @@ def level_shapes(layout: AnchorLayout, level: int) -> list[tuple[float, float]]:
 
 
 def make_anchors(layout: AnchorLayout, dtype: DTypeLike = np.float32) -> NDArray[np.floating[Any]]:
-    """Every anchor of a layout, canonically in the order level, row, column, shape.
+    """Make all anchors of a layout, by default in the order level, row, column, shape.
 
-    The centre of cell (i, j) is ((j + offset) / columns, (i + offset) / rows), or that many
-    steps. Anchors may reach beyond the image. Computed in float64 and rounded once.
+    The centre of cell (i, j) is ((j + offset) / columns, (i + offset) / rows). A layout with
+    `steps` places it (j + offset) and (i + offset) steps from the image's corner instead. Anchors
+    may extend beyond the image. They are computed in float64 and rounded once.
 
     Args:
         layout: The layout.
-        dtype: Float dtype of the answer.
+        dtype: Float dtype of the result.
 
     Returns:
         (A, 4) cxcywh, relative to the image.
 
     Raises:
-        TypeError: `dtype` is not one of floats.
+        TypeError: `dtype` is not a float dtype.
 
     Example:
-        A one-cell map with a square of side 0.5 and s' = sqrt(0.5 * 0.98) = 0.7:
+        A map of one cell, with squares of side 0.5 and s' = sqrt(0.5 * 0.98) = 0.7.
 
         >>> make_anchors(AnchorLayout("one", (8, 8), ((1, 1),), (0.5, 0.98), ((),)))
         array([[0.5, 0.5, 0.5, 0.5],
                [0.5, 0.5, 0.7, 0.7]], dtype=float32)
     """
     if np.dtype(dtype).kind != "f":
-        raise TypeError(f"dtype: expected one of floats. Received: {np.dtype(dtype)}")
+        raise TypeError(f"dtype: expected a float dtype. Received: {np.dtype(dtype)}")
     levels = []
     height, width = layout.image_size
     for level, (rows, columns) in enumerate(layout.feature_maps):

@@ -1,10 +1,11 @@
-"""Boxes: the two formats, area, clipping, validation and IoU.
+"""Boxes: formats, area, clipping, validation and IoU.
 
-A box is four numbers relative to the image, and half-open: a box from 0 to 1 covers the
-image exactly. `xyxy`, (xmin, ymin, xmax, ymax), is what people and files use; `cxcywh`,
-(cx, cy, w, h), is what anchors and codes use (arXiv:1512.02325, section 2.2).
+SSD compares boxes by their overlap and moves between two box formats (arXiv:1512.02325, section
+2.2). People and files use `xyxy`, (xmin, ymin, xmax, ymax); anchors and codes use `cxcywh`, (cx,
+cy, w, h). Coordinates are relative to the image and half-open: a box from 0 to 1 covers the image
+exactly.
 
-Everything is computed in the dtype it is given, in the order written here, so that an
+Functions compute in the dtype of their input and in the order written here, so that an
 implementation in the same dtype can be compared bit for bit.
 """
 
@@ -32,7 +33,9 @@ __all__ = [
 
 
 def xyxy_to_cxcywh(boxes: Floats) -> Floats:
-    """(..., 4) xyxy (xmin, ymin, xmax, ymax), finite → (..., 4) cxcywh (cx, cy, w, h).
+    """Convert boxes from xyxy to cxcywh.
+
+    (..., 4) xyxy (xmin, ymin, xmax, ymax), finite → (..., 4) cxcywh (cx, cy, w, h).
 
     Example:
         >>> xyxy_to_cxcywh(np.array([0.0, 0.25, 0.5, 0.75]))
@@ -48,9 +51,10 @@ def _to_cxcywh(boxes: Floats) -> Floats:
 
 
 def cxcywh_to_xyxy(boxes: Floats) -> Floats:
-    """(..., 4) cxcywh (cx, cy, w, h) → (..., 4) xyxy (xmin, ymin, xmax, ymax).
+    """Convert boxes from cxcywh to xyxy.
 
-    An infinite size gives infinite corners.
+    (..., 4) cxcywh (cx, cy, w, h) → (..., 4) xyxy (xmin, ymin, xmax, ymax). cx and cy must be
+    finite. An infinite size gives infinite corners.
 
     Example:
         >>> cxcywh_to_xyxy(np.array([0.25, 0.5, 0.5, 0.5]))
@@ -68,7 +72,10 @@ def _to_xyxy(boxes: Floats) -> Floats:
 
 
 def area(boxes: Floats) -> Floats:
-    """(..., 4) xyxy, finite → (...) width × height; a box turned inside out has area 0.
+    """Compute the area of every box.
+
+    (..., 4) xyxy, finite → (...) width × height. An inverted box (xmax < xmin or ymax < ymin) has
+    area 0.
 
     Example:
         >>> area(np.array([[0.0, 0.0, 0.5, 0.25], [0.5, 0.5, 0.25, 0.75]]))
@@ -79,9 +86,10 @@ def area(boxes: Floats) -> Floats:
 
 
 def clip(boxes: Floats) -> Floats:
-    """(..., 4) xyxy → the same with every corner moved into the image, [0, 1].
+    """Clip boxes to the image, [0, 1].
 
-    A box wholly outside becomes a line or a point on the border, with area 0. NaN stays NaN.
+    (..., 4) xyxy → (..., 4) xyxy. A box wholly outside becomes a line or a point on the border,
+    with area 0. NaN stays NaN.
 
     Example:
         >>> clip(np.array([-0.5, 0.25, 0.5, 2.0]))
@@ -92,10 +100,10 @@ def clip(boxes: Floats) -> Floats:
 
 
 def flip_horizontally(boxes: Floats) -> Floats:
-    """Where boxes are once their image is mirrored left to right: xmin and xmax change places.
+    """Mirror boxes left to right, as their image is mirrored.
 
-    (..., 4) xyxy, relative to the image, finite → (1 - xmax, ymin, 1 - xmin, ymax). Half of the
-    training images are mirrored so (arXiv:1512.02325, section 2.2, "Data augmentation").
+    (..., 4) xyxy, finite → (1 - xmax, ymin, 1 - xmin, ymax). SSD mirrors half of its training
+    images (arXiv:1512.02325, section 2.2, "Data augmentation").
 
     Example:
         >>> flip_horizontally(np.array([0.0, 0.25, 0.25, 1.0]))
@@ -107,16 +115,18 @@ def flip_horizontally(boxes: Floats) -> Floats:
 
 
 def check_boxes(boxes: Floats, name: str = "boxes", flat: bool = False) -> None:
-    """Refuse boxes that no object can have. Boxes beyond the image's border are fine.
+    """Check that boxes are finite, with xmin < xmax and ymin < ymax.
+
+    Boxes may extend beyond the image.
 
     Args:
         boxes: (N, 4) xyxy.
-        name: What the argument is called where the caller got it.
-        flat: Whether a box may have no width or no height (but not be inside out).
+        name: Name of the argument, for the message.
+        flat: Whether a box may have width or height 0 (but not be inverted).
 
     Raises:
-        ValueError: Not (N, 4); a corner that is not finite; xmax ≤ xmin or ymax ≤ ymin. The
-            message names the first such box, its index and its corners.
+        ValueError: The shape is not (N, 4), a corner is not finite, or a box is flat or inverted.
+            The message has the index and the corners of the first such box.
         TypeError: Not an array of floats.
 
     Example:
@@ -134,7 +144,7 @@ def check_boxes(boxes: Floats, name: str = "boxes", flat: bool = False) -> None:
 
 
 def check_anchors(anchors: Floats, name: str = "anchors") -> None:
-    """Refuse anchors that code nothing: (A, 4) cxcywh, finite, w and h above 0.
+    """Check that anchors are (A, 4) cxcywh, finite, with w and h above 0.
 
     Example:
         >>> check_anchors(np.array([[0.5, 0.5, 0.0, 1.0]]))
@@ -150,25 +160,26 @@ def check_anchors(anchors: Floats, name: str = "anchors") -> None:
 def pairwise_iou(
     first: Floats, second: Floats, convention: Convention = CANONICAL, **overrides: Any
 ) -> Floats:
-    """Intersection over union (the Jaccard overlap of section 2.2) of every pair.
+    """Compute the IoU of every pair of boxes.
 
-    A pair whose union is 0 has IoU 0. Boxes that only touch have IoU 0.
+    IoU is intersection over union, the "jaccard overlap" of section 2.2. Boxes that only touch have
+    IoU 0. A pair whose union is 0 has IoU 0.
 
     Args:
         first: (N, 4) xyxy.
         second: (M, 4) xyxy.
-        convention: Its `Overlap` says what is added where; nothing, in the canonical one.
+        convention: Its `Overlap` part is used: offsets and epsilons, 0 by default.
         overrides: Overrides of single fields.
 
     Returns:
         (N, M) IoU in [0, 1].
 
     Raises:
-        ValueError: Other shapes, or a corner that is not finite, named by its box.
+        ValueError: A shape that is not (N, 4) or (M, 4), or a corner that is not finite.
         TypeError: Not arrays of floats.
 
     Example:
-        Two squares of area 4/16 that share 1/16: 1 / (4 + 4 - 1).
+        Two squares of area 4/16 share 1/16. Their IoU is 1 / (4 + 4 - 1).
 
         >>> squares = np.array([[0.0, 0.0, 0.5, 0.5], [0.25, 0.25, 0.75, 0.75]])
         >>> pairwise_iou(squares, squares)
@@ -189,9 +200,10 @@ def _iou(first: Floats, second: Floats, rules: Overlap) -> Floats:
 
 
 def pairwise_ioa(first: Floats, second: Floats) -> Floats:
-    """Intersection over the area of the second box, of every pair: how much of it is covered.
+    """Compute the intersection of every pair of boxes over the area of the second box.
 
-    (N, 4) and (M, 4) xyxy → (N, M) in [0, 1]; 0 for a second box without area.
+    This is the share of the second box that the first box covers. (N, 4) and (M, 4) xyxy → (N, M)
+    in [0, 1]; 0 where the second box has no area.
 
     Example:
         >>> small, whole = np.array([[0.0, 0.0, 0.5, 0.5]]), np.array([[0.0, 0.0, 1.0, 1.0]])

@@ -1,9 +1,10 @@
-"""What functions ask of their arguments, and how they say no.
+"""Argument validation with uniform error messages.
 
-Every refusal names the argument, what was expected, what was received and, of numbers in an
-array, the first index: "boxes[2]: expected four finite numbers. Received: [0.0, nan, 1.0, 1.0]".
+A message names the argument, what was expected, what was received and, for arrays, the index of the
+first bad element: "boxes[2]: expected four finite numbers. Received: [0.0, nan, 1.0, 1.0]".
 
-NumPy is not imported here, since conventions, which are read without it, ask these things too.
+Importing this module does not import NumPy, since `conventions` uses it and must load without
+NumPy.
 """
 
 from __future__ import annotations
@@ -33,15 +34,17 @@ Axis = int | str | EllipsisType
 
 
 def check_floats(values: Any, name: str, *axes: Axis) -> None:
-    """Refuse what is not an array of floats with these axes.
+    """Check that a value is a float array of the given shape.
 
     Args:
-        values: Whatever the caller got.
-        name: What it is called there.
-        axes: A number for a length that is known, a word for any, `...` for any axes before.
+        values: The value to check.
+        name: Name of the argument, for the message.
+        axes: The expected axes: an integer for a fixed length, a word for any length. A leading
+            `...` allows any axes before the others.
 
     Raises:
-        TypeError, ValueError: Not an array of floats, or other axes.
+        TypeError: Not a NumPy array of floats.
+        ValueError: Another shape.
 
     Example:
         >>> import numpy as np
@@ -54,7 +57,7 @@ def check_floats(values: Any, name: str, *axes: Axis) -> None:
 
 
 def check_whole(values: Any, name: str, *axes: Axis) -> None:
-    """Refuse what is not an array of whole numbers with these axes; as `check_floats`.
+    """Check that a value is an integer array of the given shape (see `check_floats`).
 
     Example:
         >>> import numpy as np
@@ -67,7 +70,9 @@ def check_whole(values: Any, name: str, *axes: Axis) -> None:
 
 
 def check_each(values: NDArray[Any], name: str, fine: Any, expected: str) -> None:
-    """Refuse the first element (row, if `fine` has fewer axes) that is not fine.
+    """Check every element of an array, and report the first bad one.
+
+    `fine` is True where `values` is valid. With fewer axes than `values`, it judges whole rows.
 
     Example:
         >>> import numpy as np
@@ -84,7 +89,7 @@ def check_each(values: NDArray[Any], name: str, fine: Any, expected: str) -> Non
 
 
 def read_floats(values: Any, name: str) -> NDArray[Any]:
-    """Numbers of any real kind, in lists or an array, as an array of float64.
+    """Convert numbers, in lists or in an array, to a float64 array.
 
     Example:
         >>> read_floats([[1], [2, 3]], "boxes[0]")
@@ -96,14 +101,14 @@ def read_floats(values: Any, name: str) -> NDArray[Any]:
 
     try:
         return np.asarray(values).astype(np.float64, casting="same_kind")
-    except (TypeError, ValueError):  # words, complex numbers, lists of different lengths
+    except (TypeError, ValueError):  # strings, complex numbers, ragged lists
         raise TypeError(f"{name}: expected numbers. Received: {values!r}") from None
 
 
 def check_number(
     value: Any, name: str, least: float, most: float, *, open_below: bool = False
 ) -> None:
-    """Refuse what is not a number from `least` (or, `open_below`, above it) to `most`.
+    """Check that a value is a number in [least, most], or in (least, most] with `open_below`.
 
     Example:
         >>> check_number(float("nan"), "threshold", 0, 1, open_below=True)
@@ -121,7 +126,7 @@ def check_number(
 
 
 def check_counts(least: int = 0, /, **counts: Any) -> None:
-    """Refuse what is not a whole number, `least` or more.
+    """Check that each value is an integer of `least` or more.
 
     Example:
         >>> check_counts(k=-1)
@@ -137,7 +142,7 @@ def check_counts(least: int = 0, /, **counts: Any) -> None:
 
 
 def check_lengths(**lists: Any) -> None:
-    """Refuse lists that are none, or not all of one length.
+    """Check that lists have equal lengths.
 
     Example:
         >>> check_lengths(boxes=[[]], labels=[[], []], scores=None)
@@ -151,11 +156,11 @@ def check_lengths(**lists: Any) -> None:
 
 
 def check_types(record: Any) -> None:
-    """Refuse a dataclass of which a field does not hold what its annotation says; lists are tuples.
+    """Check that every field of a dataclass has its annotated type; a list passes as a tuple.
 
     Raises:
-        TypeError: A field of another type.
-        ValueError: A word that is none of a `Literal`.
+        TypeError: A field has another type.
+        ValueError: A string is not among the choices of its `Literal`.
 
     Example:
         >>> from reference_numpy.conventions import SSD300
@@ -174,7 +179,7 @@ def check_types(record: Any) -> None:
 
 
 def one_of(name: str, value: str, *choices: str) -> None:
-    """Refuse a word that is none of the choices.
+    """Check that a string is one of the choices.
 
     Example:
         >>> one_of("order", "row", "cell", "shape")
@@ -188,18 +193,18 @@ def one_of(name: str, value: str, *choices: str) -> None:
         )
 
 
-WORDS = {float: "a number", int: "a whole number", bool: "True or False", str: "a word"}
+WORDS = {float: "a number", int: "a whole number", bool: "True or False", str: "a string"}
 
 _hints: Any = lru_cache(get_type_hints)
 
 
 def _holds(value: Any, hint: Any) -> bool:
-    """Whether a value is what an annotation says: a tuple, one of several types, or one type."""
+    """Tell whether a value has the annotated type: a tuple, a union or a single type."""
     kinds = get_args(hint)
     if get_origin(hint) is tuple:
         if not isinstance(value, tuple | list):
             return False
-        if kinds[1:] == (...,):  # any number of the first
+        if kinds[1:] == (...,):  # tuple[X, ...]
             return all(_holds(one, kinds[0]) for one in value)
         return len(value) == len(kinds) and all(map(_holds, value, kinds))
     if kinds:
@@ -223,7 +228,7 @@ def _check_array(
 
 
 def _fits(shape: tuple[int, ...], axes: tuple[Axis, ...]) -> bool:
-    """Whether a shape has these axes; a word among them stands for any length."""
+    """Tell whether a shape has these axes; a word stands for any length."""
     if axes[:1] == (...,):
         axes = axes[1:]
         shape = shape[max(0, len(shape) - len(axes)) :]

@@ -1,8 +1,9 @@
-"""Coding: boxes ↔ the four numbers the network regresses.
+"""Coding: convert between boxes and the four numbers that the network regresses.
 
-arXiv:1512.02325, section 2.2, equation 2 (after R-CNN's box regression): the offset of the
-centre in units of the anchor, and the logarithm of the ratio of sizes. Each is divided by a
-*variance* (Caffe SSD: .1, .1, .2, .2) so that targets have about unit spread.
+The network predicts each box relative to its anchor (arXiv:1512.02325, section 2.2, equation 2,
+after R-CNN's box regression): the offset of the centre in units of the anchor's size, and the
+logarithm of the ratio of sizes. Each number is divided by a *variance* (Caffe SSD: .1, .1, .2, .2),
+so that targets have about unit spread.
 """
 
 from __future__ import annotations
@@ -24,26 +25,26 @@ SWAPPED = [1, 0, 3, 2]  # xywh ↔ yxhw
 def encode(
     boxes: Floats, anchors: Floats, convention: Convention = CANONICAL, **overrides: Any
 ) -> Floats:
-    """Write each box relative to its anchor.
+    """Encode each box relative to its anchor.
 
-    tx = (cx - cx_a) / w_a / v_x, tw = log(w / w_a) / v_w; y and h alike. The division by a
-    variance is a multiplication by its reciprocal, since compilers turn one into the other.
+    tx = (cx - cx_a) / w_a / v_x and tw = log(w / w_a) / v_w; ty and th alike. The code multiplies
+    by the reciprocal of a variance, since compilers turn the division into this multiplication.
 
     Args:
-        boxes: (N, 4) xyxy, of positive size (of any, where degenerate ones are encoded).
+        boxes: (N, 4) xyxy, of positive size (of any size with `degenerate="encode"`).
         anchors: (N, 4) cxcywh, of positive size: the anchor of each box.
-        convention: Its `Coding` holds the rules.
+        convention: Its `Coding` part is used.
         overrides: Overrides of single fields.
 
     Returns:
-        (N, 4) deltas, canonically (tx, ty, tw, th).
+        (N, 4) deltas, by default (tx, ty, tw, th).
 
     Raises:
-        ValueError: Shapes that differ, a degenerate box or anchor.
+        ValueError: Shapes that differ, or a degenerate box or anchor.
         TypeError: Not arrays of floats.
 
     Example:
-        A box half an anchor to the right of it, and e times as tall:
+        The box lies half an anchor width to the right, and is e times as tall.
 
         >>> box = np.array([[0.5, 0.5 - np.e / 8, 0.75, 0.5 + np.e / 8]])
         >>> encode(box, np.array([[0.5, 0.5, 0.25, 0.25]])).round(12)
@@ -73,21 +74,21 @@ def _encode(boxes: Floats, anchors: Floats, rules: Coding) -> Floats:
 def decode(
     deltas: Floats, anchors: Floats, convention: Convention = CANONICAL, **overrides: Any
 ) -> Floats:
-    """Undo `encode`, but for its epsilons.
+    """Decode deltas to boxes: the inverse of `encode`, but without its epsilons.
 
     Args:
-        deltas: (N, 4) deltas, canonically (tx, ty, tw, th).
-        anchors: (N, 4) cxcywh, of positive size.
-        convention: Its `Coding` holds the rules.
+        deltas: (N, 4) deltas, by default (tx, ty, tw, th).
+        anchors: (N, 4) cxcywh, of positive size: the anchor of each code.
+        convention: Its `Coding` part is used.
         overrides: Overrides of single fields.
 
     Returns:
-        (N, 4) xyxy. A huge tw or th gives corners at infinity, which clipping brings
-        back to the image's border; it never gives NaN.
+        (N, 4) xyxy, never NaN. A huge tw or th gives infinite corners, which clipping moves to the
+            border of the image.
 
     Raises:
-        ValueError: Shapes that differ, NaN in `deltas`, tx or ty (or any difference) infinite, a
-            degenerate anchor.
+        ValueError: Shapes that differ, a degenerate anchor, NaN in `deltas`, or an infinite tx or
+            ty (any infinity with `form="difference"`).
         TypeError: Not arrays of floats.
 
     Example:
@@ -103,7 +104,7 @@ def decode(
 
 
 def _check_codes(deltas: Floats, rules: Coding) -> None:
-    """Refuse codes (N, 4) that no box decodes from, by index."""
+    """Check that a box can be decoded from every row of (N, 4) deltas."""
     absolute = rules.form == "difference"
     in_order = deltas if rules.code_order == "xywh" else deltas[:, SWAPPED]
     finite = np.isfinite(in_order if absolute else in_order[:, :2]).all(axis=1)
@@ -120,7 +121,7 @@ def _decode(deltas: Floats, anchors: Floats, rules: Coding) -> Floats:
     if rules.largest_exponent is not None:
         exponents = np.minimum(exponents, deltas.dtype.type(rules.largest_exponent))
     centers = anchors[:, :2] + scaled[:, :2] * anchors[:, 2:]
-    with np.errstate(over="ignore"):  # infinity is the defined answer
+    with np.errstate(over="ignore"):  # an infinite size is the defined result
         sizes = np.exp(exponents) * anchors[:, 2:]
     return _to_xyxy(np.concatenate([centers, sizes], axis=1))
 
@@ -128,7 +129,10 @@ def _decode(deltas: Floats, anchors: Floats, rules: Coding) -> Floats:
 def background_first(
     logits: Floats, convention: Convention = CANONICAL, **overrides: Any
 ) -> Floats:
-    """(..., C + 1) classes as the head has them → the same with background in column 0.
+    """Move the background to column 0 of the class outputs.
+
+    (..., C + 1) columns in the order of the head → (..., C + 1) with the background first, which is
+    the order by default.
 
     Example:
         >>> background_first(np.array([[1, 2, 0]]), background="last")

@@ -1,7 +1,9 @@
-"""Detection: from what the network says of each anchor to what is in the image.
+"""Detection: turn the head outputs of an image into boxes, scores and labels.
 
-arXiv:1512.02325, section 3.1 and 3.7 ("Inference time"): decode, keep the confident, the
-best of each class, suppress within each class, keep the best of all.
+The heads output a code and class scores for every anchor. Most anchors show background, or the same
+object as another one. Detection decodes the boxes, keeps the best candidates of each class above a
+score, suppresses overlaps within a class and keeps the best of all classes (arXiv:1512.02325,
+sections 3.1 and 3.7, "Inference time").
 """
 
 from __future__ import annotations
@@ -24,13 +26,15 @@ __all__ = ["Detections", "detect", "select", "top_k"]
 
 
 class Detections(NamedTuple):
-    """What is in one image, highest score first (equal scores: lowest anchor, then lowest label).
+    """The detections of one image, highest score first.
+
+    By default equal scores are in the order of their anchors, then of their labels.
 
     Attributes:
-        boxes: (K, 4) xyxy, relative to the image and, canonically, within it.
+        boxes: (K, 4) xyxy, relative to the image and, by default, within it.
         scores: (K,) probability of the class.
-        labels: (K,) class from 1.
-        anchors: (K,) index of the anchor that says so.
+        labels: (K,) class, from 1.
+        anchors: (K,) index of the anchor that was decoded.
     """
 
     boxes: Floats
@@ -40,21 +44,21 @@ class Detections(NamedTuple):
 
 
 def top_k(scores: Floats, k: int) -> NDArray[np.int64]:
-    """Indices of the k largest scores, largest first; equal scores: the lowest index.
+    """Find the indices of the k largest scores, largest first; equal scores: the lowest index.
 
-    A partial selection finds the k-th largest value without sorting the rest. Which of
-    several equal scores a partition puts first is the library's business, so only the
-    *value* is taken from it.
+    A partial sort finds the k-th largest value without sorting the rest. Only this *value* is used:
+    which of several equal scores a partition puts first is not specified.
 
     Args:
         scores: (N,) without NaN.
-        k: How many at the most; 0 or more.
+        k: Number of indices at most; 0 or more.
 
     Returns:
         (min(k, N),) indices.
 
     Raises:
-        ValueError, TypeError: Not (N,) floats without NaN; k not a whole number from 0.
+        ValueError: `scores` are not (N,) or contain NaN, or `k` is negative.
+        TypeError: `scores` are not floats, or `k` is not an integer.
 
     Example:
         >>> top_k(np.array([0.1, 0.7, 0.3, 0.7, 0.3]), 3)
@@ -80,24 +84,26 @@ def _top_k(scores: Floats, k: int) -> NDArray[np.int64]:
 def select(
     boxes: Floats, scores: Floats, convention: Convention = CANONICAL, **overrides: Any
 ) -> Detections:
-    """Choose among scored boxes: clip, threshold, best per class, suppression, best of all.
+    """Select detections among scored boxes.
+
+    The steps are: clip, threshold, best candidates of each class, suppression, best of all classes.
 
     Args:
-        boxes: (A, 4) xyxy, which may reach beyond the image.
-        scores: (A, C) score of each class, background left out; column 0 is label 1.
-        convention: Its `Detection` holds the rules, its `Overlap` what IoU is.
+        boxes: (A, 4) xyxy, which may extend beyond the image.
+        scores: (A, C) score of each class, without background; column 0 is label 1.
+        convention: Its `Detection` and `Overlap` parts are used.
         overrides: Overrides of single fields.
 
     Returns:
         `Detections`.
 
     Raises:
-        ValueError: Shapes that differ, NaN among the numbers; a corner at infinity, unless
-            boxes are clipped first.
+        ValueError: Shapes that differ, NaN, or an infinite corner (unless boxes are clipped first).
+            With `soft_sigma`, also a candidate whose score is negative or infinite.
         TypeError: Not arrays of floats.
 
     Example:
-        Anchors 0 and 1 see the same thing; the second class is seen by anchor 1 alone.
+        Anchors 0 and 1 find the same object of class 1. Only anchor 1 finds one of class 2.
 
         >>> boxes = np.array([[0.0, 0.0, 0.5, 0.5], [0.0, 0.0, 0.5, 0.4]])
         >>> found = select(boxes, np.array([[0.9, 0.0], [0.8, 0.3]]))
@@ -116,7 +122,7 @@ def select(
 
 
 def _finite(boxes: Floats, rules: Detection) -> Floats:
-    """The boxes that suppression sees: clipped, if that comes first; no corner is infinite."""
+    """Return the boxes for suppression, clipped if that comes first; check that they are finite."""
     if rules.clip == "before":
         boxes = np.clip(boxes, 0, 1)
     check_each(boxes, "boxes", np.isfinite(boxes), "a number")
@@ -144,7 +150,11 @@ def _select(boxes: Floats, scores: Floats, convention: Convention) -> Detections
 
 
 def _groups(scores: Floats, rules: Detection) -> list[tuple[NDArray[np.int64], Floats]]:
-    """Who suppresses whom: for each group a label and a score of every anchor."""
+    """Group the scores that suppress each other.
+
+    Each group has a label and a score for every anchor: one group per class, or, with
+    `suppress_in="anchor"`, one group with the best class of every anchor.
+    """
     anchors, classes = scores.shape
     if rules.suppress_in == "class":
         return [(np.full(anchors, column + 1), scores[:, column]) for column in range(classes)]
@@ -157,7 +167,7 @@ def _groups(scores: Floats, rules: Detection) -> list[tuple[NDArray[np.int64], F
 def _suppress(
     boxes: Floats, scores: Floats, convention: Convention
 ) -> tuple[NDArray[np.int64], Floats]:
-    """The anchors of one group that stay, highest score first, and their scores."""
+    """Suppress one group: return the kept anchors, highest score first, and their scores."""
     rules = convention.detection
     candidates = np.flatnonzero(_passes(scores, rules))
     if rules.ties == "highest anchor":
@@ -177,7 +187,10 @@ def _suppress(
 def _order(
     anchor: NDArray[np.int64], label: NDArray[np.int64], score: Floats, rules: Detection
 ) -> NDArray[np.int64]:
-    """Highest score first; the last key of a lexsort counts first."""
+    """Order detections from the highest score down, equal scores as `ties` says.
+
+    `np.lexsort` sorts by its last key first.
+    """
     if rules.ties == "lowest label":
         return np.lexsort((anchor, label, -score))
     if rules.ties == "highest anchor":
@@ -192,24 +205,25 @@ def detect(
     convention: Convention = CANONICAL,
     **overrides: Any,
 ) -> Detections:
-    """Read the head outputs of one image.
+    """Detect objects: decode the head outputs of one image, and select among the boxes.
 
-    Canonically boxes are decoded and clipped to the image before suppression; one that lies
-    wholly outside ends up without area on the border, and is kept if it scores.
+    By default boxes are decoded and clipped to the image before suppression. A box wholly outside
+    becomes a box without area on the border, and is kept if its score is high enough.
 
     Args:
         deltas: (A, 4) predicted codes.
-        logits: (A, C + 1) predicted classes, canonically background first.
+        logits: (A, C + 1) predicted classes, by default background first.
         anchors: (A, 4) cxcywh.
-        convention: Its `Coding` says what the heads mean, its `Detection` what is kept; scores
-            are sigmoids where its `Loss` has sigmoid or focal classes.
+        convention: Its `Coding` part defines the head outputs; its `Detection` and `Overlap` parts
+            are used as in `select`. Scores are sigmoids if its `Loss` part has a "sigmoid" or
+            "focal" class loss, else a softmax.
         overrides: Overrides of single fields.
 
     Returns:
         `Detections`.
 
     Raises:
-        ValueError: Shapes that differ, NaN among the numbers, logits whose largest is infinite.
+        ValueError: Shapes that differ, NaN, or logits whose largest is infinite.
         TypeError: Not arrays of floats.
 
     Example:

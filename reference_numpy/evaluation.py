@@ -1,17 +1,18 @@
 """Evaluation: average precision (AP) by the rules of PASCAL VOC and of COCO.
 
-Detections of a class are taken from the highest score down, over all images. One that finds
-an object not found before is a hit, any other a false positive. The rules differ:
+AP sums up the precision and the recall of a detector in one number per class. Detections of a class
+are visited from the highest score down, over all images. A detection that finds a new object is a
+hit, any other is a false positive. The two benchmarks differ:
 
-    a detection claims  VOC: the object it overlaps most, taken or not; ties: the first.
-                        COCO: the object still free that it overlaps most; ties: the last.
-    IoU of a hit        VOC: .5 or more. COCO: .50, .55, ... .95 or more, and the mean of all.
+    claimed object      VOC: the object with the largest IoU, found before or not; ties: the first.
+                        COCO: the object with the largest IoU not found before; ties: the last.
+    IoU of a hit        VOC: .5 or more. COCO: .50, .55, ... .95 or more; AP is the mean.
     detections          VOC: all. COCO: the best 100 of each class in each image.
 
 Sources: Everingham et al., "The PASCAL Visual Object Classes (VOC) Challenge", IJCV 2010, 4.2;
-VOCevaldet.m and VOCap.m of its devkit (pixels inclusive there, boxes half-open here; its Python
-port voc_eval.py wants IoU > .5); cocodataset.org/#detection-eval; pycocotools/cocoeval.py (the
-page says 100 an image). VOC's difficult objects and COCO's crowds are not treated.
+VOCevaldet.m and VOCap.m of its devkit (pixels are inclusive there, boxes half-open here; its Python
+port voc_eval.py wants IoU > .5); cocodataset.org/#detection-eval; pycocotools/cocoeval.py (the page
+says 100 per image). VOC's difficult objects and COCO's crowds are not supported.
 """
 
 from __future__ import annotations
@@ -35,20 +36,22 @@ __all__ = ["Evaluation", "average_precision", "evaluate", "match_detections"]
 Rule = Literal["coco", "voc"]
 Method = Literal["voc07", "all", "coco"]
 
-# COCO's are the floats of pycocotools, to agree at the edges: recall 7/10 misses 70 * .01.
+# COCO's are the floats of pycocotools, to agree at the edges: RECALLS["coco"][70] is slightly above
+# .7, so a recall of 7/10 does not reach it.
 THRESHOLDS = np.linspace(0.5, 0.95, 10)
 RECALLS = {"voc07": np.arange(11) / 10, "coco": np.linspace(0, 1, 101)}
-LABEL, SCORE = 4, 5  # columns after the box, where an image is one matrix
+LABEL, SCORE = 4, 5  # columns after the box in `_matrices`
 
 
 class Evaluation(NamedTuple):
-    """Average precisions; a class without objects is NaN and in no mean.
+    """Average precisions. A class without objects is NaN and excluded from every mean.
 
     Attributes:
         map: Mean of `per_class`.
-        ap50, ap75: Means of the classes at IoU .5 and .75.
-        per_class: (C,) labels 1 to C: the means of `table` for COCO, its first row for VOC.
-        table: (10, C) at IoU .50, .55, ... .95.
+        ap50, ap75: Means over the classes at IoU .5 and .75.
+        per_class: (C,) AP of labels 1 to C: the column means of `table` for COCO, its first row for
+            VOC.
+        table: (10, C) AP at IoU .50, .55, ... .95.
     """
 
     map: float
@@ -59,15 +62,15 @@ class Evaluation(NamedTuple):
 
 
 def match_detections(iou: Floats, threshold: float, rule: Rule = "coco") -> NDArray[np.int64]:
-    """Which object each detection of one class in one image finds: (D,) index, or -1.
+    """Match the detections of one class in one image to objects: (D,) index, or -1.
 
     Args:
         iou: (D, G) IoU of the detections, best score first, with the objects.
-        threshold: Least IoU of a hit, in (0, 1]; compared in the dtype of `iou`.
-        rule: "coco" or "voc": what a detection claims.
+        threshold: Smallest IoU of a hit, in (0, 1]; compared in the dtype of `iou`.
+        rule: "coco" or "voc", which decides the object that a detection claims.
 
     Example:
-        Both detections overlap object 0 most; COCO lets the second have object 1.
+        Both detections overlap object 0 most. COCO matches the second one to object 1.
 
         >>> iou = np.array([[0.9, 0.0], [0.8, 0.6]])
         >>> match_detections(iou, 0.5, "coco"), match_detections(iou, 0.5, "voc")
@@ -84,9 +87,9 @@ def _match_detections(iou: Floats, threshold: float, rule: Rule) -> NDArray[np.i
     found, free = np.full(len(iou), -1), np.ones(iou.shape[1], dtype=bool)
     enough = iou >= iou.dtype.type(threshold)
     for detection in np.flatnonzero(enough.any(axis=1)):
-        if rule == "voc":  # the object that it overlaps most, taken or not; ties: the first
+        if rule == "voc":  # the object with the largest IoU, found before or not; ties: the first
             claim = iou[detection].argmax()
-        else:  # the free object that it overlaps most; ties: the last, as in pycocotools
+        else:  # the largest IoU not found before; ties: the last, as in pycocotools
             overlap = np.where(free, iou[detection], -1)
             claim = free.size - 1 - overlap[::-1].argmax()
         if free[claim] and enough[detection, claim]:
@@ -95,19 +98,20 @@ def _match_detections(iou: Floats, threshold: float, rule: Rule) -> NDArray[np.i
 
 
 def average_precision(hits: ArrayLike, objects: int, method: Method = "coco") -> float:
-    """Sum up the precision-recall curve of one class: a number from 0 to 1.
+    """Compute the average precision (AP) of one class, from 0 to 1.
 
-    The precision at recall r is the best the curve has at r or beyond, 0 past its end. AP is
-    its mean at r = 0, .1, ... 1 for "voc07" (VOC until 2009) and at 0, .01, ... 1 for "coco",
-    its integral for "all" (VOC from 2010). Without detections it is 0.
+    The precision at recall r is the best precision at any recall of r or more, and 0 beyond the end
+    of the curve. AP is its mean at r = 0, .1, ... 1 for "voc07" (VOC until 2009), its mean at 0,
+    .01, ... 1 for "coco", and its integral over r for "all" (VOC from 2010). Without detections AP
+    is 0.
 
     Args:
-        hits: (D,) whether each detection, best score first, is a hit.
-        objects: How many objects there are: at least 1, and as many as hits.
+        hits: (D,) whether each detection is a hit, best score first.
+        objects: Number of objects: at least 1, and at least the number of hits.
         method: "voc07", "all" or "coco".
 
     Example:
-        Precision 1 up to recall 1/2, then 2/3: (6 + 5 * 2/3) / 11, and (1 + 2/3) / 2.
+        The precision is 1 up to recall 1/2, then 2/3: AP is (6 + 5 * 2/3) / 11 and (1 + 2/3) / 2.
 
         >>> [round(average_precision([1, 0, 1], 2, method), 4) for method in ("voc07", "all")]
         [0.8485, 0.8333]
@@ -117,13 +121,15 @@ def average_precision(hits: ArrayLike, objects: int, method: Method = "coco") ->
         raise ValueError(f"hits: expected (D,) booleans. Received: {hits!r}")
     found = np.cumsum(flags.astype(int))
     if not isinstance(objects, Integral) or objects < max(1, found.max(initial=0)):
-        raise ValueError(f"objects: expected 1 or more, and as many as hits. Received: {objects}")
+        raise ValueError(
+            f"objects: expected 1 or more, and no fewer than hits. Received: {objects}"
+        )
     one_of("method", method, *get_args(Method))
     return _average_precision(found, objects, method)
 
 
 def _average_precision(found: NDArray[np.int64], objects: int, method: Method) -> float:
-    """Of the number of objects found after each detection."""
+    """Compute AP from the number of objects found after each detection."""
     precision, recall = found / np.arange(1, found.size + 1), found / objects
     best_beyond = np.maximum.accumulate(precision[::-1])[::-1]
     if method == "all":
@@ -141,24 +147,24 @@ def evaluate(
     *,
     method: Method = "coco",
 ) -> Evaluation:
-    """Compare what was detected in some images with what is there.
+    """Evaluate the detections of a set of images against their ground truth.
 
-    Each list has an entry an image; rows labelled -1 are padding. IoU is computed in float64.
+    Each list has one entry per image. Rows labelled -1 are padding. IoU is computed in float64.
 
     Args:
         truth_boxes: (N, 4) xyxy, in any unit.
         truth_labels: (N,) from 1 to `num_classes`.
-        boxes: (D, 4) xyxy, in the same unit; a box without area hits nothing.
+        boxes: (D, 4) xyxy, in the same unit; a box without area is never a hit.
         labels: (D,) from 1 to `num_classes`.
-        scores: (D,); of equal scores the one given first counts first.
-        num_classes: How many classes there are, background left out.
+        scores: (D,). Equal scores are visited in the order given.
+        num_classes: Number of classes, without background.
         method: "voc07", "all" or "coco".
 
     Raises:
-        ValueError: No image has an object; an entry (named with its row) is not as above.
+        ValueError: No image has an object, or an entry is not as above; the message has its row.
 
     Example:
-        The surer detection has IoU 3/4: enough for .50 to .75, six thresholds of ten.
+        The higher-scoring detection has IoU 3/4. It is a hit at .50 to .75, six thresholds of ten.
 
         >>> truth, found = [[0.0, 0.0, 1.0, 1.0]], [[0.0, 0.0, 0.5, 0.5], [0.0, 0.0, 1.0, 0.75]]
         >>> result = evaluate([truth], [[1]], [found], [[1, 1]], [[0.8, 0.9]], num_classes=2)
@@ -193,7 +199,7 @@ def evaluate(
 
 
 def _matrices(name: str, num_classes: int, *lists: Sequence[ArrayLike]) -> Iterator[Floats]:
-    """Box, label and (of detections) score of each image as one checked float64 matrix."""
+    """Yield box, label and (of detections) score of each image as one checked float64 matrix."""
     for i, entries in enumerate(zip(*lists, strict=True)):
         box, *columns = (checks.read_floats(entry, f"{name}[{i}]") for entry in entries)
         box = box if box.size else box.reshape(-1, 4)
@@ -211,13 +217,13 @@ def _matrices(name: str, num_classes: int, *lists: Sequence[ArrayLike]) -> Itera
 
 
 def _best(rows: Floats, method: Method) -> Floats:
-    """The detections of one class in one image, best score first; COCO counts a hundred."""
+    """Sort the detections of one class in one image, best score first; COCO keeps 100."""
     order = np.argsort(-rows[:, SCORE], kind="stable")
     return rows[order[:100]] if method == "coco" else rows[order]
 
 
 def _hits(objects: list[Floats], detections: list[Floats], method: Method) -> NDArray[np.bool_]:
-    """(10, D) whether each detection of one class is a hit, best score of all images first."""
+    """Tell which detections of one class are hits: (10, D), best score of all images first."""
     rule: Rule = "coco" if method == "coco" else "voc"
     hits = [np.zeros((len(THRESHOLDS), 0), dtype=bool)]
     for there, seen in zip(objects, detections, strict=True):

@@ -1,8 +1,8 @@
-"""Gradients of the losses, by hand.
+"""Gradients of the losses, written out by hand.
 
-`f_gradient` is the derivative of the sum of `f` over all elements by its first argument (of
-`multibox_loss`'s total, by both predictions). Automatic differentiation is held to
-these, and these to central differences.
+`f_gradient` differentiates the sum of `f` over all elements by the first argument of `f`;
+`multibox_gradient` differentiates the total by both predictions. Tests compare automatic
+differentiation with these, and these with central differences.
 """
 
 from __future__ import annotations
@@ -40,13 +40,15 @@ Ints = NDArray[np.integer[Any]]
 
 
 def smooth_l1_gradient(predicted: Floats, target: Floats) -> Floats:
-    """d where |d| < 1, else its sign; 0 at d = 0.
+    """Compute the gradient of `smooth_l1`.
+
+    With d = predicted - target: d where |d| < 1, else the sign of d.
 
     Example:
         >>> smooth_l1_gradient(np.array([0.0, 0.5, -3.0]), np.zeros(3))
         array([ 0. ,  0.5, -1. ])
     """
-    smooth_l1(predicted, target)  # what has no loss has no gradient: it says why
+    smooth_l1(predicted, target)  # it validates the arguments
     return _smooth_l1_gradient(predicted, target)
 
 
@@ -55,7 +57,7 @@ def _smooth_l1_gradient(predicted: Floats, target: Floats) -> Floats:
 
 
 def softmax_cross_entropy_gradient(logits: Floats, labels: Ints) -> Floats:
-    """softmax(logits) - one_hot(label).
+    """Compute the gradient of `softmax_cross_entropy`: softmax(logits) - one_hot(labels).
 
     Example:
         >>> softmax_cross_entropy_gradient(np.array([[0.0, 0.0]]), np.array([1]))
@@ -66,7 +68,7 @@ def softmax_cross_entropy_gradient(logits: Floats, labels: Ints) -> Floats:
 
 
 def sigmoid_cross_entropy_gradient(logits: Floats, targets: Floats) -> Floats:
-    """σ(z) - t.
+    """Compute the gradient of `sigmoid_cross_entropy`: σ(z) - t.
 
     Example:
         >>> sigmoid_cross_entropy_gradient(np.array([0.0]), np.array([1.0]))
@@ -79,7 +81,9 @@ def sigmoid_cross_entropy_gradient(logits: Floats, targets: Floats) -> Floats:
 def focal_gradient(
     logits: Floats, targets: Floats, alpha: float = 0.25, gamma: float = 2.0
 ) -> Floats:
-    """±α_t (1 - p_t)^γ (γ p_t log p_t + p_t - 1), + where the target is 1 (appendix B).
+    """Compute the gradient of `focal` (arXiv:1708.02002, appendix B).
+
+    ±α_t (1 - p_t)^γ (γ p_t log p_t + p_t - 1), with + where the target is 1.
 
     Example:
         >>> focal_gradient(np.array([0.0]), np.array([1.0]), gamma=0.0)
@@ -92,7 +96,7 @@ def focal_gradient(
 def _focal_gradient(logits: Floats, targets: Floats, alpha: float, gamma: float) -> Floats:
     sign = 2 * targets - 1
     right = _sigmoid(sign * logits)
-    wrong = _sigmoid(-sign * logits)  # not 1 - right, which loses every digit near 1
+    wrong = _sigmoid(-sign * logits)  # 1 - right would lose its digits near 1
     log_right = -_sigmoid_cross_entropy(logits, targets)
     weight = targets * alpha + (1 - targets) * (1 - alpha)
     return weight * sign * wrong**gamma * (gamma * right * log_right - wrong)
@@ -101,7 +105,9 @@ def _focal_gradient(logits: Floats, targets: Floats, alpha: float, gamma: float)
 def class_losses_gradient(
     logits: Floats, labels: Ints, convention: Convention = CANONICAL, **overrides: Any
 ) -> Floats:
-    """Of `multibox.class_losses`, by the logits where the head has them; 0 at label -1.
+    """Compute the gradient of `multibox.class_losses` by the logits.
+
+    Its columns are in the order of the head. It is 0 at label -1.
 
     Example:
         >>> class_losses_gradient(np.zeros((2, 2)), np.array([1, -1]), class_loss="sigmoid")
@@ -138,7 +144,9 @@ def multibox_gradient(
     boxes: Floats | None = None,
     **overrides: Any,
 ) -> tuple[Floats, Floats]:
-    """Gradient of `multibox_loss(...).total` by `deltas` and by `logits`, the chosen anchors held.
+    """Compute the gradient of `multibox_loss(...).total` by `deltas` and by `logits`.
+
+    The choice of anchors (mining) is held constant.
 
     Example:
         >>> deltas, logits = np.array([[[2.0, 0, 0, 0]]]), np.zeros((1, 1, 2))

@@ -1,7 +1,8 @@
-"""The layers of the network's forward pass: convolutions, batch normalisation, ReLU6.
+"""Layers of the forward pass: convolutions, batch normalisation, ReLU6.
 
-A map is (B, H, W, C): images, rows, columns, channels. Everything is computed in the dtype of
-the map, kernels are taken in it. All numbers have to be finite, but that ReLU6 leaves NaN alone.
+MobileNetV2 and the heads of SSD consist of these. A map is (B, H, W, C): images, rows, columns,
+channels. Everything is computed in the dtype of the map; kernels are cast to it. All numbers must
+be finite, except that `relu6` passes NaN on.
 """
 
 from __future__ import annotations
@@ -24,18 +25,18 @@ def convolution(
     stride: int = 1,
     padding: str = "same",
 ) -> Floats:
-    """Slide a kernel over a map; every output channel looks at every input channel.
+    """Convolve a map with a kernel: every output channel sees every input channel.
 
-    Padding "same" puts zeros around the map so that ceil(H / stride) rows come out, as
-    TensorFlow does: where an odd number is needed, the extra row goes below and the extra column
-    to the right. An image of 300 rows under a 3 × 3 kernel at stride 2 so gets none above and
-    one below, and the first window lies at rows 0 to 2; PyTorch's padding of 1 would put it at
-    rows -1 to 1, and the same weights give another map.
+    Padding "same" adds zeros around the map so that ceil(H / stride) rows come out, as in
+    TensorFlow. If the number of added rows is odd, the extra row is below; an extra column is on
+    the right. For example, a 3 × 3 kernel at stride 2 on 300 rows adds no row above and one below,
+    so the first window covers rows 0 to 2. PyTorch's padding of 1 would put it on rows -1 to 1, and
+    the same weights would give another map.
 
     Args:
         x: (B, H, W, C) map.
         kernel: (rows, columns, C, F).
-        bias: (F,) added to every place, or None.
+        bias: (F,) added at every position, or None.
         stride: Step of the window in rows and columns.
         padding: "same" or "valid", where the window stays within the map.
 
@@ -43,12 +44,12 @@ def convolution(
         (B, H', W', F) map.
 
     Raises:
-        ValueError: Shapes that do not fit, an unknown padding, a window larger than the map, a
+        ValueError: Shapes that do not fit, an unknown padding, a window larger than the map, or a
             number that is not finite.
-        TypeError: Not arrays of floats, or a stride that is not a whole number.
+        TypeError: Not arrays of floats, or a stride that is not an integer.
 
     Example:
-        Sums of neighbours in a row, zeros beyond its end:
+        Sums of neighbours in a row, with zero beyond its end:
 
         >>> row = np.array([1.0, 2.0, 3.0]).reshape(1, 1, 3, 1)
         >>> convolution(row, np.ones((1, 2, 1, 1)))[0, 0, :, 0]
@@ -73,14 +74,14 @@ def depthwise_convolution(
     stride: int = 1,
     padding: str = "same",
 ) -> Floats:
-    """Slide a kernel over each channel by itself (arXiv:1704.04861, section 3.1).
+    """Convolve each channel with its own kernel (arXiv:1704.04861, section 3.1).
 
     Args:
         x: (B, H, W, C) map.
         kernel: (rows, columns, C, 1).
-        bias: (C,) added to every place, or None.
-        stride: Of `convolution`.
-        padding: Of `convolution`.
+        bias: (C,) added at every position, or None.
+        stride: As in `convolution`.
+        padding: As in `convolution`.
 
     Returns:
         (B, H', W', C) map.
@@ -107,9 +108,10 @@ def depthwise_convolution(
 def batch_norm(
     x: Floats, gamma: Floats, beta: Floats, mean: Floats, variance: Floats, epsilon: float = 1e-3
 ) -> Floats:
-    """gamma (x - mean) / √(variance + epsilon) + beta, with the running statistics of training.
+    """Apply batch normalisation with the running statistics of training.
 
-    (..., C) map and (C,) parameters → (..., C) (arXiv:1502.03167, algorithm 2).
+    gamma (x - mean) / √(variance + epsilon) + beta. (..., C) map and (C,) parameters → (..., C)
+    (arXiv:1502.03167, algorithm 2).
 
     Example:
         >>> ones = np.ones(1)
@@ -130,11 +132,12 @@ def fold_batch_norm(
     variance: Floats,
     epsilon: float = 1e-3,
 ) -> tuple[Floats, Floats]:
-    """The kernel and bias of one convolution that does what a convolution and `batch_norm` do.
+    """Fold batch normalisation into the kernel and bias of the convolution before it.
 
-    gamma (K x - mean) / σ + beta = (gamma / σ K) x + (beta - gamma mean / σ): each output channel
-    of the kernel is scaled, and the rest is a bias. A depthwise kernel (rows, columns, C, 1) has
-    its channels in the third place, any other in the last.
+    One convolution with the returned (kernel, bias) replaces a convolution and `batch_norm`, since
+    gamma (K x - mean) / σ + beta = (gamma / σ K) x + (beta - gamma mean / σ). Each output channel
+    of the kernel is scaled. A depthwise kernel (rows, columns, C, 1) has its channels on the third
+    axis, any other kernel on the last.
 
     Example:
         >>> one = np.ones(1)
@@ -150,7 +153,9 @@ def fold_batch_norm(
 
 
 def relu6(x: Floats) -> Floats:
-    """min(max(x, 0), 6) (arXiv:1801.04381, section 3.4: robust at low precision).
+    """Apply ReLU6, min(max(x, 0), 6), to each element.
+
+    Its bounded output is robust at low precision (arXiv:1801.04381, section 4).
 
     Example:
         >>> relu6(np.array([-1.0, 2.0, 7.0]))
@@ -175,7 +180,7 @@ def _check_norm(
 
 
 def _windows(x: Floats, size: tuple[int, ...], stride: int, padding: str) -> Any:
-    """For each place of the kernel, all that it sees: (row, column, (B, H', W', C))."""
+    """Yield each (row, column) of the kernel and the (B, H', W', C) values it multiplies."""
     if padding not in ("same", "valid"):
         raise ValueError(f"padding: expected 'same' or 'valid'. Received: {padding!r}")
     check_counts(1, stride=stride)

@@ -1,10 +1,11 @@
-"""Losses of one number, or of one anchor: smooth L1, cross-entropies, focal.
+"""Losses of single numbers or anchors: smooth L1, cross-entropies, focal loss.
 
-arXiv:1512.02325, section 2.2, "Training objective" (equations 2 and 3); focal loss after
-arXiv:1708.02002. Their sum over an image is in `multibox_loss`, their gradients in `gradients`.
+SSD trains boxes with smooth L1 and classes with a cross-entropy (arXiv:1512.02325, section 2.2,
+"Training objective", equations 2 and 3). The focal loss is from arXiv:1708.02002. `multibox_loss`
+sums them over a batch; `gradients` has their derivatives.
 
-Arrays that are not of floats (labels: of whole numbers) are a TypeError. `smooth_l1` and `sigmoid`
-leave NaN where it is; the others refuse it, and what would become NaN, by its index.
+Arrays that are not floats (labels: not integers) raise a TypeError. `smooth_l1` and `sigmoid`
+return NaN for NaN. The other functions reject NaN, and numbers whose loss would be NaN, by index.
 """
 
 from __future__ import annotations
@@ -32,7 +33,9 @@ Ints = NDArray[np.integer[Any]]
 
 
 def smooth_l1(predicted: Floats, target: Floats) -> Floats:
-    """d²/2 where |d| < 1, else |d| - 1/2, with d = predicted - target (Fast R-CNN, eq. 3).
+    """Compute the smooth L1 loss of each element (Fast R-CNN, equation 3).
+
+    d²/2 where |d| < 1, else |d| - 1/2, with d = predicted - target.
 
     Args:
         predicted: Any shape.
@@ -42,7 +45,7 @@ def smooth_l1(predicted: Floats, target: Floats) -> Floats:
         The loss of each element.
 
     Raises:
-        ValueError: Shapes that differ, or a prediction that is its target's infinity.
+        ValueError: Shapes that differ, or a prediction and a target that are the same infinity.
 
     Example:
         >>> smooth_l1(np.array([0.0, 0.5, -3.0]), np.zeros(3))
@@ -51,22 +54,25 @@ def smooth_l1(predicted: Floats, target: Floats) -> Floats:
     check_floats(predicted, "predicted", ...)
     check_floats(target, "target", *predicted.shape)
     apart = ~np.isinf(predicted) | (predicted != target)
-    check_each(predicted, "predicted", apart, "a number that its target can be taken from")
+    check_each(predicted, "predicted", apart, "a number other than its infinite target")
     return _smooth_l1(predicted, target)
 
 
 def _smooth_l1(predicted: Floats, target: Floats) -> Floats:
     distance = np.abs(predicted - target)
     half = distance.dtype.type(0.5)
-    near = np.minimum(distance, 1)  # so that no square overflows
+    near = np.minimum(distance, 1)  # keeps the square from overflowing
     return np.asarray(np.where(distance < 1, half * near * near, distance - half))
 
 
 def softmax(logits: Floats) -> Floats:
-    """Exponentials that sum to 1 over the last axis; the largest logit is taken off first.
+    """Compute the softmax over the last axis.
+
+    The largest logit is subtracted first, so that no exponential overflows.
 
     Raises:
-        ValueError: No last axis, or logits whose largest is not finite, named by their row.
+        ValueError: A last axis that is missing or empty, or a row whose largest logit is not
+            finite.
 
     Example:
         >>> softmax(np.array([1000.0, 1000.0]))
@@ -82,9 +88,9 @@ def _softmax(logits: Floats) -> Floats:
 
 
 def check_labels(labels: Ints, num_classes: int, least: int = 0, name: str = "labels") -> None:
-    """Refuse labels outside `least` to `num_classes` - 1, by index.
+    """Check that labels are integers from `least` to `num_classes` - 1.
 
-    `name` is what the caller calls them.
+    `name` is the name of the argument, for the message.
 
     Example:
         >>> check_labels(np.array([0, 3]), 3)
@@ -99,7 +105,9 @@ def check_labels(labels: Ints, num_classes: int, least: int = 0, name: str = "la
 
 
 def one_hot(labels: Ints, columns: int, dtype: DTypeLike = np.float64) -> Floats:
-    """(...) labels from 0 → (..., columns) with 1 in the column of the label, else 0.
+    """Encode labels as one-hot vectors.
+
+    (...) labels from 0 → (..., columns) with 1 in the column of the label and 0 elsewhere.
 
     Example:
         >>> one_hot(np.array([1, 0]), 2)
@@ -116,17 +124,21 @@ def _one_hot(labels: Ints, columns: int, dtype: DTypeLike) -> Floats:
 
 
 def softmax_cross_entropy(logits: Floats, labels: Ints) -> Floats:
-    """-log softmax(logits)[label], as log Σ exp(z - z_max) - (z_label - z_max) (equation 3).
+    """Compute the softmax cross-entropy of each anchor (equation 3).
+
+    -log softmax(logits)[label], computed as log Σ exp(z - z_max) - (z_label - z_max), which cannot
+    overflow.
 
     Args:
-        logits: (..., C + 1), class 0 is background.
+        logits: (..., C + 1); class 0 is background.
         labels: (...) from 0 to C.
 
     Returns:
         (...) loss of each anchor.
 
     Raises:
-        ValueError: Shapes that differ, a label outside 0 to C, logits whose largest is not finite.
+        ValueError: Shapes that differ, a label outside 0 to C, or a row whose largest logit is not
+            finite.
 
     Example:
         >>> softmax_cross_entropy(np.array([[0.0, 0.0], [0.0, 1000.0]]), np.array([1, 0])).round(4)
@@ -145,7 +157,7 @@ def _softmax_cross_entropy(logits: Floats, labels: Ints) -> Floats:
 
 
 def sigmoid(logits: Floats) -> Floats:
-    """1 / (1 + exp(-z)), elementwise, without overflow.
+    """Compute the sigmoid 1 / (1 + exp(-z)) of each element, without overflow.
 
     Example:
         >>> sigmoid(np.array([0.0, -1000.0]))
@@ -161,7 +173,10 @@ def _sigmoid(logits: Floats) -> Floats:
 
 
 def sigmoid_cross_entropy(logits: Floats, targets: Floats) -> Floats:
-    """-t log σ(z) - (1 - t) log(1 - σ(z)), as max(z, 0) - z t + log(1 + exp(-|z|)).
+    """Compute the sigmoid (binary) cross-entropy of each element.
+
+    -t log σ(z) - (1 - t) log(1 - σ(z)), computed as max(z, 0) - z t + log(1 + exp(-|z|)), which
+    cannot overflow.
 
     Args:
         logits: Any shape.
@@ -171,7 +186,7 @@ def sigmoid_cross_entropy(logits: Floats, targets: Floats) -> Floats:
         The loss of each element.
 
     Raises:
-        ValueError: Shapes that differ, a logit that is not finite, a target outside 0 to 1.
+        ValueError: Shapes that differ, a logit that is not finite, or a target outside 0 to 1.
 
     Example:
         >>> sigmoid_cross_entropy(
@@ -188,21 +203,23 @@ def _sigmoid_cross_entropy(logits: Floats, targets: Floats) -> Floats:
 
 
 def focal(logits: Floats, targets: Floats, alpha: float = 0.25, gamma: float = 2.0) -> Floats:
-    """α_t (1 - p_t)^γ × sigmoid cross-entropy (arXiv:1708.02002, equation 5).
+    """Compute the focal loss of each element (arXiv:1708.02002, equation 5).
 
-    p_t is the probability given to the truth, α_t is α where the target is 1, else 1 - α.
+    α_t (1 - p_t)^γ × sigmoid cross-entropy. p_t is the predicted probability of the true value. α_t
+    is α where the target is 1, else 1 - α.
 
     Args:
         logits: Any shape.
         targets: The same shape, 0 or 1.
         alpha: Weight of the targets that are 1.
-        gamma: How fast what is already right stops counting; 0 or at least 1.
+        gamma: The larger, the less a well-predicted element counts; 0 or at least 1.
 
     Returns:
         The loss of each element.
 
     Raises:
-        ValueError: As `sigmoid_cross_entropy`; alpha outside 0 to 1, gamma between 0 and 1.
+        ValueError: As `sigmoid_cross_entropy`; `alpha` outside 0 to 1; `gamma` between 0 and 1, or
+            below 0.
 
     Example:
         >>> focal(np.array([0.0, 0.0]), np.array([1.0, 0.0])) / np.log(2)
@@ -217,7 +234,7 @@ def focal(logits: Floats, targets: Floats, alpha: float = 0.25, gamma: float = 2
 
 def _focal(logits: Floats, targets: Floats, alpha: float, gamma: float) -> Floats:
     entropy = _sigmoid_cross_entropy(logits, targets)
-    wrong = _sigmoid(logits * (1 - 2 * targets))  # not 1 - p_t, which loses every digit near 1
+    wrong = _sigmoid(logits * (1 - 2 * targets))  # 1 - p_t would lose its digits near p_t = 1
     weight = targets * alpha + (1 - targets) * (1 - alpha)
     return np.asarray(weight * wrong**gamma * entropy)
 
@@ -234,4 +251,4 @@ def _check_logits(logits: Floats) -> None:
     if logits.shape[-1] == 0:
         raise ValueError(f"logits: expected shape (..., C + 1). Received: {logits.shape}")
     largest = np.isfinite(logits.max(axis=-1))
-    check_each(logits, "logits", largest, "numbers of which the largest is finite")
+    check_each(logits, "logits", largest, "numbers whose largest is finite")

@@ -1,8 +1,9 @@
-"""Hard-negative mining: which background anchors count in training.
+"""Hard-negative mining: choose the background anchors that count in the class loss.
 
-arXiv:1512.02325, section 2.2, "Hard negative mining": "Instead of using all the negative
-examples, we sort them using the highest confidence loss for each default box and pick the top
-ones so that the ratio between the negatives and positives is at most 3:1."
+Most anchors are background, and together they would outweigh the few with an object.
+arXiv:1512.02325, section 2.2, "Hard negative mining": "Instead of using all the negative examples,
+we sort them using the highest confidence loss for each default box and pick the top ones so that
+the ratio between the negatives and positives is at most 3:1."
 """
 
 from __future__ import annotations
@@ -28,26 +29,26 @@ def mine_hard_negatives(
     convention: Convention = CANONICAL,
     **overrides: Any,
 ) -> NDArray[np.bool_]:
-    """The background anchors that count in the class loss, among those of one image.
+    """Choose the hardest background anchors of one image.
 
-    Canonically max(⌊ratio × positives⌋, minimum), or all there are; the largest loss first,
-    ties to the lowest anchor.
+    By default these are the max(⌊ratio × positives⌋, minimum) negatives with the largest loss, or
+    all negatives if there are fewer. Ties go to the lowest anchor.
 
     Args:
         losses: (A,) class loss of each anchor.
-        labels: (A,) target label, 0 for background, -1 for what counts nowhere.
-        convention: Its `Loss` holds the rules.
+        labels: (A,) target label, 0 for background, -1 for ignored.
+        convention: Its `Loss` part is used.
         overrides: Overrides of single fields.
 
     Returns:
         (A,) True for each chosen negative.
 
     Raises:
-        ValueError: Shapes that differ, a loss that is NaN or -inf, a label below -1.
-        TypeError: Losses that are not floats, labels that are not whole numbers.
+        ValueError: Shapes that differ, a loss that is NaN or -inf, or a label below -1.
+        TypeError: `losses` are not floats, or `labels` are not integers.
 
     Example:
-        One positive; of the negatives with .9, .5, .5 and .1 the first two fit 2 : 1.
+        One positive and a ratio of 2 give two negatives: loss .9, and the first of the two .5.
 
         >>> losses, labels = np.array([0.1, 0.5, 0.2, 0.9, 0.5]), np.array([0, 0, 4, 0, 0])
         >>> mine_hard_negatives(losses, labels, negative_ratio=2)
@@ -73,7 +74,7 @@ def _mine(losses: Floats, labels: NDArray[np.integer[Any]], rules: Loss) -> NDAr
 
 
 class Chosen(NamedTuple):
-    """(B, A) masks of the anchors that count in the losses."""
+    """Masks (B, A) of the anchors that count in the losses."""
 
     positives: NDArray[np.bool_]
     negatives: NDArray[np.bool_]
@@ -87,14 +88,15 @@ def choose_anchors(
     boxes: Floats | None = None,
     **overrides: Any,
 ) -> Chosen:
-    """The anchors of a batch that count: its positives and what mining makes of the rest.
+    """Choose the anchors of a batch that count in the losses: positives and mined negatives.
 
     Args:
         losses: (B, A) class loss of each anchor.
-        labels: (B, A) target label, 0 for background, -1 for what counts nowhere.
-        convention: Its `Loss` holds the rules: negatives are mined in each image or in the
-            whole batch, after suppression among all anchors of an image if so said.
-        boxes: (B, A, 4) xyxy, the predicted boxes: needed, and looked at, only with a
+        labels: (B, A) target label, 0 for background, -1 for ignored.
+        convention: Its `Loss` part is used: negatives are mined per image or over the whole batch.
+            With `mining_nms`, anchors whose boxes overlap are suppressed first, by the IoU of its
+            `Overlap` part; a suppressed anchor is ignored.
+        boxes: (B, A, 4) xyxy, the predicted boxes. They are needed, and read, only with
             `mining_nms`.
         overrides: Overrides of single fields.
 
@@ -102,11 +104,12 @@ def choose_anchors(
         `Chosen`.
 
     Raises:
-        ValueError: As `mine_hard_negatives`, or no boxes where they are needed.
+        ValueError: As `mine_hard_negatives`, or `mining_nms` is set and `boxes` are missing or
+            invalid.
         TypeError: As `mine_hard_negatives`.
 
     Example:
-        One positive in two images: its three negatives are the hardest of the whole batch.
+        Two images with one positive: the three hardest negatives of the batch are chosen.
 
         >>> losses, labels = np.array([[9.0, 1, 2], [5, 4, 3]]), np.array([[1, 0, 0], [0, 0, 0]])
         >>> choose_anchors(losses, labels, mining="batch").negatives
@@ -121,17 +124,17 @@ def choose_anchors(
 def _needed_boxes(
     boxes: Floats | None, labels: NDArray[np.integer[Any]], rules: Loss
 ) -> Floats | None:
-    """The boxes that suppression before mining looks at, if there is any."""
+    """Check and return the predicted boxes if `mining_nms` needs them, else return None."""
     if rules.mining_nms is None:
         return None
     if boxes is not None:
         check_floats(boxes, "boxes", ...)
     if boxes is None or boxes.shape != (*labels.shape, 4):
         raise ValueError(
-            f"boxes: expected shape {(*labels.shape, 4)}, as a mining_nms is set. "
+            f"boxes: expected shape {(*labels.shape, 4)}, as mining_nms is set. "
             f"Received: {None if boxes is None else boxes.shape}"
         )
-    check_each(boxes, "boxes", np.isfinite(boxes).all(axis=-1), "numbers")
+    check_each(boxes, "boxes", np.isfinite(boxes).all(axis=-1), "four finite numbers")
     return boxes
 
 
@@ -143,7 +146,7 @@ def _choose(
 ) -> Chosen:
     rules, counting = convention.loss, np.array(labels)
     if boxes is not None:
-        # Of the convention only what IoU is; how detections are suppressed is another question.
+        # Only the IoU is the convention's: its other rules of suppression are for detections.
         plain = replace(CANONICAL, overlap=convention.overlap)
         plain = plain.replace(iou_threshold=rules.mining_nms)
         for image in range(len(labels)):

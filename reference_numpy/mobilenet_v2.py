@@ -1,9 +1,10 @@
-"""The backbone's forward pass: MobileNetV2 (arXiv:1801.04381), from weights by name.
+"""The backbone's forward pass: MobileNetV2 (arXiv:1801.04381), from named weights.
 
-A *unit* is a convolution, batch normalisation and, mostly, ReLU6. Once training is over the
-normalisation may be *folded* into the kernel, which then has a bias in its place. An inverted
-residual (section 3.3) widens a map by a 1 × 1 unit, filters each channel by a 3 × 3 depthwise
-unit, and narrows it by a 1 × 1 unit without ReLU6; where the shapes agree its input is added.
+The backbone turns an image into the feature maps from which SSD predicts. A *unit* is a
+convolution, batch normalisation and, in most places, ReLU6. After training, the normalisation may
+be *folded* into the kernel, and a bias takes its place. An inverted residual (section 3.3) widens a
+map with a 1 × 1 unit, filters each channel with a 3 × 3 depthwise unit, and narrows the map with a
+1 × 1 unit without ReLU6. Its input is added where the shapes agree.
 """
 
 from __future__ import annotations
@@ -27,14 +28,14 @@ __all__ = ["TAPS", "conv_unit", "fold", "mobilenet_v2_features"]
 Weights = Mapping[str, Floats]
 
 
-# Table 2, a run of inverted residuals a row: how many, and the stride of the first. Their
-# channels are those of the weights. The very first block does not widen.
+# Table 2, one run of inverted residuals per row: (number of blocks, stride of the first block). The
+# number of channels follows from the weights. The very first block does not widen.
 TABLE_2 = ((1, 1), (2, 2), (3, 2), (4, 2), (3, 1), (3, 2), (1, 1))
 
-# The last map of each stride that a detector reads: within a block the widened one.
+# The last map of each stride that SSD uses. Within a block this is the widened map.
 TAPS = {8: "block_6_expand_relu", 16: "block_13_expand_relu", 32: "out_relu"}
 
-# What the normalisation of a convolution is called where it is not name + "_BN".
+# Names of batch normalisations that are not the convolution's name + "_BN".
 NORMS = {"Conv1": "bn_Conv1", "Conv_1": "Conv_1_bn"}
 PARTS = ("gamma", "beta", "moving_mean", "moving_variance")
 
@@ -49,27 +50,28 @@ def conv_unit(
     relu: bool = True,
     seen: dict[str, Floats] | None = None,
 ) -> Floats:
-    """Convolution, batch normalisation and, unless told not to, ReLU6.
+    """Apply a unit: convolution, batch normalisation and, by default, ReLU6.
 
-    Where the weights have a bias for the convolution, its normalisation is folded into it.
+    If the weights have a bias for the convolution, its normalisation has been folded and is left
+    out.
 
     Args:
         x: (B, H, W, C) map.
-        name: Of the convolution, whose kernel is weights[name + "/kernel"]; a depthwise one if
-            "depthwise" is in it.
+        name: Name of the convolution, whose kernel is weights[name + "/kernel"]. It is depthwise if
+            "depthwise" is in the name.
         weights: Arrays by name.
         stride: Step of the window.
         padding: "same" or "valid".
         relu: Whether ReLU6 follows.
-        seen: Where the map is left under its name, for who wants to look inside.
+        seen: If given, the map is stored in it by name, for inspection.
 
     Returns:
         (B, H', W', F) map.
 
     Raises:
         KeyError: A weight is missing.
-        ValueError, TypeError: As `layers.convolution` and `layers.batch_norm`, of which the
-            message names the argument.
+        ValueError, TypeError: As `layers.convolution` and `layers.batch_norm`; the message names
+            their argument.
     """
     slide = depthwise_convolution if "depthwise" in name else convolution
     bias = weights.get(f"{name}/bias")
@@ -85,16 +87,16 @@ def conv_unit(
 
 
 def fold(weights: Weights) -> dict[str, Floats]:
-    """The weights of the same network without batch normalisation, each folded into its kernel.
+    """Fold every batch normalisation of a network into its convolution.
 
     Args:
-        weights: Arrays by name; what has no batch normalisation is passed on.
+        weights: Arrays by name. Arrays without batch normalisation are returned as they are.
 
     Returns:
         Arrays by name: a kernel and a bias for each convolution.
 
     Raises:
-        KeyError: A normalisation lacks a part.
+        KeyError: A part of a batch normalisation is missing.
 
     Example:
         >>> one, kernel = np.ones(1), np.full((1, 1, 1, 1), 3.0)
@@ -117,18 +119,18 @@ def fold(weights: Weights) -> dict[str, Floats]:
 def mobilenet_v2_features(
     images: Floats, weights: Weights, seen: dict[str, Floats] | None = None
 ) -> dict[int, Floats]:
-    """The maps that a detector reads.
+    """Compute the feature maps of the backbone that SSD uses.
 
     Args:
         images: (B, H, W, 3) images in [-1, 1], at least 32 × 32.
         weights: Arrays by the names of `keras_impl.models.mobilenet_v2`, of any width multiplier.
-        seen: Where every map is left under its name.
+        seen: If given, every map is stored in it by name, for inspection.
 
     Returns:
         The maps by stride: {8: (B, ⌈H/8⌉, ⌈W/8⌉, ...), 16: ..., 32: ...}.
 
     Raises:
-        ValueError: Images that are too small, not in RGB or not finite.
+        ValueError: Images that are too small, not RGB or not finite.
         TypeError: Images that are not floats.
         KeyError: A weight is missing.
     """

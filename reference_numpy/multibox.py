@@ -1,6 +1,7 @@
-"""MultiBox: the loss of a batch.
+"""MultiBox: the loss of a batch, which training minimises.
 
-arXiv:1512.02325, section 2.2, "Training objective" (equation 1).
+It adds the class loss of the positives and the mined negatives to the box loss of the positives
+(arXiv:1512.02325, section 2.2, "Training objective", equation 1).
 """
 
 from __future__ import annotations
@@ -33,21 +34,22 @@ Mask = NDArray[np.bool_]
 def class_losses(
     logits: Floats, labels: Ints, convention: Convention = CANONICAL, **overrides: Any
 ) -> Floats:
-    """The class loss of each anchor.
+    """Compute the class loss of each anchor.
 
     Args:
         logits: (..., C + 1) predicted classes.
-        labels: (...) target label, 0 for background; -1 has loss 0.
-        convention: Its `Loss` names the loss, its `Coding` the place of the background.
+        labels: (...) target label, 0 for background; -1 is ignored and has loss 0.
+        convention: Its `Loss` part names the loss, its `Coding` part the column of the background.
         overrides: Overrides of single fields.
 
     Returns:
-        (...) softmax cross-entropy; or sigmoid cross-entropy or focal loss, summed over columns.
+        (...) softmax cross-entropy; or sigmoid cross-entropy or focal loss, summed over the
+            columns.
 
     Raises:
-        ValueError: Shapes that differ, a label outside -1 to C, NaN or infinity among the logits of
-            an anchor that counts (for softmax: as the largest of them).
-        TypeError: Logits that are not floats, labels that are not whole numbers.
+        ValueError: Shapes that differ, a label outside -1 to C, or NaN or infinity among the logits
+            of an anchor that is not ignored. Softmax accepts -inf, if the largest logit is finite.
+        TypeError: `logits` are not floats, or `labels` are not integers.
 
     Example:
         >>> undecided, label = np.zeros((1, 2)), np.array([1])
@@ -65,20 +67,20 @@ def class_losses(
 
 
 def _check_counting(logits: Floats, labels: Ints, rules: Loss) -> None:
-    """Refuse logits of which there is no loss, where an anchor counts."""
+    """Check that every anchor that is not ignored has logits with a defined loss."""
     if logits.shape[-1] == 0:
         raise ValueError(f"logits: expected shape (..., C + 1). Received: {logits.shape}")
     nowhere = labels == IGNORE
     if rules.class_loss == "softmax":
         fine = np.isfinite(logits.max(axis=-1)) | nowhere
-        check_each(logits, "logits", fine, "numbers of which the largest is finite")
+        check_each(logits, "logits", fine, "numbers whose largest is finite")
     else:
         check_each(logits, "logits", np.isfinite(logits) | nowhere[..., None], "a finite number")
 
 
 def _class_losses(logits: Floats, labels: Ints, convention: Convention) -> Floats:
     rules = convention.loss
-    # What counts nowhere may be anything.
+    # The logits of an ignored anchor may be anything, even NaN.
     counting = np.where((labels == IGNORE)[..., None], 0, logits)
     columns = _background_first(counting, convention.coding)
     known = np.maximum(labels, 0)
@@ -97,11 +99,13 @@ def _class_losses(logits: Floats, labels: Ints, convention: Convention) -> Float
 def normalisers(
     labels: Ints, convention: Convention = CANONICAL, **overrides: Any
 ) -> NDArray[np.float64]:
-    """What the losses of each image are divided by: (B, A) target labels → (B,) float64.
+    """Compute the divisor of each image's losses: (B, A) target labels → (B,) float64.
+
+    By default it is max(1, positives in the batch), for every image.
 
     Raises:
-        ValueError: Other shapes, or a label below -1.
-        TypeError: Labels that are not whole numbers.
+        ValueError: Another shape, or a label below -1.
+        TypeError: `labels` are not integers.
 
     Example:
         Two images with 3 and 0 positives:
@@ -130,14 +134,17 @@ def _normalisers(labels: Ints, rules: Loss) -> NDArray[np.float64]:
 
 
 class MultiBox(NamedTuple):
-    """The loss of a batch and its parts; total = class_loss + box_weight × box_loss.
+    """The loss of a batch and its parts.
+
+    total = class_loss + box_weight × box_loss.
 
     Attributes:
-        total: What training minimises.
-        class_loss: Of the counted positives and negatives.
-        box_loss: Of the counted positives, or of all anchors.
-        positives: How many anchors of the batch have an object.
-        counted: (B, A) positives that count: all, unless they are suppressed before mining.
+        total: The loss that training minimises.
+        class_loss: Loss over the counted positives and the negatives.
+        box_loss: Loss over the counted positives, or, with `box_over="all"`, over all anchors that
+            are not ignored.
+        positives: Number of anchors in the batch that have an object.
+        counted: (B, A) positives that count: all, unless `mining_nms` suppresses some.
         negatives: (B, A) mined negatives.
     """
 
@@ -159,32 +166,34 @@ def multibox_loss(
     boxes: Floats | None = None,
     **overrides: Any,
 ) -> MultiBox:
-    """The MultiBox loss (equation 1) of a batch.
+    """Compute the MultiBox loss of a batch (equation 1).
 
-    Canonically smooth L1 over positives, softmax cross-entropy over these and the mined
-    negatives, both divided by max(1, positives in the batch); mining is per image.
+    By default this is smooth L1 over the positives plus softmax cross-entropy over the positives
+    and the mined negatives, both divided by max(1, positives in the batch). Negatives are mined per
+    image.
 
     Args:
         deltas: (B, A, 4) predicted codes.
-        logits: (B, A, C + 1) predicted classes, canonically background first.
+        logits: (B, A, C + 1) predicted classes, by default background first.
         target_deltas: (B, A, 4) from `assign_targets`.
         target_labels: (B, A) from `assign_targets`.
-        convention: Its `Loss` holds the rules.
-        boxes: (B, A, 4) xyxy, the predicted boxes: needed, and looked at, only where
-            anchors are suppressed before mining.
+        convention: Its `Loss` and `Coding` parts are used, and `Overlap` with `mining_nms`.
+        boxes: (B, A, 4) xyxy, the predicted boxes. They are needed, and read, only with
+            `mining_nms`.
         overrides: Overrides of single fields.
 
     Returns:
         `MultiBox`.
 
     Raises:
-        ValueError: Shapes that differ, a label out of range, NaN or infinity in `logits` (as
-            `class_losses`) or among the codes of an anchor that counts.
-        TypeError: Arrays that are not floats (labels: whole numbers).
+        ValueError: Shapes that differ, a label out of range, or NaN or infinity in `logits` (as
+            `class_losses`) or among the codes of an anchor that counts in the box loss.
+        TypeError: An array that is not of floats (`target_labels`: of integers).
 
     Example:
-        One image, a positive that is 2 off in one coordinate and undecided of class, and a
-        negative that is undecided too: box loss 2 - 1/2, class loss 2 log 2.
+        One image with one positive and one negative. The positive is wrong by 2 in one number
+        of its code: box loss 2 - 1/2. Both give their two classes equal logits: class loss
+        2 log 2.
 
         >>> deltas, logits = np.array([[[2.0, 0, 0, 0], [0, 0, 0, 0]]]), np.zeros((1, 2, 2))
         >>> loss = multibox_loss(deltas, logits, np.zeros((1, 2, 4)), np.array([[1, 0]]))
@@ -204,7 +213,7 @@ def _check_batch(
     boxes: Floats | None,
     convention: Convention,
 ) -> Floats | None:
-    """Refuse a batch that has no loss; the boxes, if they are looked at."""
+    """Check a batch; return the boxes if `mining_nms` needs them, else None."""
     check_whole(target_labels, "target_labels", "B", "A")
     shape = target_labels.shape
     check_floats(deltas, "deltas", *shape, 4)

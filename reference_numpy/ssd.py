@@ -1,6 +1,8 @@
-"""The whole network's forward pass: backbone, extra maps, heads (arXiv:1512.02325, section 2.1).
+"""Forward pass of the whole network: backbone, extra feature maps, heads.
 
-From prepared images to what the heads say of every anchor; `detection` reads that.
+SSD predicts from several feature maps, the finer ones for smaller objects (arXiv:1512.02325,
+section 2.1). `forward` turns prepared images into deltas and logits for every anchor, and
+`detection` turns those into detections.
 """
 
 from __future__ import annotations
@@ -24,24 +26,25 @@ def feature_maps(
     layout: AnchorLayout,
     seen: dict[str, Floats] | None = None,
 ) -> list[Floats]:
-    """The map of every level, the finest first.
+    """Compute the feature map of every level, the finest first.
 
-    First the backbone's, from the stride that has the finest map's size on; then extra maps,
-    each made of the one before by a 1 × 1 unit that narrows it and a 3 × 3 unit, at stride 2
-    where the layout has half as many cells, else without padding (SSD300's last ones). In SSDLite
-    the 3 × 3 is a depthwise unit and a 1 × 1 unit (arXiv:1801.04381, section 6.2).
+    The first maps are those of the backbone, from the stride whose map has the size of the layout's
+    finest map. Each further map is made from the one before by a 1 × 1 unit, which narrows it, and
+    a 3 × 3 unit. The 3 × 3 unit has stride 2 where the layout halves the map, and otherwise no
+    padding (the last maps of SSD300). In SSDLite a depthwise unit and a 1 × 1 unit replace the
+    3 × 3 unit (arXiv:1801.04381, section 6.2).
 
     Args:
         images: (B, H, W, 3) images in [-1, 1], of the layout's size.
-        weights: Arrays by name, as `keras_impl.weights.npz.read_weights` gives them.
-        layout: Where the anchors are.
-        seen: Where every map is left under its name, for who wants to look inside.
+        weights: Arrays by name, as returned by `keras_impl.weights.npz.read_weights`.
+        layout: The layout of the anchors.
+        seen: If given, every map is stored in it by name, for inspection.
 
     Returns:
-        One (B, rows, columns, C) map a level.
+        One (B, rows, columns, C) map per level.
 
     Raises:
-        ValueError: Images of another size or not finite, or a map that nothing yields.
+        ValueError: Images of another size or not finite, or a map that the network cannot make.
         TypeError: Images that are not floats.
         KeyError: A weight is missing.
     """
@@ -71,7 +74,7 @@ def feature_maps(
     found = tuple(x.shape[1:3] for x in maps)
     if found != layout.feature_maps:
         raise ValueError(
-            f"layout: expected feature maps {found}, as the network has them. "
+            f"layout: expected feature maps {found}, as the network makes them. "
             f"Received: {layout.feature_maps} in {layout.name}"
         )
     return maps
@@ -83,24 +86,23 @@ def forward(
     layout: AnchorLayout,
     seen: dict[str, Floats] | None = None,
 ) -> tuple[Floats, Floats]:
-    """What the heads say of every anchor.
+    """Compute the head outputs for every anchor: deltas and logits.
 
-    On each map one head for the boxes, four numbers a shape, and one for the classes: a
-    convolution with bias, 3 × 3 in SSD and 1 × 1 in TensorFlow's SSD on MobileNet, or in SSDLite
-    a depthwise unit and a 1 × 1 convolution with bias. The kernels say which.
+    Each map has one head for the boxes, with four numbers per shape, and one for the classes. A
+    head is a convolution with bias: 3 × 3 in SSD, 1 × 1 in TensorFlow's SSD on MobileNet. In
+    SSDLite it is a depthwise unit and a 1 × 1 convolution with bias. The weights decide which.
 
     Args:
         images: (B, H, W, 3) images in [-1, 1], of the layout's size.
-        weights: Of `feature_maps`.
-        layout: Of `feature_maps`.
-        seen: Of `feature_maps`; the heads leave theirs there too.
+        weights: As in `feature_maps`.
+        layout: As in `feature_maps`.
+        seen: As in `feature_maps`; the outputs of the heads are stored, too.
 
     Returns:
         (B, A, 4) deltas and (B, A, C + 1) logits, in the order of the anchors.
 
     Raises:
-        ValueError, TypeError: Of `feature_maps`.
-        KeyError: A weight is missing.
+        ValueError, TypeError, KeyError: As `feature_maps`.
 
     Example:
         >>> from keras_impl.weights import read_weights, weights_file
@@ -120,7 +122,7 @@ def forward(
             if f"{name}_depthwise/kernel" in weights:
                 x = conv_unit(x, f"{name}_depthwise", weights, seen=seen)
             x = conv_unit(x, name, weights, relu=False, seen=seen)
-            # Channels are shape by shape: (B, rows, columns, shapes × numbers).
+            # Channels are grouped by shape: (B, rows, columns, shapes × numbers).
             batch, rows, columns, channels = x.shape
             x = x.reshape(batch, rows * columns, shapes, channels // shapes)
             if layout.order == "shape":

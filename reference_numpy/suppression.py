@@ -1,8 +1,9 @@
 """Greedy non-maximum suppression: among overlapping boxes, keep the highest score.
 
-arXiv:1512.02325, section 2.2 ("... non-maximum suppression step to produce the final
-detections"): boxes of one class are visited from the highest score down; each one that
-overlaps an already kept one by more than a threshold is dropped, or (soft) loses score.
+Several anchors usually find the same object, so SSD ends with "a non-maximum suppression step to
+produce the final detections" (arXiv:1512.02325, section 2.1). The boxes of one class are visited
+from the highest score down. A box that overlaps a kept one by more than a threshold is dropped, or
+(soft) its score is lowered.
 """
 
 from __future__ import annotations
@@ -23,25 +24,26 @@ __all__ = ["nms", "soft_nms"]
 def nms(
     boxes: Floats, scores: Floats, convention: Convention = CANONICAL, **overrides: Any
 ) -> NDArray[np.int64]:
-    """Suppress the boxes of one class.
+    """Suppress overlapping boxes of one class (non-maximum suppression, NMS).
 
     Args:
         boxes: (N, 4) xyxy; a box without area overlaps nothing.
-        scores: (N,) any numbers; equal scores are visited from the lowest index, canonically.
-        convention: Its `Detection` holds the rules: `iou_threshold`, compared in the dtype of
-            `boxes`, `suppress_at`, `ties` and `eta`; its `Overlap` says what IoU is.
+        scores: (N,) any numbers. By default equal scores are visited from the lowest index.
+        convention: Its `Detection` part is used: `iou_threshold` (compared in the dtype of
+            `boxes`), `suppress_at`, `ties` and `eta`. Its `Overlap` part defines the IoU.
         overrides: Overrides of single fields.
 
     Returns:
-        (K,) indices of the kept boxes in the order visited.
+        (K,) indices of the kept boxes, in the order visited.
 
     Raises:
-        ValueError: Shapes that differ, NaN among the numbers, a corner that is not finite, a
-            threshold outside [0, 1].
+        ValueError: Shapes that differ, NaN, a corner that is not finite, or a threshold outside [0,
+            1].
         TypeError: Not arrays of floats.
 
     Example:
-        b overlaps a by 1/3 and c by 1/3; a and c only touch. b falls to a, so c stays.
+        The middle box has IoU 1/3 with both others, which only touch. The first box suppresses it,
+        so the last one stays.
 
         >>> chain = np.array([[0.0, 0, 0.5, 1], [0.25, 0, 0.75, 1], [0.5, 0, 1, 1]])
         >>> nms(chain, np.array([0.9, 0.8, 0.7]), iou_threshold=0.3)
@@ -55,7 +57,7 @@ def _nms(boxes: Floats, scores: Floats, convention: Convention) -> NDArray[np.in
     rules = convention.detection
     threshold, eta = boxes.dtype.type(rules.iou_threshold), boxes.dtype.type(rules.eta)
     waiting = _visiting_order(scores, rules)
-    worst = np.zeros(waiting.shape, boxes.dtype)  # overlap of each waiting box with a kept one
+    worst = np.zeros(waiting.shape, boxes.dtype)  # largest IoU of each waiting box with a kept one
     kept = []
     while waiting.size:
         best, waiting = waiting[0], waiting[1:]
@@ -64,8 +66,8 @@ def _nms(boxes: Floats, scores: Floats, convention: Convention) -> NDArray[np.in
         worst = np.maximum(worst[1:], overlap)
         if eta < 1 and threshold > boxes.dtype.type(0.5):
             threshold = threshold * eta
-        # Caffe asks a box when its turn comes. Since the threshold only falls, a box that fails
-        # now would fail then.
+        # Caffe tests a box when it is visited. The threshold only falls, so a box that fails now
+        # would fail then, too.
         stays = ~_suppressed(worst, threshold, rules)
         waiting, worst = waiting[stays], worst[stays]
     return np.array(kept, dtype=np.int64)
@@ -74,28 +76,29 @@ def _nms(boxes: Floats, scores: Floats, convention: Convention) -> NDArray[np.in
 def soft_nms(
     boxes: Floats, scores: Floats, convention: Convention = CANONICAL, **overrides: Any
 ) -> tuple[NDArray[np.int64], Floats]:
-    """Lower the scores of the boxes of one class (arXiv:1704.04503, section 3).
+    """Lower the scores of overlapping boxes of one class (Soft-NMS, arXiv:1704.04503, section 3).
 
-    The highest-scoring box is kept; every other one that overlaps it has its score multiplied by
-    exp(-IoU² / 2σ), or dropped where `nms` would drop it. Then the highest-scoring of these is
-    kept, and so on, until no box left passes the score threshold.
+    The highest-scoring box is kept. The score of every other box is multiplied by exp(-IoU² / 2σ),
+    and a box that `nms` would drop is dropped. This repeats among the remaining boxes, until none
+    of them passes the score threshold.
 
     Args:
         boxes: (N, 4) xyxy.
         scores: (N,) finite numbers from 0.
-        convention: Its `Detection` holds the rules of `nms`, `soft_sigma` and the score
-            threshold; `iou_threshold=1` drops nothing.
+        convention: Its `Detection` part is used: `soft_sigma`, the score threshold, and the rules
+            of `nms` except `eta`. `iou_threshold=1` drops no box.
         overrides: Overrides of single fields.
 
     Returns:
         (K,) indices of the kept boxes, highest score first, and (K,) their lowered scores.
 
     Raises:
-        ValueError: Shapes that differ, a corner or score that is not as above, no `soft_sigma`.
+        ValueError: Shapes that differ, a corner that is not finite, a score that is negative or not
+            finite, or no `soft_sigma`.
         TypeError: Not arrays of floats.
 
     Example:
-        Two boxes with IoU 1/2: the second is multiplied by exp(-1/4).
+        Two boxes with IoU 1/2: the second score is multiplied by exp(-1/4).
 
         >>> boxes = np.array([[0.0, 0.0, 1.0, 1.0], [0.0, 0.0, 1.0, 0.5]])
         >>> kept, lowered = soft_nms(boxes, np.array([0.9, 0.8]), soft_sigma=0.5, iou_threshold=1)
@@ -154,7 +157,7 @@ def _check(boxes: Floats, scores: Floats) -> None:
     check_floats(scores, "scores", ...)
     if scores.shape != boxes.shape[:1]:
         raise ValueError(
-            f"scores: expected shape {boxes.shape[:1]}, one a box. Received: {scores.shape}"
+            f"scores: expected shape {boxes.shape[:1]}, one per box. Received: {scores.shape}"
         )
-    check_each(boxes, "boxes", np.isfinite(boxes).all(axis=1), "numbers")
-    check_each(scores, "scores", ~np.isnan(scores), "numbers")
+    check_each(boxes, "boxes", np.isfinite(boxes).all(axis=1), "four finite numbers")
+    check_each(scores, "scores", ~np.isnan(scores), "a number")

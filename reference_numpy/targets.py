@@ -1,7 +1,8 @@
-"""Targets: what the network should say about one image.
+"""Targets: the class and the box that each anchor learns from one image.
 
-arXiv:1512.02325, section 2.2: matching decides which object an anchor is matched to; coding
-writes that object's box relative to the anchor; every other anchor is background.
+The loss compares head outputs with these (arXiv:1512.02325, section 2.2). Matching chooses the
+object of an anchor, and coding writes the object's box relative to the anchor. Anchors without an
+object are background, or ignored.
 """
 
 from __future__ import annotations
@@ -25,9 +26,9 @@ class Targets(NamedTuple):
     """Training targets of one image with A anchors.
 
     Attributes:
-        labels: (A,) 0 for background, the label of the anchor's object, or -1: counts nowhere.
+        labels: (A,) label of the anchor's object, 0 for background, -1 for ignored.
         deltas: (A, 4) code of the anchor's object, 0 without one.
-        objects: (A,) index of the anchor's object in the lists given, or -1.
+        objects: (A,) index of the anchor's object among the boxes given, or -1.
     """
 
     labels: NDArray[np.int64]
@@ -44,29 +45,28 @@ def assign_targets(
     crowds: NDArray[np.bool_] | None = None,
     **overrides: Any,
 ) -> Targets:
-    """Assign each anchor its class and box.
+    """Assign a class and a box to every anchor of one image.
 
     Args:
         boxes: (N, 4) xyxy, the objects of one image; N may be 0.
-        labels: (N,) label of each object from 1; -1 marks a row that is padding, whose box
-            is not looked at and changes nothing.
+        labels: (N,) label of each object, 1 or more. -1 marks padding: the box of such a row may
+            hold anything, and changes nothing.
         anchors: (A, 4) cxcywh.
-        convention: Its `Overlap`, `Matching` and `Coding` hold the rules.
-        crowds: (N,) True for a crowd or a difficult object, which no anchor is matched to;
-            anchors that overlap it and have no object are neither object nor background.
+        convention: Its `Overlap`, `Matching` and `Coding` parts are used.
+        crowds: (N,) True for a crowd or a difficult object. No anchor is matched to it; anchors
+            that overlap it and have no object are ignored.
         overrides: Overrides of single fields.
 
     Returns:
         `Targets`, deltas in the dtype of `boxes`.
 
     Raises:
-        ValueError: A box or label that no object can have, or an anchor that codes nothing,
-            named by its index.
-        TypeError: Boxes that are not floats, labels that are not whole numbers, crowds that are
-            neither these nor booleans.
+        ValueError: Shapes that do not fit, or an invalid box, label or anchor, named by its index.
+        TypeError: `boxes` or `anchors` are not floats, `labels` are not integers, or `crowds` are
+            neither booleans nor integers.
 
     Example:
-        Two anchors; the object is the second one exactly.
+        Two anchors; the object has the same box as the second.
 
         >>> anchors = np.array([[0.25, 0.25, 0.5, 0.5], [0.75, 0.75, 0.5, 0.5]])
         >>> targets = assign_targets(np.array([[0.5, 0.5, 1.0, 1.0]]), np.array([7]), anchors)
@@ -84,7 +84,8 @@ def assign_targets(
     if convention.coding.degenerate == "drop":
         flat_or_less = (boxes[:, 2:] <= boxes[:, :2]).any(axis=1)
         padding = padding | (np.isfinite(boxes).all(axis=1) & flat_or_less)
-    # Padding may hold anything: a stand-in keeps the indices in the message the caller's own.
+    # Padding may hold anything. Its boxes are replaced, not removed, so that the indices in
+    # messages are those of the caller.
     whole = np.array([0, 0, 1, 1], boxes.dtype)
     flat = convention.coding.degenerate == "encode"
     check_boxes(np.where(padding[:, None], whole, boxes), flat=flat)
@@ -94,7 +95,7 @@ def assign_targets(
     crowd = crowd.astype(np.bool_)
     if crowd.shape != padding.shape:
         raise ValueError(
-            f"crowds: expected shape {padding.shape}, one a box. Received: {crowd.shape}"
+            f"crowds: expected shape {padding.shape}, one per box. Received: {crowd.shape}"
         )
 
     return _assign(boxes, np.asarray(labels), anchors, convention, padding, crowd)
@@ -132,7 +133,9 @@ def _assign(
 def _check_labels(labels: NDArray[np.integer[Any]], count: int) -> NDArray[np.integer[Any]]:
     check_whole(labels, "labels", ...)
     if labels.shape != (count,):
-        raise ValueError(f"labels: expected shape ({count},), one a box. Received: {labels.shape}")
+        raise ValueError(
+            f"labels: expected shape ({count},), one per box. Received: {labels.shape}"
+        )
     fine = (labels >= 1) | (labels == PADDING)
     check_each(labels, "labels", fine, "1 or more (0 is background), or -1 for padding")
     return labels

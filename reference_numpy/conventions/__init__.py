@@ -1,7 +1,7 @@
-"""The choices that make one SSD differ from another: their fields, layouts and presets, as data.
+"""Conventions: the choices in which SSD implementations differ, as data.
 
-`choices` has the fields and what each may hold, `layouts` where the default boxes are, `presets`
-what known systems chose. NumPy is not imported here.
+`choices` has the fields and their allowed values, `layouts` the places and shapes of the anchors,
+`presets` the choices of known systems. NumPy is not imported here.
 """
 
 from reference_numpy.conventions.choices import (

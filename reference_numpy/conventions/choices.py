@@ -1,10 +1,10 @@
-"""The choices that make one SSD differ from another, by name. No arithmetic here.
+"""The choices in which SSD implementations differ, as fields of frozen dataclasses.
 
-Every SSD makes the same choices: which default boxes, which object an anchor is matched to, how a
-box is coded, which negatives count, what a detection is. Papers leave some of them open and
-programs differ in them. Here each choice is a field of a frozen dataclass; `reference_numpy` and
-`keras_impl` follow these and nothing else. `CANONICAL` holds the defaults, `presets` the choices of
-known systems, and docs/conventions.md says why.
+Every SSD has to choose its anchors, the object of each anchor, the code of a box, the negatives
+that count and the detections to keep. The paper leaves some of this open, and implementations
+differ. Here each choice is a field, and `reference_numpy` and `keras_impl` follow the fields.
+`CANONICAL` has the defaults, `presets` the choices of known systems; docs/conventions.md gives the
+reasons.
 """
 
 from __future__ import annotations
@@ -33,22 +33,22 @@ __all__ = [
     "revived",
 ]
 
-# Whole numbers that stand for no object. Among match indices, one for each anchor:
-UNMATCHED = -1  # the anchor has no object
-IGNORED = -2  # nor is it background: it counts nowhere
-# Among labels:
+# Integers that stand for "no object". As match indices, one for each anchor:
+UNMATCHED = -1  # the anchor has no object: it is background
+IGNORED = -2  # the anchor is neither object nor background: no loss counts it
+# As labels:
 PADDING = -1  # of a row that holds no object
-IGNORE = -1  # of an anchor that counts nowhere
+IGNORE = -1  # of an anchor that no loss counts
 
 
 @dataclass(frozen=True)
 class Overlap:
-    """What IoU is, in matching and in suppression.
+    """How IoU is computed, in matching and in suppression.
 
     Attributes:
         iou_epsilon: Added to the union.
-        iou_offset: Added to every width and height of boxes and intersections: 1 where corners
-            in pixels are inclusive.
+        iou_offset: Added to every width and height, of boxes and of intersections; 1 if corners are
+            inclusive pixels.
     """
 
     iou_epsilon: float = 0.0
@@ -65,17 +65,18 @@ class Matching:
     """Which object an anchor is matched to (arXiv:1512.02325, section 2.2, "Matching strategy").
 
     Attributes:
-        threshold: IoU at which a free anchor takes its best object.
-        positive_at: ">=" or ">" the threshold.
-        force: How objects get an anchor whatever the threshold: "bipartite", one each, the
-            largest IoU of all first; "last" or "first", each object its best anchor, which
-            among several takers is the last or the first one's; "none", not at all.
-        force_above: No object is forced at this IoU or less; -1 forces it at any, even at 0.
-        ignore_from: Free anchors from this IoU up to the threshold count as nothing at all;
+        threshold: IoU from which an anchor that is not forced takes its best object.
+        positive_at: Comparison with the threshold: ">=" or ">".
+        force: How objects are forced on anchors, whatever the threshold. "bipartite": each object
+            gets an anchor of its own, the largest IoU first. "last" or "first": each object takes
+            its best anchor, and of several objects on one anchor the last or the first keeps it.
+            "none": not at all.
+        force_above: Objects are forced only at an IoU above this; -1 forces at any IoU, even 0.
+        ignore_from: Anchors with an IoU from this up to the threshold are ignored, unless forced;
             None makes them background.
-        crowd_by: Anchors that overlap a crowd (or a difficult object) and no other count as
-            nothing: by "iou", by "ioa", over the area of the anchor, or not at all ("none").
-        crowd_overlap: Least such overlap.
+        crowd_by: Overlap with a crowd (or a difficult object) by which an anchor without an object
+            is ignored: "iou"; "ioa", over the area of the anchor; or "none", never.
+        crowd_overlap: Smallest such overlap.
     """
 
     threshold: float = 0.5
@@ -99,25 +100,26 @@ class Matching:
             )
         if self.force == "bipartite" and self.force_above < 0:
             raise ValueError(
-                "force_above: expected 0 or more with force 'bipartite', which pairs only what "
-                f"overlaps. Received: {self.force_above}"
+                "force_above: expected 0 or more with force 'bipartite', which never matches at "
+                f"IoU 0. Received: {self.force_above}"
             )
 
 
 @dataclass(frozen=True)
 class Coding:
-    """What the numbers of the heads mean (section 2.2, equation 2).
+    """How the head outputs code boxes and classes (section 2.2, equation 2).
 
     Attributes:
         variances: Divisors of (tx, ty, tw, th), as in Caffe SSD.
-        form: "log", the paper's; or "difference" of centres and of sizes, relative to nothing.
+        form: "log", as in the paper; or "difference", plain differences of centres and of sizes.
         code_order: "xywh" or "yxhw".
-        size_epsilon: Added to the sizes of box and anchor before they are encoded.
+        size_epsilon: Added to the sizes of box and anchor before encoding.
         ratio_epsilon: Added to the ratio of sizes before its logarithm.
-        largest_exponent: tw and th, times their variances, are cut to this when decoded.
-        degenerate: An object without width or height is an "error", counts as padding ("drop"),
-            or is encoded like any other ("encode"), which needs an epsilon.
-        background: Its column among the classes: "first" or "last".
+        largest_exponent: Upper limit of tw and th, times their variances, in decoding; None is no
+            limit.
+        degenerate: An object without width or height is an "error", counts as padding ("drop"), or
+            is encoded like any other ("encode"), which needs an epsilon.
+        background: Column of the background among the classes: "first" or "last".
     """
 
     variances: tuple[float, float, float, float] = (0.1, 0.1, 0.2, 0.2)
@@ -146,8 +148,8 @@ class Coding:
         epsilon = self.size_epsilon or self.ratio_epsilon
         if self.form == "difference" and (epsilon or self.largest_exponent is not None):
             raise ValueError(
-                "form: expected 'log' where there is an epsilon or a largest exponent, since a "
-                "difference has neither ratio nor exponent. Received: 'difference'"
+                "form: expected 'log' with an epsilon or a largest_exponent, which differences "
+                "do not use. Received: 'difference'"
             )
         if self.degenerate == "encode" and self.form == "log" and not epsilon:
             raise ValueError(
@@ -158,27 +160,27 @@ class Coding:
 
 @dataclass(frozen=True)
 class Loss:
-    """What training minimises (section 2.2, equation 1, and "Hard negative mining").
+    """The training loss (section 2.2, equation 1, and "Hard negative mining").
 
     Attributes:
-        class_loss: "softmax" cross-entropy; or "sigmoid" cross-entropy or "focal" loss, summed
-            over the columns, background among them. Scores are softmax or sigmoid accordingly.
+        class_loss: "softmax" cross-entropy; or "sigmoid" cross-entropy or "focal" loss, summed over
+            all columns with the background. Scores are a softmax or sigmoids accordingly.
         focal_alpha: Weight of the true column.
-        focal_gamma: How fast what is already right stops counting.
-        mining: Negatives are chosen in each "image", in the whole "batch", or all count
-            ("none").
-        negative_ratio: Negatives kept for each positive.
-        rounding: Of ratio × positives: "down" or "up".
-        min_negatives: Negatives kept at the least, positives or none.
-        max_negatives: Negatives kept at the most; None is no limit.
-        mining_nms: Before mining, anchors are suppressed at more than this IoU of their
-            predicted boxes, the largest class loss first, and then count as nothing.
-        normaliser: Both losses are divided by max(1, N), N the positives of the batch
-            ("positives"); the same per image, then averaged ("image"); by positives per
-            image of the batch ("mean"); or by all anchors ("anchors").
-        box_over: The box loss counts "positives"; or "all" anchors, mined or not, those without
-            an object against a target of 0, but for those labelled -1.
-        box_weight: Weight of the box loss beside the class loss (alpha in equation 1).
+        focal_gamma: The larger, the less a well-predicted column counts.
+        mining: Negatives are chosen in each "image" or in the whole "batch"; with "none" all count.
+        negative_ratio: Negatives kept per positive.
+        rounding: Rounding of ratio × positives: "down" or "up".
+        min_negatives: Smallest number of negatives kept, even without positives.
+        max_negatives: Largest number of negatives kept; None is no limit.
+        mining_nms: IoU above which anchors suppress each other before mining, by their predicted
+            boxes, the largest class loss first. Suppressed anchors are ignored. None is no
+            suppression.
+        normaliser: Divisor of both losses, with N the number of positives: "positives", max(1, N of
+            the batch); "image", max(1, N of the image), then the mean over images; "mean", max(1, N
+            of the batch) / images; or "anchors", the number of all anchors.
+        box_over: Anchors in the box loss: "positives"; or "all" that are not ignored, with target 0
+            for those without an object.
+        box_weight: Weight of the box loss, relative to the class loss (alpha in equation 1).
     """
 
     class_loss: Literal["softmax", "sigmoid", "focal"] = "softmax"
@@ -201,51 +203,51 @@ class Loss:
         if not (0 <= self.negative_ratio < float("inf") and 0 <= self.min_negatives <= most):
             raise ValueError(
                 "negative_ratio, min_negatives, max_negatives: expected 0 or more, the minimum "
-                f"within the maximum. Received: {self.negative_ratio}, {self.min_negatives}, "
+                f"not above the maximum. Received: {self.negative_ratio}, {self.min_negatives}, "
                 f"{self.max_negatives}"
             )
         check_number(self.focal_alpha, "focal_alpha", 0, 1)
         if not (self.focal_gamma == 0 or 1 <= self.focal_gamma < float("inf")):
-            raise ValueError(f"focal_gamma: expected 0 or 1 and more. Received: {self.focal_gamma}")
+            raise ValueError(f"focal_gamma: expected 0, or 1 or more. Received: {self.focal_gamma}")
         if not 0 <= self.box_weight < float("inf"):
             raise ValueError(f"box_weight: expected 0 or more. Received: {self.box_weight}")
         if self.mining_nms is not None:
             check_number(self.mining_nms, "mining_nms", 0, 1)
             if self.mining != "image":
                 raise ValueError(
-                    "mining: expected 'image' with a mining_nms, which suppresses within one. "
+                    "mining: expected 'image' with mining_nms, which suppresses per image. "
                     f"Received: {self.mining!r}"
                 )
         limits = self.min_negatives, self.max_negatives
         if self.mining == "none" and limits != (0, None):
             raise ValueError(
-                "mining: expected 'image' or 'batch' where negatives are limited. "
+                "mining: expected 'image' or 'batch' with min_negatives or max_negatives. "
                 f"Received: 'none' with {limits}"
             )
 
 
 @dataclass(frozen=True)
 class Detection:
-    """What is kept of the head outputs (section 2.2, "Inference" in section 3.1).
+    """Which boxes are kept as detections (section 3.7, "Inference time").
 
     Attributes:
-        score_threshold: Score of a candidate.
-        score_at: ">" or ">=" the threshold.
-        suppress_in: Suppression within each "class"; or among all anchors, each with its best
-            class only ("anchor").
-        candidates_per_class: Best candidates of each class (or of all anchors) that enter
+        score_threshold: Score threshold of candidates.
+        score_at: Comparison with the score threshold: ">" or ">=".
+        suppress_in: Boxes suppress each other within each "class"; or all together, each anchor
+            with its best class only ("anchor").
+        candidates_per_class: Number of best candidates of each class (or of all anchors) that enter
             suppression; None is all.
         iou_threshold: IoU with a kept box at which a candidate is suppressed.
-        suppress_at: ">" or ">=" the threshold.
-        ties: Which of equal scores comes first: "lowest anchor", then lowest label; "lowest
-            label", then lowest anchor; or "highest anchor", then lowest label.
-        eta: The threshold is multiplied by this after each box kept, while above one half.
-        soft_sigma: What overlaps a kept box, but less than suppression asks, has its score
-            multiplied by exp(-IoU² / 2 sigma); None leaves it alone.
-        max_per_class: Detections kept of each class; None is no limit.
-        max_detections: Detections kept of all classes.
-        clip: Boxes are cut to the image "before" suppression, "after" it, or not ("none").
-        drop_empty: Detections without area are dropped.
+        suppress_at: Comparison with the IoU threshold: ">" or ">=".
+        ties: Order of equal scores: "lowest anchor", then lowest label; "lowest label", then lowest
+            anchor; or "highest anchor", then lowest label.
+        eta: Factor on the IoU threshold after each kept box, while the threshold is above one half.
+        soft_sigma: Scores of boxes that overlap a kept box, but are not suppressed, are multiplied
+            by exp(-IoU² / 2 soft_sigma). None leaves them alone.
+        max_per_class: Largest number of detections of each class; None is no limit.
+        max_detections: Largest number of detections of all classes.
+        clip: Boxes are clipped to the image "before" suppression, "after" it, or not ("none").
+        drop_empty: Whether detections without area are dropped.
     """
 
     score_threshold: float = 0.01
@@ -275,19 +277,19 @@ class Detection:
                 raise ValueError(f"{name}: expected 0 or more. Received: {limit}")
         if self.suppress_in == "anchor" and self.max_per_class is not None:
             raise ValueError(
-                "max_per_class: expected None where anchors of all classes suppress each other. "
+                "max_per_class: expected None where suppress_in is 'anchor'. "
                 f"Received: {self.max_per_class}"
             )
         if self.suppress_in == "anchor" and self.ties == "lowest label":
             raise ValueError(
-                "ties: expected 'lowest anchor' or 'highest anchor' where anchors of all classes "
-                "are visited together. Received: 'lowest label'"
+                "ties: expected 'lowest anchor' or 'highest anchor' where suppress_in is 'anchor'. "
+                "Received: 'lowest label'"
             )
         if self.soft_sigma is not None:
             check_number(self.soft_sigma, "soft_sigma", 0, float("inf"), open_below=True)
             if self.eta < 1:
                 raise ValueError(
-                    "eta: expected 1 with a soft_sigma, which leaves no threshold to lower. "
+                    "eta: expected 1 with a soft_sigma, which keeps the threshold as it is. "
                     f"Received: {self.eta}"
                 )
 
@@ -300,12 +302,12 @@ class Convention:
     """All choices of one SSD.
 
     Attributes:
-        name: What it is called.
+        name: Name of the convention.
         layout: Where the anchors are.
-        overlap: What IoU is.
+        overlap: How IoU is computed.
         matching: Which object an anchor is matched to.
-        coding: What the numbers of the heads mean.
-        loss: What training minimises.
+        coding: How the head outputs code boxes and classes.
+        loss: The training loss.
         detection: Which boxes are kept.
 
     Example:
@@ -326,13 +328,13 @@ class Convention:
         check_types(self)
 
     def replace(self, **overrides: Any) -> Convention:
-        """Replace single fields.
+        """Return a copy with single fields replaced.
 
-        Unlike `dataclasses.replace`, it takes the fields of the parts, whose names are unique.
-        From Python 3.13 on, `copy.replace` does the same.
+        Unlike `dataclasses.replace`, it takes the fields of the parts; their names are unique. From
+        Python 3.13 on, `copy.replace` does the same.
 
         Args:
-            **overrides: Values by field: `iou_threshold=0.4`.
+            **overrides: Values by field, such as `iou_threshold=0.4`.
 
         Returns:
             A new convention.
@@ -359,24 +361,26 @@ class Convention:
             near = "".join(
                 f"; did you mean {name!r}?" for name in get_close_matches(wrong, known, 1)
             )
-            raise TypeError(f"{wrong!r} is no field of a convention{near}")
+            raise TypeError(
+                f"overrides: expected fields of a convention. Received: {wrong!r}{near}"
+            )
         return replace(self, **parts)
 
     __replace__ = replace
 
 
 def revived(kind: type, plain: Any) -> Any:
-    """The layout or convention that `dataclasses.asdict` made plain, also after JSON.
+    """Rebuild a layout or convention from the output of `dataclasses.asdict`, also after JSON.
 
     Args:
         kind: `Convention`, `AnchorLayout`, or another dataclass of these modules.
-        plain: Its fields by name; those left out keep their default.
+        plain: Its fields by name. Missing fields keep their defaults.
 
     Returns:
         An instance of `kind`.
 
     Raises:
-        TypeError: A field that `kind` has not.
+        TypeError: `plain` is not a mapping, or has a field that `kind` does not have.
         ValueError: A value that is not allowed.
 
     Example:

@@ -1,7 +1,7 @@
-"""Where the default boxes are, as data: how a system lays them out, and the layouts with names.
+"""Anchor layouts as data: the fields of a layout, and four layouts with names.
 
-arXiv:1512.02325, section 2.2, gives scales and ratios; everything else that is a field here,
-programs have answered differently. `anchors` turns a layout into boxes. No arithmetic here.
+arXiv:1512.02325, section 2.2, gives scales and aspect ratios. Implementations differ in all the
+other fields here. `anchors` computes the anchors of a layout.
 """
 
 from __future__ import annotations
@@ -23,32 +23,34 @@ __all__ = [
 
 @dataclass(frozen=True)
 class AnchorLayout:
-    """The default boxes of every feature map.
+    """The anchors (default boxes) of every feature map.
 
-    A cell has the square of side s_k, the extra square of side s' = sqrt(s_k s_k+1), and for
-    each ratio a the shape w = s_k sqrt(a), h = s_k / sqrt(a).
+    The shapes of a cell are the square of side s_k, the extra square of side s' = sqrt(s_k s_k+1),
+    and for each ratio a the shape w = s_k sqrt(a), h = s_k / sqrt(a).
 
     Attributes:
-        name: What the layout is called on the command line.
-        image_size: (height, width) of the network's input in pixels.
+        name: Name of the layout on the command line.
+        image_size: (height, width) of the network's input, in pixels.
         feature_maps: (rows, columns) of each map, the finest first.
-        scales: s_k of each map, and one more at the end, which only s' of the last looks at.
-        aspect_ratios: Ratios of the further shapes of each map, in order.
-        lowest_shapes: (scale, ratio) pairs that replace all shapes of the finest map; empty
-            keeps the rule above.
-        unit: What a scale of 1 is: "image", its width for w and its height for h;
-            "shorter side" of the image, so that squares stay square; "pixels", one pixel.
-        whole_pixels: Scales in pixels lose their fraction before anything is done with them.
-        flip: Every ratio is followed by its reciprocal.
-        square: Place of s_k in a cell: "first"; or "listed" among the ratios, which then hold a 1
-            where it stands.
+        scales: s_k of each map, and one more at the end, used only for s' of the last map.
+        aspect_ratios: For each map, the ratios of the further shapes, in order.
+        lowest_shapes: (scale, ratio) pairs that replace all shapes of the finest map. Empty keeps
+            the rule above.
+        unit: Length of a scale of 1: "image", the image's width for w and its height for h;
+            "shorter side" of the image, so that squares stay square; or "pixels", one pixel.
+        whole_pixels: Whether scales in pixels are first cut to whole numbers.
+        flip: Whether every ratio is followed by its reciprocal.
+        square: Place of the square s_k in a cell: "first"; or "listed", where `aspect_ratios` has a
+            1.
         extra_square: Place of s' in a cell: "second", "last" or "none".
-        extra_ratio: Width / height of s', which is a square at 1.
-        steps: Pixels from one cell of a map to the next; empty is the image / the cells.
-        offset: Where in its cell a centre is, in steps.
-        order: "cell", all shapes of a cell, then the next; "shape", all cells, then the next.
-        clip: "none"; "corners" to the image; "centers", each of (cx, cy, w, h) to [0, 1]; or
-            "sizes", w and h alone to [0, 1].
+        extra_ratio: Width / height of s'; 1 is a square.
+        steps: Pixels between neighbouring cells of each map. Empty is the image size / number of
+            cells.
+        offset: Place of the centre in its cell, in steps.
+        order: "cell", all shapes of a cell, then the next cell; or "shape", all cells of a shape,
+            then the next shape.
+        clip: Clipping of the anchors: "none"; "corners", to the image; "centers", each of (cx, cy,
+            w, h) to [0, 1]; or "sizes", w and h to [0, 1].
 
     Example:
         >>> from reference_numpy import LAYOUTS, make_anchors
@@ -75,7 +77,7 @@ class AnchorLayout:
     clip: Literal["none", "corners", "centers", "sizes"] = "none"
 
     def __post_init__(self) -> None:
-        """Refuse a layout whose parts do not fit each other."""
+        """Check that the fields fit each other."""
         check_types(self)
         levels = len(self.feature_maps)
         if levels == 0:
@@ -84,17 +86,17 @@ class AnchorLayout:
             )
         if len(self.scales) != levels + 1:
             raise ValueError(
-                f"scales: expected {levels + 1} numbers, one a feature map and one more. "
+                f"scales: expected {levels + 1} numbers, one per feature map and one more. "
                 f"Received: {self.scales}"
             )
         if len(self.aspect_ratios) != levels:
             raise ValueError(
-                f"aspect_ratios: expected {levels} tuples, one a feature map. "
+                f"aspect_ratios: expected {levels} tuples, one per feature map. "
                 f"Received: {self.aspect_ratios}"
             )
         if len(self.steps) not in (0, levels):
             raise ValueError(
-                f"steps: expected {levels} numbers, one a feature map, or none. "
+                f"steps: expected {levels} numbers, one per feature map, or none. "
                 f"Received: {self.steps}"
             )
         for name, values in (
@@ -112,22 +114,22 @@ class AnchorLayout:
             raise ValueError(f"offset: expected a number from 0 to 1. Received: {self.offset}")
         if self.square == "listed" and not all(self.aspect_ratios):
             raise ValueError(
-                "aspect_ratios: expected at least one ratio a feature map where the square is "
+                "aspect_ratios: expected at least one ratio per feature map with square "
                 f"'listed'. Received: {self.aspect_ratios}"
             )
         if self.square == "listed" and self.extra_square == "second":
             raise ValueError(
-                "extra_square: expected 'last' or 'none' where the square is 'listed', since "
-                "there is no first shape to follow. Received: 'second'"
+                "extra_square: expected 'last' or 'none' with square 'listed', where the square "
+                "need not be the first shape. Received: 'second'"
             )
         if self.whole_pixels and self.unit != "pixels":
             raise ValueError(
-                "whole_pixels: expected unit 'pixels', as other scales are all fraction. "
+                "whole_pixels: expected unit 'pixels', as other scales are fractions. "
                 f"Received: unit {self.unit!r}"
             )
         if self.whole_pixels and min(self.scales) < 1:
             raise ValueError(
-                "scales: expected 1 pixel or more with whole_pixels, which would make it 0. "
+                "scales: expected 1 pixel or more with whole_pixels, which cuts less to 0. "
                 f"Received: {self.scales}"
             )
 
@@ -135,9 +137,9 @@ class AnchorLayout:
 _SQUARES: tuple[float, ...] = ()
 _FOUR = (2.0, 1 / 2)
 _SIX = (2.0, 1 / 2, 3.0, 1 / 3)
-# Digits are square patches of 21 to 70 of 224 pixels (or exactly 28), so the layout has
-# squares only: 22, 28 and 36 px on the finest map, 45 and 56 on the next, 69 and more above.
-# A digit of any size and place overlaps one of them by more than half.
+# Digits are square patches of 21 to 70 pixels (or exactly 28) in an image of 224. So the layout has
+# only squares: 22, 28 and 36 pixels on the finest map, 45 and 56 on the next, 69 and more above.
+# A digit of any size and place has an IoU above 1/2 with one of them.
 DIGITS224 = AnchorLayout(
     name="digits224",
     image_size=(224, 224),
@@ -146,8 +148,8 @@ DIGITS224 = AnchorLayout(
     aspect_ratios=(_SQUARES,) * 6,
     lowest_shapes=((0.1, 1.0), (0.125, 1.0), (0.16, 1.0)),
 )
-# The six maps of the paper's SSD300 (section 3.1); scales .1 and then .2 to .9 in equal
-# steps, as section 2.2 gives them for the five higher maps of small images: 8732 anchors.
+# The six maps of the paper's SSD300 (section 3.1), 8732 anchors. The scales are .1, then .2 to .9
+# in equal steps for the five coarser maps (section 2.2).
 SSD300 = AnchorLayout(
     name="ssd300",
     image_size=(300, 300),
@@ -155,8 +157,8 @@ SSD300 = AnchorLayout(
     scales=(0.1, 0.2, 0.375, 0.55, 0.725, 0.9, 1.075),
     aspect_ratios=(_FOUR, _SIX, _SIX, _SIX, _FOUR, _FOUR),
 )
-# MobileNetV2 at 320 px (arXiv:1801.04381, section 6.2): 2034 anchors with fewer shapes on
-# the finest map would be the TensorFlow program's; six shapes a cell give 3234.
+# SSDLite on MobileNetV2 at 320 pixels (arXiv:1801.04381, section 6.2). Six shapes in every cell
+# give 3234 anchors; TensorFlow has fewer shapes on the finest map, and 2034 anchors.
 SSDLITE320 = AnchorLayout(
     name="ssdlite320",
     image_size=(320, 320),
@@ -164,8 +166,8 @@ SSDLITE320 = AnchorLayout(
     scales=(0.2, 0.35, 0.5, 0.65, 0.8, 0.95, 1.0),
     aspect_ratios=(_SIX,) * 6,
 )
-# The maps and sizes of the 300 px SSD MobileNetV2 of TensorFlow's model zoo, 1917 anchors:
-# its three lowest shapes, and ours in our order above them.
+# The maps and sizes of the SSD MobileNetV2 of TensorFlow's model zoo at 300 pixels, 1917 anchors.
+# The finest map has TensorFlow's three shapes; the other maps have the canonical shapes and order.
 SSD_MOBILENET300 = AnchorLayout(
     name="ssd_mobilenet300",
     image_size=(300, 300),

@@ -1,9 +1,9 @@
-"""Known SSDs by name: the choices that each of them makes.
+"""Presets: the choices of known SSD implementations, by name.
 
-Each function returns the convention of one system, as it computes by default, and says in which
-files it does so. Faults of a system that are no choice are not offered: docs/peer-bugs.md lists
-them. Where a system can be installed, `tox run -e oracles` holds the preset to it; the others are
-held to cases worked from their sources. No arithmetic here beyond the numbers in those sources.
+Each function returns the convention of one system with that system's defaults, and names the source
+files. A preset has a system's choices, not its bugs: docs/peer-bugs.md lists those. Where a system
+can be installed, `tox run -e oracles` tests the preset against it; the others are tested on cases
+worked from their sources.
 """
 
 from __future__ import annotations
@@ -45,11 +45,12 @@ _MOBILENET320 = ((20, 20), (10, 10), (5, 5), (3, 3), (2, 2), (1, 1))
 _STEPS300 = (8.0, 16.0, 32.0, 64.0, 100.0, 300.0)
 _STEPS512 = (8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0)
 
-# Ratios above 1, each followed by its reciprocal where a layout flips.
+# Ratios above 1; with `flip` each is followed by its reciprocal.
 _RATIOS300 = ((2.0,), (2.0, 3.0), (2.0, 3.0), (2.0, 3.0), (2.0,), (2.0,))
 _RATIOS512 = ((2.0,), (2.0, 3.0), (2.0, 3.0), (2.0, 3.0), (2.0, 3.0), (2.0,), (2.0,))
 
-# MobileNets: .2 to .95 in equal steps, then 1 for the last s'; TensorFlow writes 1/3 as .3333.
+# Scales of MobileNets: .2 to .95 in equal steps, then 1 for the last s'. TensorFlow writes 1/3 as
+# .3333.
 _LINEAR = (0.2, 0.35, 0.5, 0.65, 0.8, 0.95, 1.0)
 _LITERAL = ((2.0, 0.5, 3.0, 0.3333),) * 6
 _LOWEST = ((0.1, 1.0), (0.2, 2.0), (0.2, 0.5))
@@ -79,8 +80,8 @@ CAFFE_SSD512 = AnchorLayout(
     steps=_STEPS512,
 )
 
-# MediaPipe's calculator at 320 px, with the reduced lowest layer: 2034 anchors. Sides are relative
-# to the image's own width and height, where TensorFlow takes the shorter side for both.
+# MediaPipe's calculator at 320 pixels, with fewer shapes on the finest map: 2034 anchors. Sides are
+# relative to the image's width and height; in TensorFlow both are relative to the shorter side.
 MEDIAPIPE_SSDLITE320 = AnchorLayout(
     name="mediapipe_ssdlite320",
     image_size=(320, 320),
@@ -93,9 +94,9 @@ MEDIAPIPE_SSDLITE320 = AnchorLayout(
 
 
 def canonical() -> Convention:
-    """What this project does by default: the paper's choices, and its gaps filled.
+    """What this project does by default: the paper's choices, with its gaps filled.
 
-    arXiv:1512.02325; docs/conventions.md says why.
+    arXiv:1512.02325; docs/conventions.md gives the reasons.
 
     Example:
         >>> canonical() == CANONICAL
@@ -105,14 +106,14 @@ def canonical() -> Convention:
 
 
 def caffe() -> Convention:
-    """Caffe SSD300 on VOC, the paper's own program.
+    """Caffe SSD300 on VOC, the authors' own implementation.
 
     weiliu89/caffe, branch ssd: `src/caffe/util/bbox_util.cpp` (MatchBBox, EncodeBBox,
     MineHardExamples, ApplyNMSFast); `prior_box_layer.cpp`, `multibox_loss_layer.cpp` and
     `detection_output_layer.cpp` in `src/caffe/layers`; `examples/ssd/ssd_pascal.py`.
 
-    A pair with an overlap of 1e-6 or less is never made, and an object without area overlaps
-    nothing, so it is never matched. Sizes lose their fraction. Nothing is clipped.
+    A pair with an IoU of 1e-6 or less is never matched. An object without area overlaps nothing, so
+    it is never matched either. Sizes in pixels are cut to whole numbers. Nothing is clipped.
 
     Example:
         >>> caffe().matching.force_above, caffe().detection.clip
@@ -130,12 +131,13 @@ def caffe() -> Convention:
 def torchvision_ssd300() -> Convention:
     """torchvision 0.29, `ssd300_vgg16`.
 
-    `torchvision/models/detection/ssd.py` (compute_loss, postprocess_detections),
-    `anchor_utils.py` (DefaultBoxGenerator), `_utils.py` (BoxCoder, SSDMatcher),
-    `torchvision/ops/boxes.py`, `csrc/ops/cpu/nms_kernel.cpp`.
+    `torchvision/models/detection/ssd.py` (compute_loss, postprocess_detections), `anchor_utils.py`
+    (DefaultBoxGenerator), `_utils.py` (BoxCoder, SSDMatcher), `torchvision/ops/boxes.py`,
+    `csrc/ops/cpu/nms_kernel.cpp`.
 
-    Every object takes its best anchor, even at overlap 0, and the last one stays. Anchors are at
-    most as wide and as high as the image. tw and th are cut at log(1000/16).
+    Every object takes its best anchor, even at IoU 0; of several objects on one anchor the last
+    keeps it. Anchors are at most as wide and as high as the image. tw and th are cut at
+    log(1000/16).
 
     Example:
         >>> torchvision_ssd300().coding.largest_exponent
@@ -163,8 +165,8 @@ def torchvision_ssd300() -> Convention:
 def torchvision_ssdlite320() -> Convention:
     """torchvision 0.29, `ssdlite320_mobilenet_v3_large`.
 
-    `torchvision/models/detection/ssdlite.py`, else as `torchvision_ssd300`. Six shapes in every
-    cell, the lowest layer too: 3234 anchors.
+    `torchvision/models/detection/ssdlite.py`; everything else as in `torchvision_ssd300`. Every
+    cell has six shapes, those of the finest map too: 3234 anchors.
 
     Example:
         >>> torchvision_ssdlite320().detection.iou_threshold
@@ -197,10 +199,10 @@ def tf_od_ssd_mobilenet_v2() -> Convention:
     `box_coders/faster_rcnn_box_coder.py`, `core/losses.py` (HardExampleMiner),
     `core/post_processing.py`, `meta_architectures/ssd_meta_arch.py`.
 
-    Sigmoid classes with background first, codes (ty, tx, th, tw), sizes + 1e-8. Anchors whose
-    predicted boxes overlap by more than .99 are suppressed before mining, positives too, while
-    the normaliser counts all positives. Clipped after suppression; what is left without area is
-    dropped.
+    Classes are sigmoids with the background first. Codes are (ty, tx, th, tw), with 1e-8 added to
+    sizes. Before mining, anchors whose predicted boxes overlap by more than .99 suppress each
+    other, positives too, but the normaliser counts all positives. Boxes are clipped after
+    suppression, and those without area are dropped.
 
     Example:
         >>> tf_od_ssd_mobilenet_v2().coding.code_order, tf_od_ssd_mobilenet_v2().loss.mining_nms
@@ -241,8 +243,8 @@ def ssd_keras() -> Convention:
     `keras_loss_function/keras_ssd_loss.py`, `keras_layers/keras_layer_DecodeDetections.py`,
     `models/keras_ssd300.py`, `ssd300_training.ipynb`.
 
-    Mining looks at the whole batch, so an image without objects gives negatives too. 400 boxes
-    of a class are kept *after* suppression, whatever entered it.
+    Negatives are mined over the whole batch, so an image without objects gives negatives too. Each
+    class keeps at most 400 boxes *after* suppression, which any number may enter.
 
     Example:
         >>> ssd_keras().loss.mining, ssd_keras().detection.max_per_class
@@ -273,9 +275,9 @@ def nvidia_ssd300() -> Convention:
 
     `ssd/utils.py` (dboxes300_coco, Encoder), `ssd/model.py` (Loss), `ssd/evaluate.py`.
 
-    All cells of a shape come before the next shape; each of cx, cy, w, h is cut to [0, 1]. An
-    anchor is positive above .5, a box suppressed at .5. The loss is a mean over images, each
-    divided by its own positives.
+    All cells of a shape come before the next shape. Each of cx, cy, w, h is clipped to [0, 1]. An
+    anchor is positive above IoU .5, and a box is suppressed at IoU .5. The loss of each image is
+    divided by its own positives, then averaged over images.
 
     Example:
         >>> nvidia_ssd300().layout.order, nvidia_ssd300().detection.suppress_at
@@ -309,17 +311,17 @@ def nvidia_ssd300() -> Convention:
 
 
 def mediapipe() -> Convention:
-    """MediaPipe's object detection with the Open Images model; it trains nothing itself.
+    """MediaPipe's object detection with the Open Images model (inference only).
 
     google-ai-edge/mediapipe: `calculators/tflite/ssd_anchors_calculator.cc`,
     `calculators/tensor/tensors_to_detections_calculator.cc`,
     `calculators/util/non_max_suppression_calculator.cc`,
     `modules/objectron/object_detection_oid_v4_cpu.pbtxt`. The model was trained by
-    `tf_od_ssd_mobilenet_v2`, whose choices for training stand here.
+    `tf_od_ssd_mobilenet_v2`, so the choices for training are the same here.
 
-    Every anchor has its best class only, and suppression does not look at classes (so does
-    TensorFlow Lite's detection_postprocess in its fast form). Nothing is clipped. Anchors are
-    TensorFlow's in a square image; in another one their sides are relative to its own.
+    Every anchor keeps only its best class, and suppression ignores classes (as TensorFlow Lite's
+    detection_postprocess does in its fast form). Nothing is clipped. In a square image the anchors
+    are TensorFlow's; in any other, their sides are relative to its width and height.
 
     Example:
         >>> mediapipe().detection.suppress_in, mediapipe().detection.score_at
@@ -347,8 +349,8 @@ def paz() -> Convention:
     `paz/backend/boxes.py`, `paz/models/detection/utils.py` (create_prior_boxes),
     `paz/optimization/losses/multi_box_loss.py`, `paz/pipelines/detection.py` (SSDPostprocess).
 
-    1e-8 is added to the ratio of sizes before its logarithm. At most 300 negatives an image.
-    It has no limit on detections in all: 200 of each of 20 classes is 4000.
+    1e-8 is added to the ratio of sizes before its logarithm. An image has at most 300 negatives.
+    Detections have no limit in all; 200 for each of 20 classes is 4000.
 
     Example:
         >>> paz().coding.ratio_epsilon, paz().loss.max_negatives
@@ -381,15 +383,16 @@ def paz() -> Convention:
 
 
 def mnist_notebook() -> Convention:
-    """The notebook this project grew from, as it computes.
+    """The notebook from which this project grew.
 
     saunack/MobileNetv2-SSD, `model.ipynb`: cells for scales and centres, `IoU`, `bestIoU`,
     `convert`, `smoothL1`, `confidenceLoss`, `infer`.
 
-    Sizes are grid × scale pixels, the largest on the finest map; no object is sure of an anchor;
-    codes are differences in pixels, rows first; both losses are means over all anchors (of the
-    four numbers of a code too, hence 1/4); background is the last class; the ten best of each
-    class are drawn from a score of .5, without suppression.
+    Sizes are grid × scale pixels, the largest on the finest map. No object is forced on an anchor.
+    Codes are differences in pixels, rows first. Both losses are means over all anchors; the box
+    loss is also a mean over the four numbers of a code, hence the weight 1/4. Background is the
+    last class. The ten best boxes of each class with a score of at least .5 are kept, without
+    suppression.
 
     Example:
         >>> mnist_notebook().coding.background, mnist_notebook().loss.box_over
@@ -405,7 +408,7 @@ def mnist_notebook() -> Convention:
             name="mnist_notebook",
             image_size=(224, 224),
             feature_maps=tuple((rows, rows) for rows in maps),
-            scales=(*scales, 1.0),  # there is no s', so the last is never looked at
+            scales=(*scales, 1.0),  # the last scale is unused, as there is no s'
             aspect_ratios=((2.0, 1.0, 2 / 3),) * 6,
             unit="pixels",
             square="listed",

@@ -1,1 +1,1 @@
-"""Cases, workloads and conflicts: what tests, parity and benchmarks of both sides share."""
+"""Cases, workloads and conflicts that tests, parity checks and benchmarks share."""

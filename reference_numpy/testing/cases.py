@@ -1,8 +1,8 @@
-"""Small cases worked by hand, and random ones full of ties, for tests, `ssd parity` and people.
+"""Test cases: small ones worked by hand, and random ones with many ties.
 
-Each worked case is a few boxes on paper: its name says what is decided, its answer was found
-with a pencil. The random ones lie on a coarse grid, where equal overlaps, duplicates and
-overlaps exactly at a threshold are common instead of rare.
+A case worked by hand has a few boxes on paper; its name says what it decides, and its answer was
+found with a pencil. The random cases lie on a coarse grid, where equal overlaps, duplicates and
+overlaps exactly at a threshold are common. Tests and `ssd parity` use both.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ __all__ = [
 
 Box = tuple[float, float, float, float]
 
-# Six anchors in cxcywh: the four quarters of the image, its left half, the whole.
+# Six anchors in cxcywh: the four quarters of the image, its left half, the whole image.
 GRID: tuple[Box, ...] = (
     (0.25, 0.25, 0.5, 0.5),
     (0.75, 0.25, 0.5, 0.5),
@@ -41,7 +41,7 @@ GRID: tuple[Box, ...] = (
 
 
 class MatchingCase(NamedTuple):
-    """Objects (xyxy) on the anchors of `GRID`, and the object of each anchor."""
+    """Objects (xyxy) on the anchors of `GRID`, and the expected object of each anchor."""
 
     name: str
     boxes: tuple[Box, ...]
@@ -50,27 +50,29 @@ class MatchingCase(NamedTuple):
 
 MATCHING = (
     MatchingCase("no objects", (), (-1,) * 6),
-    # A quarter is half of the left half (IoU 1/2, at the threshold) and a quarter of the whole.
+    # The object is anchor 0: IoU 1/2 with the left half (exactly the threshold), 1/4 with the
+    # whole.
     MatchingCase("threshold met exactly", ((0, 0, 0.5, 0.5),), (0, -1, -1, -1, 0, -1)),
-    # The left half: 1/2 with two quarters, 1 with itself, 1/2 with the whole.
+    # The object is the left half: IoU 1/2 with two quarters, 1 with itself, 1/2 with the whole.
     MatchingCase("one object, many anchors", ((0, 0, 0.5, 1),), (0, -1, 0, -1, 0, 0)),
-    # Object 0 has the left half, object 1 the first quarter; the other ties are object 0's.
+    # Object 0 gets the left half, object 1 the first quarter; all other ties go to object 0.
     MatchingCase("two equal objects", ((0, 0, 0.5, 1),) * 2, (1, -1, 0, -1, 0, 0)),
-    # Object 0 has anchor 0 (IoU 1), object 1 the left half (1/2); the third has only the whole:
-    # 1/4, below the threshold, and still its own.
+    # Object 0 gets anchor 0 (IoU 1), object 1 the left half (1/2). For object 2 only the whole is
+    # left: IoU 1/4, below the threshold, but forced.
     MatchingCase("three equal objects", ((0, 0, 0.5, 0.5),) * 3, (0, -1, -1, -1, 1, 2)),
     # IoU 1/16 with anchor 0, 1/32 with the left half, 1/64 with the whole.
     MatchingCase("a small object is forced", ((0, 0, 0.125, 0.125),), (0, -1, -1, -1, -1, -1)),
-    # In the middle: 1/4 of each quarter, union 7/16, IoU 1/7 four times, 1/4 with the whole.
+    # It covers 1/4 of each quarter, with a union of 7/16: IoU 1/7 four times, 1/4 with the whole.
     MatchingCase("the middle", ((0.25, 0.25, 0.75, 0.75),), (-1, -1, -1, -1, -1, 0)),
-    # On the seam of two quarters: IoU 1/3 with both, 1/5 with the left half, 1/4 with the whole.
+    # It lies half in each of two quarters: IoU 1/3 with both, 1/5 with the left half, 1/4 with the
+    # whole.
     MatchingCase("equal overlaps, lowest anchor", ((0.25, 0, 0.75, 0.5),), (0, -1, -1, -1, -1, -1)),
     MatchingCase("an object outside the image", ((1.5, 1.5, 2, 2),), (-1,) * 6),
-    # It touches anchor 1 and the whole along the border only.
+    # It only touches anchor 1 and the whole, at the border of the image.
     MatchingCase("an object that only touches", ((1, 0, 1.5, 0.5),), (-1,) * 6),
-    # Half of it lies in anchor 1: 1/8 of a union of 3/8.
+    # Half of it lies in anchor 1: intersection 1/8, union 3/8.
     MatchingCase("an object across the border", ((0.75, 0, 1.25, 0.5),), (-1, 0, -1, -1, -1, -1)),
-    # Object 1 fits anchor 0 better (IoU 1) than object 0 (1/2) does, which is the left half.
+    # Object 1 is anchor 0 itself (IoU 1); object 0 is the left half (IoU 1/2 with anchor 0).
     MatchingCase(
         "the better object wins an anchor",
         ((0, 0, 0.5, 1), (0, 0, 0.5, 0.5)),
@@ -80,7 +82,7 @@ MATCHING = (
 
 
 class MiningCase(NamedTuple):
-    """Losses and labels of an image's anchors, and which negatives are mined."""
+    """Losses and labels of the anchors of an image, and the expected negatives."""
 
     name: str
     losses: tuple[float, ...]
@@ -103,7 +105,7 @@ MINING = (
 
 
 class NmsCase(NamedTuple):
-    """Boxes of one class, their scores, and those kept in order."""
+    """Boxes of one class, their scores, and the expected kept boxes, in order."""
 
     name: str
     boxes: tuple[Box, ...]
@@ -116,12 +118,12 @@ _LEFT, _MIDDLE, _RIGHT = (0.0, 0.0, 0.5, 1.0), (0.25, 0.0, 0.75, 1.0), (0.5, 0.0
 
 NMS = (
     NmsCase("no boxes", (), (), ()),
-    # _MIDDLE shares 1/4 with each of the others, of unions of 3/4; they only touch.
+    # _MIDDLE has IoU 1/3 with each of the others (1/4 of a union of 3/4), which only touch.
     NmsCase("a chain: the first frees the third", (_LEFT, _MIDDLE, _RIGHT), (3, 2, 1), (0, 2), 0.3),
     NmsCase("a chain from the middle", (_LEFT, _MIDDLE, _RIGHT), (2, 3, 1), (1,), 0.3),
     NmsCase("a higher threshold keeps all", (_LEFT, _MIDDLE, _RIGHT), (1, 3, 2), (1, 2, 0), 0.4),
     NmsCase("equal scores: the lowest index", (_LEFT, _LEFT, _RIGHT), (1, 1, 1), (0, 2)),
-    # The left half is 1/2 of the whole: at the threshold, not above it.
+    # The left half has IoU 1/2 with the whole: at the threshold, not above it.
     NmsCase("threshold met exactly", ((0, 0, 1, 1), _LEFT), (2, 1), (0, 1), 0.5),
     NmsCase("boxes without area", ((0.5, 0, 0.5, 1), (0.5, 0, 0.5, 1)), (1, 2), (1, 0)),
     NmsCase("threshold 0: touching is not overlapping", (_LEFT, _RIGHT), (1, 2), (1, 0), 0.0),
@@ -131,18 +133,20 @@ NMS = (
 def random_objects(
     generator: np.random.Generator, images: int, objects: int, num_classes: int, dtype: Any
 ) -> tuple[NDArray[Any], NDArray[np.int32]]:
-    """Padded objects on a coarse grid, a third of the rows padding, some of them twice.
+    """Draw padded objects on a coarse grid.
+
+    A third of the rows is padding, and some objects appear twice.
 
     Args:
         generator: Source of randomness.
-        images: B.
-        objects: M, rows an image.
+        images: B, the number of images.
+        objects: M, the number of rows per image.
         num_classes: Labels are 1 to this.
         dtype: Float dtype of the boxes.
 
     Returns:
-        (B, M, 4) boxes in xyxy, a few of them beyond the image, padding all 0; and
-        (B, M) labels, padding -1.
+        (B, M, 4) xyxy boxes, a few of them beyond the image, padding all 0; and (B, M) labels,
+            padding -1.
 
     Example:
         >>> boxes, labels = random_objects(np.random.default_rng(0), 1, 2, 3, np.float32)
@@ -165,7 +169,10 @@ def random_objects(
 def random_losses(
     generator: np.random.Generator, images: int, anchors: int, dtype: Any
 ) -> tuple[NDArray[Any], NDArray[np.int32]]:
-    """(B, A) losses, many of them equal, and (B, A) labels from 0 to 4, any share of them 0.
+    """Draw losses with many ties, and labels with any share of background.
+
+    Returns:
+        (B, A) losses; and (B, A) labels from 0 to 4.
 
     Example:
         >>> losses, labels = random_losses(np.random.default_rng(0), 2, 5, np.float32)
@@ -184,7 +191,10 @@ def random_losses(
 def random_scored_boxes(
     generator: np.random.Generator, images: int, anchors: int, num_classes: int, dtype: Any
 ) -> tuple[NDArray[Any], NDArray[Any]]:
-    """(B, A, 4) boxes within the image on a coarse grid and (B, A, C) scores, many equal.
+    """Draw boxes within the image on a coarse grid, and scores with many ties.
+
+    Returns:
+        (B, A, 4) xyxy boxes; and (B, A, C) scores.
 
     Example:
         >>> boxes, scores = random_scored_boxes(np.random.default_rng(0), 1, 6, 2, np.float64)

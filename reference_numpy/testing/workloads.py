@@ -1,7 +1,7 @@
-"""Workloads: objects in images, and what heads would say of them, in any number.
+"""Workloads for benchmarks: objects of images, and matching head outputs, of any size.
 
-What `cases` is to right answers, these are to speed: random but natural, the same for the same
-seed, and the same for every implementation that is timed.
+They are random but realistic. The same seed gives the same numbers, so every implementation is
+timed on the same input. (`cases` has small inputs for correctness.)
 """
 
 from __future__ import annotations
@@ -30,28 +30,28 @@ __all__ = [
 
 LOADS = ("realistic", "hard")
 
-CLASSES = 20  # as many as Pascal VOC has
+CLASSES = 20  # as in Pascal VOC
 
-# What a trained head says. Where there is nothing, background leads every class by 12 ± 1, so
-# that a score is near e^-12; where there is something, the class leads by 12 for every unit of
-# IoU above .6, so that an anchor at the threshold of matching is seen, but not surely.
+# Logits of a trained head. On background, the background leads every class by 12 ± 1, so a score is
+# near e^-12. On an object, its class leads by 12 × (IoU - .6), so an anchor at the threshold of
+# matching has a modest score.
 QUIET = 12.0
 STEEPNESS = 12.0
 EVEN_IOU = 0.6
 
-# What an unsure head says: classes with this spread, of which the top 13 % score above .01.
+# Logits of an unsure head: normal with this deviation. The top 13 % have a score above .01.
 SPREAD = 2.0
 LOUD_LOGIT = 1.1264 * SPREAD  # 13 % of a normal distribution lie above 1.1264 deviations
 LOUD_SCORE = 0.01
 
 
 class MatchingWorkload(NamedTuple):
-    """Objects of B images, padded to M rows an image.
+    """Objects of B images, padded to M rows per image.
 
     Attributes:
-        boxes: (B, M, 4) float32, xyxy, within the image; zeros where padded.
-        labels: (B, M) int32 from 1; -1 where padded.
-        anchors: (A, 4) float32, cxcywh.
+        boxes: (B, M, 4) float32 xyxy, within the image; 0 in padding.
+        labels: (B, M) int32 from 1; -1 in padding.
+        anchors: (A, 4) float32 cxcywh.
     """
 
     boxes: Floats
@@ -60,12 +60,12 @@ class MatchingWorkload(NamedTuple):
 
 
 class DecodingWorkload(NamedTuple):
-    """What the heads say of B images.
+    """Head outputs for B images.
 
     Attributes:
         deltas: (B, A, 4) float32 codes.
-        logits: (B, A, C + 1) float32, class 0 is background.
-        anchors: (A, 4) float32, cxcywh.
+        logits: (B, A, C + 1) float32; class 0 is background.
+        anchors: (A, 4) float32 cxcywh.
     """
 
     deltas: Floats
@@ -76,23 +76,23 @@ class DecodingWorkload(NamedTuple):
 def matching_workload(
     layout: AnchorLayout, batch: int, objects: int, seed: int = 0, *, num_classes: int = CLASSES
 ) -> MatchingWorkload:
-    """Objects of natural sizes: as many small ones as large ones, upright and lying.
+    """Draw objects of realistic sizes: as many small as large ones, upright and lying.
 
-    The first image is full; the others hold between half as many objects and all.
+    The first image has M objects; the others have between half of that and M.
 
     Args:
-        layout: Where the anchors are.
-        batch: B, images.
-        objects: M, objects of the fullest image; may be 0.
+        layout: The layout of the anchors.
+        batch: B, the number of images.
+        objects: M, the number of objects in the fullest image; may be 0.
         seed: The same seed gives the same objects.
-        num_classes: Labels go from 1 to this.
+        num_classes: Labels are 1 to this.
 
     Returns:
         `MatchingWorkload`.
 
     Raises:
-        ValueError: A number below its least.
-        TypeError: Not a whole number.
+        ValueError: A number below its minimum.
+        TypeError: Not an integer.
 
     Example:
         >>> from reference_numpy.conventions import SSD300
@@ -110,7 +110,7 @@ def matching_workload(
     counts[0] = objects
     real = np.arange(objects) < counts[:, None]
 
-    # A side of 4 to 80 % of the image, evenly on a logarithmic scale; √(w/h) mostly in ⅔ to 1½.
+    # Sides are 4 to 80 % of the image, uniform on a logarithmic scale; √(w/h) is mostly ⅔ to 1½.
     side = np.exp(rng.uniform(np.log(0.04), np.log(0.8), (batch, objects)))
     stretch = np.exp(rng.normal(0, 0.25, (batch, objects)))
     sizes = np.minimum(np.stack([side * stretch, side / stretch], axis=-1), 1)
@@ -132,20 +132,21 @@ def decoding_workload(
     seed: int = 0,
     load: str = "realistic",
 ) -> DecodingWorkload:
-    """Head outputs for the images of `matching_workload`.
+    """Make head outputs for the images of `matching_workload`.
 
-    The anchors that matching gives to an object see it: they favour its class, the more the
-    better they fit, and say its box with a small error. The other anchors say
+    An anchor matched to an object favours the object's class, the more the larger their IoU, and
+    its code is the object's box with a small error. The load decides the other anchors:
 
-    - "realistic": background, as a trained network does. Only anchors that see an object score
-      above .01: with up to 8 objects under 0.1 % of all scores, on the anchors of SSD300.
-    - "hard": anything, as a network does that is unsure of all. About 13 % of all scores are
-      above .01: on the anchors of SSD300 more of every class than suppression is given.
+    - "realistic": background, as from a trained network. Only anchors matched to an object have a
+      score above .01; on the anchors of SSD300 with up to 8 objects these are under 0.1 % of all
+      scores.
+    - "hard": random classes, as from an unsure network. About 13 % of all scores are above .01; on
+      the anchors of SSD300 every class has more candidates than enter suppression.
 
     Args:
-        layout: Where the anchors are.
-        batch: B, images.
-        objects: Objects that the heads see in the first image, and at the most in another.
+        layout: The layout of the anchors.
+        batch: B, the number of images.
+        objects: Number of objects in the first image, and at most in any other.
         num_classes: C, without background.
         seed: The same seed gives the same numbers.
         load: One of `LOADS`.
@@ -154,7 +155,7 @@ def decoding_workload(
         `DecodingWorkload`.
 
     Raises:
-        ValueError: An unknown load, or a number below its least.
+        ValueError: An unknown load, or a number below its minimum.
 
     Example:
         >>> from reference_numpy.conventions import SSD_MOBILENET300
@@ -167,7 +168,7 @@ def decoding_workload(
     boxes, labels, anchors = matching_workload(
         layout, batch, objects, seed, num_classes=num_classes
     )
-    rng = np.random.default_rng([seed, 1])  # not the numbers that made the objects
+    rng = np.random.default_rng([seed, 1])  # independent of the objects
     shape = (batch, len(anchors))
     deltas = rng.normal(0, 0.5, (*shape, 4))
     logits = np.zeros((*shape, num_classes + 1))
@@ -175,7 +176,8 @@ def decoding_workload(
         logits[..., 1:] = rng.normal(-QUIET, 1, (*shape, num_classes))
     else:
         logits[..., 1:] = rng.normal(0, SPREAD, (*shape, num_classes))
-        # Background such that a class of LOUD_LOGIT has LOUD_SCORE: e^z / (e^b + rest) = score.
+        # Choose the background logit b so that a class with LOUD_LOGIT has LOUD_SCORE:
+        # e^z / (e^b + rest) = score.
         rest = np.exp(logits[..., 1:]).sum(axis=-1)
         logits[..., 0] = np.log(np.maximum(np.exp(LOUD_LOGIT) / LOUD_SCORE - rest, 1))
 

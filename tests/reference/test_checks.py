@@ -203,7 +203,7 @@ def test_fields_that_hold_what_they_say_pass(change):
         ({"count": 1.0}, "count: expected a whole number. Received: 1.0"),
         ({"count": True}, "count: expected a whole number. Received: True"),
         ({"flag": 1}, "flag: expected True or False. Received: 1"),
-        ({"word": 1}, "word: expected a word. Received: 1"),
+        ({"word": 1}, "word: expected a string. Received: 1"),
         ({"perhaps": 0.5}, "perhaps: expected int | None. Received: 0.5"),
         ({"pair": (1,)}, "pair: expected tuple[int, int]. Received: (1,)"),
         ({"pair": (1, 2, 3)}, "pair: expected tuple[int, int]. Received: (1, 2, 3)"),

@@ -44,7 +44,7 @@ def test_layouts_have_the_maps_of_their_networks(layout, pixels, maps):
 
 
 def test_a_scale_more_than_feature_maps():
-    with pytest.raises(ValueError, match=r"^scales: expected 3 numbers, one a feature map and one"):
+    with pytest.raises(ValueError, match=r"^scales: expected 3 numbers, one per feature map"):
         AnchorLayout(**{**GOOD, "scales": (0.2, 0.5)})
 
 

@@ -485,6 +485,6 @@ def test_the_arguments_are_left_alone(data, dtype):
     [(None, "None"), (np.zeros((1, 3)), "(1, 3)"), (np.zeros((3, 4)), "(3, 4)")],
 )
 def test_a_mining_nms_needs_boxes(boxes, received):
-    message = f"boxes: expected shape (1, 3, 4), as a mining_nms is set. Received: {received}"
+    message = f"boxes: expected shape (1, 3, 4), as mining_nms is set. Received: {received}"
     with pytest.raises(ValueError, match="^" + re.escape(message) + "$"):
         multibox_loss(*undecided([[1, 0, 0]]), mining_nms=0.9, boxes=boxes)
