@@ -1,10 +1,17 @@
-"""SSD on MobileNetV2 for real work, on Keras 3: fast, and held to `reference_numpy` by tests.
+"""SSD on MobileNetV2 in Keras 3: fast, and tested against `reference_numpy`.
 
-The names below are what most users need; each is imported when it is asked for first, so that
-importing the package imports neither Keras nor TensorFlow. The rooms: `ops` the mirrored
-mathematics, `host` fast paths on the CPU, `models` the network, `images`, `data` and `weights` what
-goes in, `detector` what comes out, `training`, `conformance` and `parity` the comparison with the
-reference, `benchmark`, `demo`, and `cli`, the command `ssd`.
+The names below are what most users need. Each is imported on first access, so importing the
+package imports neither Keras nor TensorFlow. The subpackages:
+
+- `ops`: the reference's mathematics in `keras.ops`.
+- `host`: fast matching and detection on the CPU, in NumPy.
+- `models`: the network.
+- `images`, `data`, `weights`: images, data sets, weight files.
+- `detector`: detection and export.
+- `training`: training and evaluation.
+- `conformance`, `parity`: comparison with the reference.
+- `benchmark`, `demo`: speed measurements and a demonstration.
+- `cli`: the command `ssd`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`python -m keras_impl`, the same as `ssd`."""
+"""Run the command `ssd` as `python -m keras_impl`."""
 
 from keras_impl.cli import main
 

@@ -1,7 +1,8 @@
-"""The one door to what depends on the backend of Keras, which KERAS_BACKEND names.
+"""Functions that depend on the Keras backend, which KERAS_BACKEND selects.
 
-Behind it stand `_tensorflow`, `_jax` and `_torch`, each the only place that imports its framework,
-and only when asked. What but one of them can do is not offered here.
+Each function calls the module of the backend in use: `_tensorflow`, `_jax` or `_torch`. These
+modules import their framework only when a function needs it. Features that a single backend has
+are not offered here.
 """
 
 from __future__ import annotations
@@ -24,19 +25,19 @@ __all__ = [
     "modes",
 ]
 
-# For XLA_FLAGS: processors of that age have no fused multiply-add.
+# A value for XLA_FLAGS: AVX has no fused multiply-add, so XLA cannot use one.
 NO_FUSING = "--xla_cpu_max_isa=AVX"
 
 
 def backend() -> str:
-    """The backend that Keras runs on: "tensorflow", "jax" or "torch"."""
+    """Return the name of the Keras backend: "tensorflow", "jax" or "torch"."""
     import keras
 
     return str(keras.backend.backend())
 
 
 def _this() -> ModuleType:
-    """The module of this process' backend."""
+    """Import and return the module of the backend in use."""
     name = backend()
     if name == "tensorflow":
         from keras_impl.backends import _tensorflow
@@ -54,7 +55,7 @@ def _this() -> ModuleType:
 
 
 def modes() -> tuple[str, ...]:
-    """The ways to run a function in this process, the plainest first.
+    """Return the execution modes of the backend, the simplest first.
 
     ("eager", "graph", "xla") on TensorFlow, ("eager", "jit") on JAX, ("eager",) on PyTorch.
     """
@@ -62,28 +63,28 @@ def modes() -> tuple[str, ...]:
 
 
 def compiler() -> str | None:
-    """The mode in which XLA compiles, and may fuse a product with a sum; None without XLA."""
+    """Return the mode in which XLA compiles (and may fuse multiply and add); None without XLA."""
     return _this().COMPILER
 
 
 def in_mode(
     function: Callable[..., Any], mode: str, *, to_numpy: bool = True
 ) -> Callable[..., Any]:
-    """Run a function of tensors the way a user might: eagerly, as a graph, or compiled by XLA.
+    """Wrap a function so that it runs in one mode: eagerly, as a graph, or compiled by XLA.
 
     Args:
-        function: Takes tensors, returns a tensor or a nest of them.
+        function: Takes tensors and returns a tensor or a nested structure of tensors.
         mode: One of `modes()`.
-        to_numpy: Whether what comes back is copied to NumPy, or stays on the device.
+        to_numpy: Whether results are copied to NumPy. Otherwise they stay on the device.
 
     Returns:
-        A function of NumPy arrays that returns NumPy arrays, when they are all there. What is
-        compiled is compiled at the first call with arguments of given shapes and dtypes.
-        Arguments keep their dtype on every backend: JAX counts in 64 bits while one of the
-        arguments has them.
+        A function of NumPy arrays that returns NumPy arrays once they are computed. A compiled
+        mode compiles at the first call for each combination of argument shapes and dtypes.
+        Arguments keep their dtype on every backend: JAX enables 64 bits if an argument is
+        float64.
 
     Raises:
-        ValueError: An unknown mode.
+        ValueError: The mode is unknown.
 
     Example:
         >>> import numpy as np
@@ -98,15 +99,15 @@ def in_mode(
 
 
 def fuses(mode: str) -> bool:
-    """Whether in this mode, in this process, a product and a sum are rounded once, not twice."""
+    """Check whether this mode fuses multiply and add, which rounds once instead of twice."""
     a, b, c = np.random.default_rng(0).normal(size=(3, 256)).astype(np.float32)
     return not np.array_equal(in_mode(lambda a, b, c: a * b + c, mode)(a, b, c), a * b + c)
 
 
 def gradients(function: Callable[..., Any]) -> Callable[..., tuple[Any, ...]]:
-    """The derivatives of a scalar function of tensors by each of them, in every mode.
+    """Return a function that computes the gradients of a scalar function for each argument.
 
-    An argument that the value does not depend on has derivative 0.
+    It works in every mode. An argument that does not affect the value has gradient 0.
 
     Example:
         >>> from keras import ops
@@ -118,10 +119,10 @@ def gradients(function: Callable[..., Any]) -> Callable[..., tuple[Any, ...]]:
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A function of tensors that XLA compiles where a graph calls it.
+    """Wrap a function so that XLA compiles it where a graph calls it.
 
-    Eagerly it runs as it is. Only in TensorFlow is a part of a graph compiled by itself; on other
-    backends it is compiled with what calls it, or not at all.
+    An eager call runs the function unchanged. Only TensorFlow compiles a part of a graph
+    separately; JAX compiles the function with its caller, PyTorch does not compile it.
 
     Example:
         >>> from keras import ops
@@ -132,9 +133,9 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def make_deterministic() -> None:
-    """Make training repeat itself bit for bit on the same machine; call it before anything else.
+    """Make training reproducible bit for bit on the same machine; call it before anything else.
 
     Raises:
-        RuntimeError: TensorFlow has started already, so its threads cannot be set any more.
+        RuntimeError: TensorFlow has already started, so its threads can no longer be configured.
     """
     _this().make_deterministic()

@@ -1,4 +1,4 @@
-"""What depends on JAX, in one place; `backends` is the door to it and says what each is for."""
+"""The functions of `backends` for JAX; they are documented there."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ COMPILER = "jit"
 
 
 def make_deterministic() -> None:
-    """Nothing to do: on a processor JAX repeats itself."""
+    """Do nothing: on a CPU, JAX is deterministic."""
 
 
 def in_mode(function: Callable[..., Any], mode: str, to_numpy: bool = True) -> Callable[..., Any]:
-    """As `backends.in_mode`.
+    """Implement `backends.in_mode`.
 
-    JAX has no 64 bits unless told so, for the process or for a while. Here it has them while an
-    argument of that precision is there, so that float32 is checked as users run it.
+    JAX uses 64 bits only if they are enabled. They are enabled here only for calls with a float64
+    argument, so that float32 is tested as users run it.
 
-    Even where nothing is under jit, JAX compiles a loop, and may fuse in it a product with a sum.
-    So "eager" is without: each operation by itself, in loops too.
+    JAX compiles loops even outside `jit`, and may fuse multiply and add in them. So "eager"
+    disables `jit`: each operation runs by itself, in loops too.
     """
     import jax
 
-    # A partial, so that what is compiled for one caller is not taken from another's cache.
+    # A new partial has a cache of its own, so that callers do not share compiled code.
     run = jax.jit(partial(function)) if mode == "jit" else function
 
     def call(*arguments: Any) -> Any:
@@ -48,12 +48,12 @@ def _as_array(argument: Any) -> Any:
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """As `backends.compiled`: JAX compiles a function with what calls it."""
+    """Implement `backends.compiled`: JAX compiles a function together with its caller."""
     return function
 
 
 def gradients(function: Callable[..., Any]) -> Callable[..., tuple[Any, ...]]:
-    """As `backends.gradients`."""
+    """Implement `backends.gradients`."""
     import jax
 
     def differentiate(*arguments: Any) -> tuple[Any, ...]:

@@ -1,4 +1,4 @@
-"""What depends on TensorFlow, in one place; `backends` is the door to most of it."""
+"""The functions of `backends` for TensorFlow, and the loading of SavedModels."""
 
 from __future__ import annotations
 
@@ -24,15 +24,18 @@ COMPILER = "xla"
 
 
 def make_deterministic() -> None:
-    """As `backends.make_deterministic`.
+    """Implement `backends.make_deterministic`.
 
-    Seeds are not enough. With two operations in flight at once (inter-op parallelism) weights
-    differed after ten steps from run to run. With one at a time, each on all cores, two kinds of
-    runs were left, different from the first step on: TensorFlow's graph optimiser (Grappler)
-    rewrites the same graph in one of two ways, as a process happens to lay out its memory.
+    Seeds alone are not enough:
+
+    - With two operations running at once (inter-op parallelism), weights differed between runs
+      after ten steps. So operations run one at a time, each on all cores.
+    - TensorFlow's graph optimiser (Grappler) then still rewrote the same graph in one of two
+      ways, depending on the memory layout of the process, and runs differed from the first step
+      on. So it is disabled.
 
     Raises:
-        RuntimeError: TensorFlow has started already, so its threads cannot be set any more.
+        RuntimeError: TensorFlow has already started, so its threads can no longer be configured.
     """
     import tensorflow as tf
 
@@ -49,10 +52,10 @@ def make_deterministic() -> None:
 
 
 def in_mode(function: Callable[..., Any], mode: str, to_numpy: bool = True) -> Callable[..., Any]:
-    """As `backends.in_mode`."""
+    """Implement `backends.in_mode`."""
     import tensorflow as tf
 
-    # TensorFlow counts traces by code and warns of many; a partial is counted for itself.
+    # TensorFlow counts traces per function and warns of many; a new partial starts a new count.
     compiled = tf.function(partial(function), jit_compile=mode == "xla")
     run = function if mode == "eager" else compiled
 
@@ -65,7 +68,7 @@ def in_mode(function: Callable[..., Any], mode: str, to_numpy: bool = True) -> C
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """As `backends.compiled`: TensorFlow compiles a part of a graph by itself."""
+    """Implement `backends.compiled`: TensorFlow compiles a part of a graph separately."""
     import tensorflow as tf
 
     by_xla = tf.function(partial(function), jit_compile=True, autograph=False)
@@ -77,7 +80,7 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def gradients(function: Callable[..., Any]) -> Callable[..., tuple[Any, ...]]:
-    """As `backends.gradients`."""
+    """Implement `backends.gradients`."""
     import tensorflow as tf
 
     def differentiate(*arguments: Any) -> tuple[Any, ...]:
@@ -90,9 +93,9 @@ def gradients(function: Callable[..., Any]) -> Callable[..., tuple[Any, ...]]:
 
 
 def load_saved_model(path: str | os.PathLike[str]) -> Callable[[Any], dict[str, Any]]:
-    """What Keras exported as a SavedModel, as a function of NumPy arrays.
+    """Load a SavedModel exported by Keras as a function of NumPy arrays.
 
-    A SavedModel holds a graph, which is run: load only what you or somebody you trust exported.
+    A SavedModel contains a graph that will be executed: load only files from sources you trust.
     """
     import tensorflow as tf
 

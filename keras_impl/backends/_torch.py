@@ -1,4 +1,4 @@
-"""What depends on PyTorch, in one place; `backends` is the door to it and says what each is for."""
+"""The functions of `backends` for PyTorch; they are documented there."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ COMPILER = None
 
 
 def make_deterministic() -> None:
-    """Refuse operations that do not repeat themselves bit for bit."""
+    """Make PyTorch raise an error for operations that are not deterministic."""
     import torch
 
     torch.use_deterministic_algorithms(True)
 
 
 def in_mode(function: Callable[..., Any], mode: str, to_numpy: bool = True) -> Callable[..., Any]:
-    """As `backends.in_mode`, without the record that PyTorch keeps for gradients."""
+    """Implement `backends.in_mode`, without recording operations for gradients."""
     import torch
 
     def call(*arguments: Any) -> Any:
         with torch.no_grad():
-            # A copy: PyTorch would share an array's memory, and warns of one that is read-only.
+            # Copy arrays: PyTorch would share their memory, and warns if an array is read-only.
             tensors = [
                 keras.ops.convert_to_tensor(one if torch.is_tensor(one) else np.array(one))
                 for one in arguments
@@ -40,12 +40,12 @@ def in_mode(function: Callable[..., Any], mode: str, to_numpy: bool = True) -> C
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """As `backends.compiled`: nothing is compiled."""
+    """Implement `backends.compiled`: nothing is compiled."""
     return function
 
 
 def gradients(function: Callable[..., Any]) -> Callable[..., tuple[Any, ...]]:
-    """As `backends.gradients`."""
+    """Implement `backends.gradients`."""
     import torch
 
     def differentiate(*arguments: Any) -> tuple[Any, ...]:

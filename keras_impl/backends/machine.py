@@ -1,4 +1,4 @@
-"""What the numbers of a run depend on: processor, system, versions."""
+"""Describe the machine that a run used: processor, system, package versions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ FRAMEWORKS = {"tensorflow": ("tensorflow",), "jax": ("jax", "jaxlib"), "torch": 
 
 
 def about_this_machine() -> dict[str, str]:
-    """The machine, its system, and the versions of what computes here, each as a line.
+    """Return the machine, its operating system and the package versions, one line each.
 
     Example:
         >>> list(about_this_machine())
@@ -34,7 +34,7 @@ def about_this_machine() -> dict[str, str]:
 
 
 def _processor() -> str:
-    """The processor's name; Python knows it on few systems."""
+    """Return the processor's name, from /proc/cpuinfo where possible: Python rarely knows it."""
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as file:
             for line in file:

@@ -1,4 +1,4 @@
-"""Fast paths on the CPU, in NumPy, without Keras."""
+"""Fast matching and detection on the CPU, in NumPy, without Keras."""
 
 from __future__ import annotations
 

@@ -1,17 +1,16 @@
-"""Decoding and suppression on the host, in NumPy, as far as it has to go.
+"""Fast detection for a batch on the CPU, in NumPy: equal to `reference_numpy.detection`.
 
-`reference_numpy.detection` says what is computed; this says it of a batch, exactly, and stops
-early:
+It computes only what the best K detections need:
 
-- Only the K best detections are asked for. As long as suppression stays within a class, visiting
-  candidates of all classes together in order of score keeps what visiting class after class keeps,
-  and when K are kept the rest cannot matter: it is neither sorted nor compared nor decoded.
-- Whether a logit can lead to a score above t is seen without an exponential: a sigmoid rises with
-  its logit, and in a softmax p_c <= e^z_c / (e^z_c + e^z_0), 0 being the background.
-- So a level of logits is guessed from a sample, high enough that only some hundred candidates are
-  above it. Their scores are computed, and those above what anything below the level can score are
-  all there are. If that does not fill K slots, the level is lowered.
-- Candidates are compared in pairs of one class, not each with all.
+- Suppression stays within a class. So visiting the candidates of all classes together, in order of
+  score, keeps the same boxes as visiting class after class. Once K boxes are kept, the other
+  candidates are neither sorted, compared nor decoded.
+- No exponential is needed to rule out that a logit gives a score above t: a sigmoid rises with its
+  logit, and a softmax has p_c <= e^z_c / (e^z_c + e^z_0), where 0 is the background.
+- A logit level is guessed from a sample, so that only a few hundred candidates exceed it. Only
+  their scores are computed. Those that exceed every possible score below the level are visited,
+  since no candidate can be missing among them. If they do not fill K slots, the level is lowered.
+- Candidates are compared only within their class.
 """
 
 from __future__ import annotations
@@ -38,13 +37,13 @@ LOW_SHARE = 0.02  # of anchors, those with the least background
 
 
 class HostDetections(NamedTuple):
-    """What is in each of B images, highest score first, as NumPy arrays.
+    """The detections of each of B images, highest score first, as NumPy arrays.
 
     Attributes:
         boxes: (B, K, 4) xyxy, relative to the image; 0 in unused slots.
         scores: (B, K) probability of the class; 0 in unused slots.
-        labels: (B, K) int32 class from 1; -1 in unused slots.
-        anchors: (B, K) int32 index of the anchor that says so; -1 in unused slots.
+        labels: (B, K) int32 class, from 1; -1 in unused slots.
+        anchors: (B, K) int32 index of the anchor that was decoded; -1 in unused slots.
     """
 
     boxes: Array
@@ -74,25 +73,26 @@ def detect(
     convention: Convention = CANONICAL,
     **overrides: Any,
 ) -> HostDetections:
-    """Read the head outputs of a batch (arXiv:1512.02325, section 3.1, "Inference").
+    """Detect objects: decode the head outputs of a batch, and select among the boxes.
 
-    What is not finite is no candidate. Conventions in which scores or thresholds change while
-    boxes are visited (`soft_sigma`, `eta`) are left to `keras_impl.ops.detection`.
+    Non-finite scores and boxes are skipped. Conventions whose scores or thresholds change during
+    suppression (`soft_sigma`, `eta`) are computed by `keras_impl.ops.detection`, which needs Keras.
 
     Args:
         deltas: (B, A, 4) predicted codes, float32 or float64.
-        logits: (B, A, C + 1) predicted classes of the same dtype, canonically background first.
+        logits: (B, A, C + 1) predicted classes of the same dtype, by default background first.
         anchors: (A, 4) cxcywh.
-        convention: Its `Coding` says what the heads mean, its `Detection` what is kept; scores
-            are sigmoids where its `Loss` has sigmoid or focal classes.
+        convention: Its `Coding` part defines the head outputs; its `Detection` and `Overlap` parts
+            are used as in `reference_numpy.detection.select`. Scores are sigmoids if its `Loss`
+            part has a "sigmoid" or "focal" class loss, else a softmax.
         overrides: Overrides of single fields.
 
     Returns:
         `HostDetections` with K = `max_detections` slots, equal to the reference's.
 
     Raises:
-        ValueError: Shapes that do not fit.
-        TypeError: Other dtypes.
+        ValueError: Shapes do not fit.
+        TypeError: Dtypes are not as above.
 
     Example:
         >>> anchors = np.array([[0.25, 0.25, 0.5, 0.5], [0.75, 0.75, 0.5, 0.5]])

@@ -1,14 +1,14 @@
-"""Matching and coding on the host, in NumPy, without looking at most pairs.
+"""Fast matching and coding for a batch on the CPU, in NumPy: equal to `reference_numpy.targets`.
 
-`reference_numpy.targets` says what is computed; this says it of a batch, exactly, tens of times
-faster. Anchors of one shape on one feature map stand in a lattice, and the overlap of a box with a
-lattice falls with the distance on each axis by itself. So the cell next to an object's centre
-bounds what a whole lattice can reach, and around it only a window of cells can reach a given IoU.
-Those are evaluated, with the arithmetic of the reference; one pair in a thousand is.
+It is tens of times faster than the reference, because it computes the IoU of about one pair in a
+thousand. The anchors of one shape on one feature map form a lattice. On each axis, the overlap of
+an object with them falls with the distance from its centre. So the cell nearest to the object's
+centre bounds the IoU with the whole lattice, and only a window of cells around it can reach a given
+IoU. Only the pairs in this window are evaluated, with the arithmetic of the reference.
 
-What bounds are worth in floating point: they are computed for lattices without rounding, and
-`slack` is how far an IoU can be from that (see `_Lattices`). Whatever does not stand in a lattice
-is evaluated pair by pair, as is an object whose bounds are too weak to say anything.
+The bounds assume lattices without rounding errors; `slack` is the largest possible error of an IoU
+(see `_Lattices`). Anchors outside a lattice are evaluated pair by pair, and so are objects whose
+bounds are too weak.
 """
 
 from __future__ import annotations
@@ -30,13 +30,12 @@ WIDER = 0.6  # of the IoU down to which pairs are known, when an object asks for
 
 
 class HostTargets(NamedTuple):
-    """Targets of B images with A anchors, as NumPy arrays.
+    """Training targets of B images with A anchors, as NumPy arrays.
 
     Attributes:
-        labels: (B, A) int32, 0 for background, the label of the anchor's object, or -1: counts
-            nowhere.
+        labels: (B, A) int32 label of the anchor's object, 0 for background, -1 for ignored.
         deltas: (B, A, 4) code of the anchor's object, 0 without one.
-        objects: (B, A) int32 row of the anchor's object in the lists given, or -1.
+        objects: (B, A) int32 index of the anchor's object among the image's boxes, or -1.
     """
 
     labels: Array
@@ -55,20 +54,20 @@ class _Buffer(HostTargets):
 
 
 class TargetAssigner:
-    """Assigns each anchor of each image its class and box (arXiv:1512.02325, section 2.2).
+    """Assign a class and a box to every anchor of each image (arXiv:1512.02325, section 2.2).
 
-    What can be known of the anchors is found out once, when it is made.
+    The anchors are analysed once, when the assigner is created.
 
     Args:
-        anchors: (A, 4) cxcywh, float32 or float64; any, though only those of feature maps
-            (in any order of cells and shapes) are fast.
-        convention: Its `Overlap`, `Matching` and `Coding` hold the rules.
+        anchors: (A, 4) cxcywh, float32 or float64. Any anchors work, but only those of feature
+            maps (in any order of cells and shapes) are fast.
+        convention: Its `Overlap`, `Matching` and `Coding` parts are used.
         overrides: Overrides of single fields.
 
     Raises:
-        ValueError: An anchor that codes nothing, named by its index, or a threshold that is 0 in
-            the anchors' dtype.
-        TypeError: Anchors that are not float32 or float64.
+        ValueError: An anchor is invalid, named by its index, or the threshold is 0 in the dtype of
+            the anchors.
+        TypeError: Anchors are not float32 or float64.
 
     Example:
         >>> anchors = np.array([[0.25, 0.25, 0.5, 0.5], [0.75, 0.75, 0.5, 0.5]])
@@ -130,20 +129,21 @@ class TargetAssigner:
         """Assign the targets of a batch.
 
         Args:
-            boxes: (B, M, 4) xyxy in the anchors' dtype, padded to M objects an image.
-            labels: (B, M) label from 1; -1 marks padding, whose box is not looked at.
-            crowds: (B, M) True for a crowd or a difficult object, which no anchor is matched to;
-                anchors that overlap it and have no object are neither object nor background.
-            out: What an earlier call gave for as many images, unchanged since: its memory is
-                used again, and what it held is gone. Only for arrays that nobody else holds.
+            boxes: (B, M, 4) xyxy in the dtype of the anchors, padded to M objects an image.
+            labels: (B, M) label of each object, 1 or more. -1 marks padding: the box of such a
+                row may hold anything, and changes nothing.
+            crowds: (B, M) True for a crowd or a difficult object. No anchor is matched to it;
+                anchors that overlap it and have no object are ignored.
+            out: The unmodified result of an earlier call for the same number of images. Its memory
+                is overwritten and reused, so nothing else may still use these arrays.
 
         Returns:
-            `HostTargets`, equal to the reference's of each image.
+            `HostTargets`, equal to the reference's for each image.
 
         Raises:
-            ValueError: Shapes that do not fit; a box or label that no object can have, by
-                image and row.
-            TypeError: Boxes of another dtype than the anchors', labels that are no whole numbers.
+            ValueError: Shapes do not fit, or a box or label is invalid, named by image and row.
+            TypeError: `boxes` have another dtype than the anchors, `labels` are not integers,
+                `crowds` are neither booleans nor integers, or `out` is no earlier result.
         """
         boxes, labels = np.asarray(boxes), np.asarray(labels)
         rows, corners, crowded = self._check(boxes, labels, crowds)
@@ -276,7 +276,7 @@ class TargetAssigner:
         return np.asarray(sides[0] * sides[1])
 
     def iou(self, objects: _Objects, one: Any, anchors: Any = slice(None)) -> Array:
-        """(a,) IoU of one object with some anchors."""
+        """Compute the IoU of one object with some anchors, (a,)."""
         sides = []
         for axis in (0, 1):
             low = np.maximum(objects.low[axis, one], self._low[axis, anchors])
@@ -285,7 +285,7 @@ class TargetAssigner:
         return self.quotient(sides[0] * sides[1], objects.areas[one], self._areas[anchors])
 
     def quotient(self, intersection: Array, own: Array, other: Array) -> Array:
-        """Intersection over union; 0 where the union is 0."""
+        """Compute the IoU from intersections and areas; 0 where the union is 0."""
         union = own + other
         union -= intersection
         if self._epsilon:

@@ -1,1 +1,1 @@
-"""MobileNetV2, the SSD built on it, and what a network costs."""
+"""MobileNetV2, SSD on MobileNetV2, and their parameters and multiply-adds."""

@@ -1,8 +1,8 @@
-"""Where the parameters and multiply-adds of a detector are.
+"""Count the parameters and multiply-adds of each part of a detector.
 
     python -m keras_impl.models.cost --layout ssdlite320 --classes 90 --head ssdlite
 
-prints a table of them; docs/architecture.md explains the numbers.
+prints them as a table; docs/architecture.md explains the numbers.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ __all__ = ["Part", "describe", "multiply_adds"]
 
 
 class Part(NamedTuple):
-    """What a part of a network costs.
+    """Parameters and multiply-adds of one part of a network.
 
     Attributes:
         name: "backbone", "extra maps", "heads" or "total".
-        parameters: All weights, running batch statistics among them.
-        trainable: Those that training changes.
-        multiply_adds: Of one image, in convolutions.
+        parameters: Number of weights, running batch statistics included.
+        trainable: Number of trainable weights.
+        multiply_adds: Multiply-adds of the convolutions for one image.
     """
 
     name: str
@@ -40,19 +40,19 @@ class Part(NamedTuple):
 
 
 def multiply_adds(model: keras.Model) -> int:
-    """Count the multiply-adds of one image: convolutions and dense layers, nothing else.
+    """Count the multiply-adds for one image, in convolutions and dense layers only.
 
-    Every number in a kernel is used once at every place of the layer's output. Places where
-    the kernel hangs over the border count in full, as is usual.
+    Each kernel weight counts once for each position of the layer's output. Positions where the
+    kernel reaches beyond the border count in full, as usual.
 
     Args:
         model: A functional model with a fixed input size.
 
     Returns:
-        The number.
+        The number of multiply-adds.
 
     Raises:
-        ValueError: If a layer's output size is not fixed.
+        ValueError: A layer's output size is not fixed.
 
     Example:
         >>> x = keras.Input((8, 8, 3))
@@ -63,13 +63,13 @@ def multiply_adds(model: keras.Model) -> int:
 
 
 def describe(model: SSD) -> list[Part]:
-    """Where the parameters and multiply-adds of a detector are.
+    """Count the parameters and multiply-adds of each part of a detector.
 
     Args:
         model: The detector.
 
     Returns:
-        Backbone, extra maps, heads, total.
+        A `Part` each for backbone, extra maps, heads and total.
     """
     parts: dict[str, list[keras.layers.Layer]] = {"backbone": [], "extra maps": [], "heads": []}
     for layer in _flat_layers(model):
@@ -88,7 +88,7 @@ def describe(model: SSD) -> list[Part]:
 
 
 def _flat_layers(model: keras.Model) -> Iterator[keras.layers.Layer]:
-    """Layers of a model and of the models in it."""
+    """Yield the layers of a model, and those of models nested in it."""
     for layer in model.layers:
         if isinstance(layer, keras.Model):
             yield from _flat_layers(layer)
@@ -97,7 +97,7 @@ def _flat_layers(model: keras.Model) -> Iterator[keras.layers.Layer]:
 
 
 def _layer_multiply_adds(layer: keras.layers.Layer) -> int:
-    """Of one image through one layer."""
+    """Count the multiply-adds of one layer for one image."""
     if not isinstance(layer, layers.Conv2D | layers.DepthwiseConv2D | layers.Dense):
         return 0
     places = layer.output.shape[1:-1]
@@ -110,14 +110,14 @@ def _layer_multiply_adds(layer: keras.layers.Layer) -> int:
 
 
 def _main(arguments: Sequence[str] | None = None) -> None:
-    """Say what a detector costs."""
+    """Print the parameters and multiply-adds of a detector."""
     parser = argparse.ArgumentParser(
         prog="python -m keras_impl.models.cost",
-        description="Where a detector's parameters and work are.",
+        description="Print the parameters and multiply-adds of each part of a detector.",
     )
     parser.add_argument("--layout", choices=sorted(LAYOUTS), default="digits224")
     parser.add_argument("--alpha", type=float, default=1.0, help="width multiplier")
-    parser.add_argument("--classes", type=int, default=10, help="without background")
+    parser.add_argument("--classes", type=int, default=10, help="object classes, no background")
     parser.add_argument("--head", choices=HEADS, default="ssd")
     options = parser.parse_args(arguments)
     try:
@@ -129,7 +129,7 @@ def _main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _table(model: SSD) -> str:
-    """Maps and costs of a detector as text."""
+    """Format feature maps, parameters and multiply-adds of a detector as text."""
     maps = ", ".join(f"{rows} x {columns}" for rows, columns in model.layout.feature_maps)
     row = "{:<12}{:>14}{:>14}{:>18}".format
     lines = [

@@ -1,4 +1,4 @@
-"""What SSD adds to a backbone: extra feature maps, and the two heads of each map."""
+"""Extra feature maps and the two heads of each map, which SSD adds to a backbone."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ __all__ = [
 
 Head = Literal["ssd", "ssd1x1", "ssdlite"]
 HEADS: tuple[Head, ...] = get_args(Head)
-# Channels of the extra maps before the width multiplier, those of TensorFlow's SSD on
-# MobileNet; further maps have the last one's.
+# Channels of the extra maps before the width multiplier, as in TensorFlow's SSD on MobileNet.
+# Further maps have as many as the last.
 EXTRA_CHANNELS = (512, 256, 256, 128)
 
 
 class MapStep(NamedTuple):
-    """How a feature map comes about.
+    """How one feature map is computed.
 
     Attributes:
-        tap: The stride of the backbone's map that it is; None for an extra map.
-        stride: Stride of the 3x3 window that makes an extra map of the one before.
-        padding: Padding of that window.
+        tap: Stride of the backbone's map that is used; None for an extra map.
+        stride: For an extra map, stride of its 3x3 convolution over the previous map.
+        padding: For an extra map, padding of that convolution.
     """
 
     tap: int | None
@@ -40,20 +40,20 @@ class MapStep(NamedTuple):
 
 
 def map_steps(layout: AnchorLayout) -> list[MapStep]:
-    """Find, for each feature map of a layout, what yields a map of its size.
+    """Choose how to compute each feature map of a layout, from the map sizes.
 
-    The finest map is the backbone's at stride 8, 16 or 32, and the next are the rest of these.
-    Then each extra map halves the one before (ceil(n / 2): 3x3 at stride 2) or, as SSD300 does
-    at its end, loses its border (n - 2: 3x3 without padding). Where both fit, it halves.
+    The finest map is the backbone's at stride 8, 16 or 32; the backbone's coarser maps follow.
+    Each extra map then halves the previous map (ceil(n / 2): 3x3 at stride 2) or, as in the last
+    maps of SSD300, drops its border (n - 2: 3x3 without padding). If both fit, it halves.
 
     Args:
         layout: The layout.
 
     Returns:
-        One step a feature map.
+        One step for each feature map.
 
     Raises:
-        ValueError: If a map has a size that nothing yields.
+        ValueError: A map has a size that cannot be computed.
 
     Example:
         >>> from reference_numpy import LAYOUTS
@@ -69,7 +69,7 @@ def map_steps(layout: AnchorLayout) -> list[MapStep]:
             f"Received: {maps[level]} in {layout.name!r}"
         )
 
-    # Sides of 32 pixels or more have three different maps, so at most one stride fits.
+    # For sides of 32 pixels or more, the three maps differ in size: at most one stride fits.
     finest = next((stride for stride, size in sizes.items() if size == maps[0]), None)
     if finest is None:
         choice = " or ".join(map(str, sizes.values()))
@@ -87,7 +87,7 @@ def map_steps(layout: AnchorLayout) -> list[MapStep]:
         elif maps[level] == inner:
             steps.append(MapStep(None, 1, "valid"))
         else:
-            raise misfit(level, f"{half} (half the map before) or {inner} (the map without border)")
+            raise misfit(level, f"{half} (half the previous map) or {inner} (without its border)")
     return steps
 
 
@@ -98,7 +98,7 @@ def feature_maps(
     separable: bool,
     unit: Callable[..., Any],
 ) -> list[Any]:
-    """The map of every level, the finest first."""
+    """Compute the feature map of every level, the finest first."""
     maps: list[Any] = []
     extras = 0
     for step in steps:
@@ -130,7 +130,7 @@ def head_output(
     policy: Any,
     by_shape: bool,
 ) -> Any:
-    """`width` numbers for each of `shapes` anchors of each cell: (B, cells * shapes, width)."""
+    """Predict `width` numbers for each of `shapes` anchors a cell: (B, cells * shapes, width)."""
     rows, columns = x.shape[1:3]
     if head == "ssdlite":
         x = unit(x, f"{name}_depthwise", kernel=3)
@@ -143,13 +143,13 @@ def head_output(
         name=name,
     )(x)
     target = (rows * columns * shapes, width)
-    if by_shape:  # all cells of the first shape, then all of the next
+    if by_shape:  # anchor order: all cells of the first shape, then all cells of the next
         x = layers.Reshape((rows * columns, shapes, width), dtype=policy, name=f"{name}_cells")(x)
         x = layers.Permute((2, 1, 3), dtype=policy, name=f"{name}_by_shape")(x)
-    # Otherwise channels are shape by shape, so this is the anchors' order.
+    # Otherwise anchors are in the order cell, shape, which is the order of the channels.
     return layers.Reshape(target, dtype=policy, name=f"{name}_flat")(x)
 
 
 def _ceil_div(sides: Sequence[int], divisor: int) -> tuple[int, ...]:
-    """Each side divided, rounded up."""
+    """Divide each side and round up."""
     return tuple(-(-side // divisor) for side in sides)

@@ -1,12 +1,13 @@
-"""MobileNetV2, the backbone, from scratch (arXiv:1801.04381).
+"""The backbone MobileNetV2, from scratch (arXiv:1801.04381).
 
 The network is seventeen inverted residuals between two ordinary convolutions (section 3.3,
-table 2). An inverted residual is thin at its ends and wide in the middle: a 1x1 convolution
-widens t times, a 3x3 depthwise convolution works on the wide map, a 1x1 convolution without
-activation narrows it again; where input and output have one shape, they are added.
+table 2). An inverted residual has few channels at its ends and many in the middle: a 1x1
+convolution expands the channels t times, a 3x3 depthwise convolution filters them, and a 1x1
+convolution without activation reduces them again. If input and output have the same shape, the
+input is added.
 
-Layers bear the names of `keras.applications.MobileNetV2`, so that weights can be carried
-over by name, and everything is a plain layer of Keras, so that every backend runs it.
+Layers have the names of `keras.applications.MobileNetV2`, so weights can be copied by name. All
+are standard Keras layers, so every backend runs them.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ __all__ = [
 
 
 class InvertedResiduals(NamedTuple):
-    """One row of table 2: a run of inverted residuals of equal width."""
+    """One row of table 2: a sequence of inverted residuals with the same number of channels."""
 
     expansion: int
     channels: int
@@ -50,27 +51,27 @@ TABLE_2 = (
     InvertedResiduals(6, 320, 1, 1),
 )
 
-WIDEST = 64  # width multiplier, of kernels of gigabytes
+WIDEST = 64  # Largest width multiplier; its kernels already take gigabytes.
 
-# The last map of each stride that a detector reads. Within a block the widened map, not the
-# narrow result, is the one with an activation, and so the richer one (section 6.2 attaches
-# the first SSDLite layer to "the expansion of layer 15", which is block 13 counted from 0).
+# The last map of each stride that SSD uses. Within a block this is the expanded map: it has an
+# activation and more channels than the block's output. (Section 6.2 attaches the first
+# SSDLite layer to "the expansion of layer 15", which is block 13 counted from 0.)
 TAPS = {8: "block_6_expand_relu", 16: "block_13_expand_relu", 32: "out_relu"}
 
 
 def make_divisible(value: float, divisor: int = 8, min_value: int | None = None) -> int:
-    """Round a number of channels to a multiple that hardware likes, never 10 % below it.
+    """Round a number of channels to a multiple of `divisor`, losing at most 10 %.
 
-    The rule of the authors' program, `make_divisible` in research/slim/nets/mobilenet of
-    github.com/tensorflow/models; the paper does not give it.
+    Multiples suit the hardware. The paper does not give this rule; it comes from the authors'
+    program, `make_divisible` in research/slim/nets/mobilenet of github.com/tensorflow/models.
 
     Args:
         value: Number of channels wanted.
         divisor: The result is a multiple of this.
-        min_value: Least result; the divisor unless given.
+        min_value: Smallest result; None for `divisor`.
 
     Returns:
-        The nearest multiple (halves go up), or the next if that loses more than a tenth.
+        The nearest multiple (halves round up), or the next one if that loses more than 10 %.
 
     Example:
         >>> make_divisible(32 * 0.35)  # 11.2: 8 would lose more than a tenth
@@ -99,27 +100,27 @@ def conv_unit(
     dtype: Any = None,
     names: tuple[str, str] | None = None,
 ) -> Any:
-    """Convolution without bias, batch normalisation and, unless told not to, ReLU6.
+    """Apply a unit: convolution without bias, batch normalisation and, by default, ReLU6.
 
-    Without momentum there is no batch normalisation, and the convolution has a bias in its place:
-    a normalisation that is not trained any more can be folded into the kernel.
+    With `momentum=None` the convolution has a bias instead of batch normalisation: after training,
+    batch normalisation can be folded into the kernel and a bias.
 
-    Padding "same" is what `keras.applications` spells out with `ZeroPadding2D` and "valid":
-    for a 3x3 kernel at stride 2 both put (0, 1) around an even side and (1, 1) around an
-    odd one, so that the result has ceil(side / 2) cells and sees the same pixels.
+    Padding "same" equals the `ZeroPadding2D` and "valid" of `keras.applications`: for a 3x3
+    kernel at stride 2, both pad an even side by (0, 1) and an odd side by (1, 1). The result has
+    ceil(side / 2) cells and depends on the same pixels.
 
     Args:
         x: (B, H, W, C) map.
         name: Name of the convolution.
         filters: Channels of the result; None for a depthwise convolution.
         kernel: Side of the kernel.
-        stride: Step of the kernel.
+        stride: Stride of the kernel.
         padding: "same" or "valid".
         relu: Whether ReLU6 follows.
         momentum: Momentum of the running batch statistics; None for a bias instead.
         dtype: Dtype policy of the layers; None for the global one.
-        names: Names of batch normalisation and activation; name + "_BN" and name + "_relu"
-            unless given.
+        names: Names of batch normalisation and activation; None for name + "_BN" and
+            name + "_relu".
 
     Returns:
         (B, H', W', filters or C) map.
@@ -129,7 +130,7 @@ def conv_unit(
         "strides": stride,
         "padding": padding,
         "use_bias": momentum is None,
-        # Said here because a user's keras.json may say otherwise.
+        # Set explicitly, because a user's keras.json may set another default.
         "data_format": "channels_last",
         "dtype": dtype,
         "name": name,
@@ -152,12 +153,12 @@ def mobilenet_v2_features(
     *,
     dtype: Any = None,
 ) -> dict[int, Any]:
-    """Lay the backbone onto `inputs`, up to the last 1x1 convolution.
+    """Compute the feature maps of the backbone that SSD uses, up to the last 1x1 convolution.
 
     Args:
-        inputs: (B, H, W, 3) image in [-1, 1], H and W at least 32 (None for any).
-        alpha: Width multiplier: every convolution's channels are multiplied by it, the last
-            one's only when it is above 1 (section 4, "Trade-off hyper parameters").
+        inputs: (B, H, W, 3) images in [-1, 1], H and W at least 32 (None for any).
+        alpha: Width multiplier: scales the channels of every convolution, those of the last one
+            only if alpha is above 1 (section 4, "Trade-off hyper parameters").
         batch_norm_momentum: Momentum of the running batch statistics; None for a network whose
             batch normalisation is folded into its convolutions.
         dtype: Dtype policy of the layers; None for the global one.
@@ -166,12 +167,12 @@ def mobilenet_v2_features(
         The maps by stride, as in `TAPS`: {8: (B, ceil(H/8), ceil(W/8), ...), 16: ..., 32: ...}.
 
     Raises:
-        ValueError: If alpha is not positive, or absurd, or the image is too small or not in RGB.
+        ValueError: `alpha` is not positive or above 64; or images are too small or not RGB.
     """
     if not (isinstance(alpha, Real) and 0 < alpha < inf):
         raise ValueError(f"alpha: expected a positive number. Received: {alpha}")
     if alpha > WIDEST:
-        raise ValueError(f"alpha: expected {WIDEST} at most, for memory's sake. Received: {alpha}")
+        raise ValueError(f"alpha: expected {WIDEST} or less, to limit memory. Received: {alpha}")
     shape = tuple(getattr(inputs, "shape", ()))
     small = any(side is not None and side < 32 for side in shape[1:3])
     if len(shape) != 4 or shape[3] != 3 or small:
@@ -192,8 +193,8 @@ def mobilenet_v2_features(
     )
     block = 0
     for row in TABLE_2:
-        # Truncated before it is rounded, as keras.applications does: without that a few
-        # alphas (1.1125 for one) give other widths.
+        # Truncate before rounding, as keras.applications does: otherwise a few alphas (such as
+        # 1.1125) give other widths.
         filters = make_divisible(int(row.channels * alpha))
         for repeat in range(row.repeats):
             name = f"block_{block}" if block else "expanded_conv"
@@ -212,7 +213,7 @@ def mobilenet_v2_features(
     return {stride: maps[name] for stride, name in TAPS.items()}
 
 
-def MobileNetV2(  # noqa: N802, named like the function of keras.applications it stands beside
+def MobileNetV2(  # noqa: N802, named like the function in keras.applications
     input_shape: tuple[int | None, int | None, int] = (224, 224, 3),
     alpha: float = 1.0,
     batch_norm_momentum: float = 0.999,
@@ -220,10 +221,10 @@ def MobileNetV2(  # noqa: N802, named like the function of keras.applications it
     dtype: Any = None,
     name: str = "mobilenet_v2",
 ) -> keras.Model:
-    """The backbone as a model: images in, the map of stride 32 out, no classifier.
+    """Build the backbone as a Keras model: from images to the map of stride 32, no classifier.
 
     Args:
-        input_shape: (height, width, 3), at least 32 each; None for any.
+        input_shape: (height, width, 3); height and width at least 32, or None for any.
         alpha: Width multiplier.
         batch_norm_momentum: Momentum of the running batch statistics.
         dtype: Dtype policy of the layers; None for the global one.
@@ -233,7 +234,7 @@ def MobileNetV2(  # noqa: N802, named like the function of keras.applications it
         A model from (B, H, W, 3) to (B, ceil(H/32), ceil(W/32), 1280 or more).
 
     Raises:
-        ValueError: If alpha is not positive or the image is too small or not in RGB.
+        ValueError: `alpha` is not positive or above 64; or images are too small or not RGB.
 
     Example:
         >>> MobileNetV2((96, 64, 3), alpha=0.35).output_shape

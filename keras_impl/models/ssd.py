@@ -1,9 +1,9 @@
 """SSD on MobileNetV2 as an ordinary Keras model (arXiv:1512.02325, arXiv:1801.04381 section 6.2).
 
-An image goes through the backbone; its maps of stride 8, 16 and 32 (those the layout asks for)
-and a few smaller extra maps each carry two heads, which say for every anchor how far its box is
-off and what is in it. `fit` takes padded boxes and labels: targets are assigned inside the
-graph, so that data sets know nothing of anchors.
+The backbone computes maps of stride 8, 16 and 32, of which the layout chooses; a few smaller
+extra maps follow. Two heads on each map predict, for every anchor, the box relative to it
+(deltas) and the class (logits). `fit` takes padded boxes and labels: targets are assigned inside
+the graph, so data sets do not depend on the anchors.
 """
 
 from __future__ import annotations
@@ -43,41 +43,43 @@ __all__ = [
 
 @keras.saving.register_keras_serializable(package="mobilenetv2_ssd")
 class SSD(keras.Model):
-    """A detector: images in, box deltas and class logits of every anchor out.
+    """A detector: predicts box deltas and class logits for every anchor.
 
-    Input: (B, H, W, 3) images in [-1, 1], H and W the layout's.
+    Input: (B, H, W, 3) images in [-1, 1], of the layout's size.
 
-    Output: {"deltas": (B, A, 4), "logits": (B, A, num_classes + 1)}, float32, anchors in the
-    layout's order, canonically level, row, column, shape, and background in class 0.
+    Output: {"deltas": (B, A, 4), "logits": (B, A, num_classes + 1)}, float32. Anchors are in the
+    layout's order, by default level, row, column, shape; by default class 0 is background.
 
-    Targets of `fit` and `evaluate`: {"boxes": (B, M, 4), corners relative to the image,
-    "labels": (B, M), 1 to classes, -1 where padded}, and, where there are any, "crowds": (B, M),
-    true for a crowd or a difficult object. The loss is the model's own, so `compile` takes an
-    optimizer and no loss; `class_loss` and `box_loss` are shown beside the total.
+    Targets of `fit` and `evaluate`: {"boxes": (B, M, 4) xyxy relative to the image, "labels":
+    (B, M) from 1 to `num_classes`, or -1 for padding}, and optionally "crowds": (B, M), True for
+    a crowd or a difficult object.
+
+    The model computes its own loss, so `compile` takes an optimizer and no loss. `fit` reports
+    `class_loss` and `box_loss` beside the total.
 
     Args:
         layout: An `AnchorLayout`, or the name of one in `LAYOUTS`.
-        num_classes: Number of object classes; background comes on top.
+        num_classes: Number of object classes, without background.
         alpha: Width multiplier of the backbone and the extra maps.
-        head: "ssd" for 3x3 convolutions in extra maps and heads; "ssd1x1" for 1x1 heads, as
-            TensorFlow's SSD on MobileNet has them; "ssdlite" for depthwise separable
-            convolutions in the place of every 3x3.
-        convention: How overlap, matching, coding, loss and detection are done. Its layout gives
-            way to `layout`.
+        head: "ssd" for 3x3 convolutions in extra maps and heads; "ssd1x1" for 1x1 heads, as in
+            TensorFlow's SSD on MobileNet; "ssdlite" for depthwise separable convolutions in
+            place of every 3x3.
+        convention: Rules for overlap, matching, coding, loss and detection. `layout` replaces
+            its layout.
         batch_norm_momentum: Momentum of the running batch statistics. MobileNetV2's own .999
-            needs thousands of steps to forget where it started. None for a network that is not
-            to be trained: its batch normalisation is folded into its convolutions.
-        class_names: What the classes are called, from label 1 on; None for numbers.
-        dtype: Dtype policy, as "mixed_float16"; None for the global one.
+            needs thousands of steps to forget the initial statistics. None for a network that
+            is not trained: its batch normalisation is folded into its convolutions.
+        class_names: Names of the classes, from label 1 on; None for numbers.
+        dtype: Dtype policy, such as "mixed_float16"; None for the global one.
         name: Name of the model.
 
     Attributes:
-        anchors: (A, 4) NumPy float32, cxcywh. Not a weight: it follows from the layout.
+        anchors: (A, 4) cxcywh, a float32 NumPy array. Not a weight: the layout determines it.
         convention: The convention, with the layout of this network.
-        class_names: Of the classes, a tuple, or None.
+        class_names: Names of the classes as a tuple, or None.
 
     Raises:
-        ValueError: If an argument is unknown or the layout's maps cannot be made.
+        ValueError: An argument is invalid, or the layout's maps cannot be computed.
 
     Example:
         >>> SSD("digits224", num_classes=10, alpha=0.35).output["logits"].shape
@@ -112,7 +114,8 @@ class SSD(keras.Model):
             isinstance(class_names, str) or len(class_names) != num_classes
         ):
             raise ValueError(
-                f"class_names: expected {num_classes}, one a class. Received: {class_names!r}"
+                f"class_names: expected {num_classes} names, one for each class. "
+                f"Received: {class_names!r}"
             )
         policy = keras.dtype_policies.get(dtype)
 
@@ -131,7 +134,7 @@ class SSD(keras.Model):
                 )
                 for level, (x, shapes) in enumerate(zip(maps, shapes_per_cell, strict=True))
             ]
-            # float32 under any policy: what follows is box mathematics and softmax.
+            # float32 under any dtype policy: box mathematics and softmax need the precision.
             outputs[output] = layers.Concatenate(axis=1, dtype="float32", name=output)(flat)
         super().__init__(inputs=images, outputs=outputs, name=name)
 
@@ -142,21 +145,22 @@ class SSD(keras.Model):
         self.convention = dataclasses.replace(convention, layout=layout)
         self.batch_norm_momentum = batch_norm_momentum
         self.class_names = None if class_names is None else tuple(map(str, class_names))
-        self.dtype_policy = policy  # what `compile` asks whether float16 gradients need scaling
+        self.dtype_policy = policy  # `compile` reads it, to scale float16 gradients
         self.anchors = anchors.make_anchors(layout, dtype="float32")
-        _check_threshold(convention.matching, self.anchors)  # which a compiled graph would not say
+        # Checked here, because a compiled graph cannot raise the error.
+        _check_threshold(convention.matching, self.anchors)
         if len(self.anchors) != outputs["deltas"].shape[1]:
             raise ValueError(
-                f"layout: expected one anchor a head output, {outputs['deltas'].shape[1]}. "
+                f"layout: expected {outputs['deltas'].shape[1]} anchors, one for each head output. "
                 f"Received: {len(self.anchors)} anchors in {layout.name!r}"
             )
-        # Compiled by itself: the network around it is not, on a CPU.
+        # Compiled separately, because on a CPU the network around it is not compiled.
         self._assign = compiled(self._assign_targets)
-        # Keras finds the two by attribute: shows them in `fit`, resets them each epoch.
+        # Keras finds these metrics as attributes, reports them in `fit` and resets them each epoch.
         self.class_loss = keras.metrics.Mean(name="class_loss")
         self.box_loss = keras.metrics.Mean(name="box_loss")
         if not _xla_pays():
-            self.jit_compile = False  # `predict` without `compile` asks for this
+            self.jit_compile = False  # `predict` without `compile` reads this
 
     # Training
 
@@ -168,31 +172,32 @@ class SSD(keras.Model):
         jit_compile: Any = "auto",
         **options: Any,
     ) -> None:
-        """Set up training; as `keras.Model.compile`, but the loss is the model's own.
+        """Configure training, like `keras.Model.compile`, but with the model's own loss.
 
         Args:
             optimizer: Name or instance.
-            loss: Must stay None.
-            jit_compile: True, False or "auto": whether XLA compiles the network. "auto" says no
-                on a machine without accelerator.
-            **options: Whatever else `keras.Model.compile` takes.
+            loss: Must be None.
+            jit_compile: True, False or "auto": whether XLA compiles the network. "auto" means
+                False on TensorFlow without an accelerator; otherwise Keras decides.
+            **options: Other arguments of `keras.Model.compile`.
 
         Raises:
-            ValueError: If a loss is given.
+            ValueError: A loss is given.
         """
         if loss is not None:
-            raise ValueError(f"loss: expected None, SSD has its own. Received: {loss!r}")
-        # On a CPU XLA must not compile the network: its convolutions there are not oneDNN's,
-        # and a training step was measured 7 to 8 times slower. Keras 3.15's own "auto" agrees
-        # on TensorFlow; earlier ones did not, so it is decided here.
+            raise ValueError(f"loss: expected None, since SSD has its own. Received: {loss!r}")
+        # On a CPU XLA must not compile the network: it does not use oneDNN's convolutions there,
+        # and a training step was measured 7 to 8 times slower. On TensorFlow the "auto" of Keras
+        # 3.15 decides the same; that of earlier versions did not, so it is decided here.
         decided = False if jit_compile == "auto" and not _xla_pays() else jit_compile
         super().compile(optimizer, jit_compile=decided, **options)
         self._jit_choice = jit_compile
-        # Made now, not by the first step: TensorFlow would trace the whole step a second time.
+        # Create the optimizer's variables now. If the first step creates them, TensorFlow traces
+        # the whole step a second time.
         self.optimizer.build(self.trainable_variables)
 
     def get_compile_config(self) -> dict[str, Any]:
-        """The arguments of `compile`; "auto" stays so, another machine may decide differently."""
+        """Return the arguments of `compile`; "auto" is kept, for another machine to decide."""
         config = super().get_compile_config()
         return {**config, "jit_compile": self._jit_choice} if config else config
 
@@ -208,28 +213,30 @@ class SSD(keras.Model):
         sample_weight: Any = None,
         training: bool = True,
     ) -> Any:
-        """MultiBox loss of a batch (arXiv:1512.02325, equation 1).
+        """Compute the MultiBox loss of a batch (arXiv:1512.02325, equation 1).
 
         Args:
-            x: Not looked at.
-            y: {"boxes": (B, M, 4) corners, "labels": (B, M)}, and "crowds": (B, M) or not, of
-                which targets are assigned here; or {"target_deltas": (B, A, 4), "target_labels":
-                (B, A)} where that is done (`keras_impl.data.pipeline`).
+            x: Ignored.
+            y: One of two forms. {"boxes": (B, M, 4) xyxy, "labels": (B, M)} and optionally
+                "crowds": (B, M): targets are assigned here. {"target_deltas": (B, A, 4),
+                "target_labels": (B, A)}: targets are already assigned, as by
+                `keras_impl.data.pipeline`.
             y_pred: {"deltas": (B, A, 4), "logits": (B, A, num_classes + 1)}.
             sample_weight: Must be None.
-            training: Not looked at: the loss is the same in `evaluate`.
+            training: Ignored: the loss is the same in `evaluate`.
 
         Returns:
-            Scalar float32: MultiBox and whatever regularisation the layers have.
+            Scalar float32: the MultiBox loss plus the layers' regularisation losses, if any.
 
         Raises:
-            ValueError: If y lacks boxes or labels or has other shapes, or with sample weights; run
-                eagerly, also an object or label that cannot be, which in a graph is padding.
+            ValueError: `y` lacks boxes or labels, or has wrong shapes; sample weights are given;
+                or, in an eager call, a box or label is invalid. In a graph, an invalid object
+                counts as padding.
         """
         if sample_weight is not None:
             raise ValueError(
-                "sample_weight: not supported, the loss is normalised by the positives of the "
-                f"whole batch. Received: {sample_weight!r}"
+                "sample_weight: expected None, since the loss is normalised by the positives of "
+                f"the whole batch. Received: {sample_weight!r}"
             )
         deltas, logits = (ops.cast(y_pred[key], "float32") for key in ("deltas", "logits"))
         wanted_deltas, wanted_labels = self._targets(y)
@@ -250,7 +257,7 @@ class SSD(keras.Model):
         return targets._assign(boxes, labels, anchors, self.convention, crowds)
 
     def _targets(self, y: Any) -> tuple[Any, Any]:
-        """Deltas (B, A, 4) and labels (B, A) to be learned."""
+        """Return the target deltas (B, A, 4) and target labels (B, A)."""
         if isinstance(y, Mapping) and {"target_deltas", "target_labels"} <= set(y):
             deltas, labels = y["target_deltas"], y["target_labels"]
             anchors = len(self.anchors)
@@ -264,11 +271,11 @@ class SSD(keras.Model):
             labels = as_whole(labels, "target_labels", ...)
             return ops.cast(deltas, "float32"), ops.cast(labels, "int32")
         boxes, labels, crowds = _checked_targets(y)
-        # float32 under any policy: at half precision an IoU is off by more than a threshold
-        # is worth. The outputs are float32 already, unless another model made them.
+        # float32 under any dtype policy: in half precision, rounding errors of the IoU are too
+        # large to compare it with a threshold.
         boxes = ops.cast(as_floats(boxes, "boxes", ...), "float32")
         labels = ops.cast(as_whole(labels, "labels", ...), "int32")
-        # Looked at here, once: what is compiled below raises nothing.
+        # Checked here, once: the compiled code below cannot raise errors.
         check_boxes(boxes, labels, self.convention)
         check_range(labels, "labels", PADDING, self.num_classes)
         labels = ops.where(ops.greater(labels, self.num_classes), PADDING, labels)
@@ -284,22 +291,21 @@ class SSD(keras.Model):
     def detect(
         self, images: Any, *, batch_size: int = 32, **overrides: Any
     ) -> detection.Detections:
-        """Find objects: `predict`, then decoding and suppression as the convention says.
+        """Detect objects: run `predict`, then decode boxes and suppress overlapping ones.
 
         Args:
             images: (B, H, W, 3) images in [-1, 1].
-            batch_size: Images at a time.
-            **overrides: Single fields of the convention's coding, detection and overlap, as
-                score_threshold=0.5.
+            batch_size: Number of images predicted at a time.
+            **overrides: Overrides of single fields of the convention's coding, detection and
+                overlap, such as `score_threshold=0.5`.
 
         Returns:
-            NumPy Detections: boxes (B, K, 4) corners, scores (B, K), labels (B, K) and anchors
-            (B, K); label and anchor -1 where there are fewer than K.
+            `Detections` of NumPy arrays: boxes (B, K, 4) xyxy, scores (B, K), labels (B, K)
+            and anchors (B, K). In unused slots, label and anchor are -1.
 
         Raises:
-            ValueError: If the images have another shape, or an override is unknown or cannot
-                be.
-            TypeError: If they are not floats.
+            ValueError: Images have the wrong shape, or an override is unknown or invalid.
+            TypeError: Images are not floats.
         """
         images = ops.convert_to_numpy(as_floats(images, "images", ...))
         check_count(batch_size, "batch_size", 1)
@@ -325,9 +331,9 @@ class SSD(keras.Model):
     # Saving
 
     def get_config(self) -> dict[str, Any]:
-        """Arguments that make this network again, layout and convention as plain dicts.
+        """Return the arguments that rebuild this network, layout and convention as plain dicts.
 
-        The layout is the convention's too, and stands there once.
+        The convention's layout is left out: it equals `layout`.
         """
         convention = dataclasses.asdict(self.convention)
         del convention["layout"]
@@ -345,7 +351,7 @@ class SSD(keras.Model):
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any], custom_objects: Any = None) -> SSD:
-        """Make the network that `get_config` describes."""
+        """Build the network that `get_config` describes."""
         config = dict(config)
         layout = config.pop("layout")
         if isinstance(layout, Mapping):
@@ -361,17 +367,20 @@ def ssd_mobilenet_v2_300(
     class_names: Sequence[str] | None = None,
     batch_norm_momentum: float | None = 0.99,
 ) -> SSD:
-    """TensorFlow's SSD on MobileNetV2, 300 x 300: 1917 anchors, 1x1 heads, sigmoid classes.
+    """Build TensorFlow's SSD on MobileNetV2, 300 x 300: 1917 anchors, 1x1 heads, sigmoid classes.
 
-    research/object_detection of github.com/tensorflow/models, `ssd_mobilenet_v2_coco.config` and
-    `models/ssd_mobilenet_v2_feature_extractor.py`: the backbone at width 1 with taps at
-    `block_13_expand_relu` (19 x 19 x 576) and the last convolution (10 x 10 x 1280); four extra
-    maps of 512, 256, 256 and 128 channels; three shapes a cell on the finest map, six above.
+    It follows `ssd_mobilenet_v2_coco.config` and `models/ssd_mobilenet_v2_feature_extractor.py` in
+    research/object_detection of github.com/tensorflow/models:
+
+    - the backbone at width 1, with taps at `block_13_expand_relu` (19 x 19 x 576) and the last
+      convolution (10 x 10 x 1280);
+    - four extra maps of 512, 256, 256 and 128 channels;
+    - three anchors a cell on the finest map, six on the others.
 
     Args:
-        num_classes: Object classes; background comes on top. COCO's 90 if not given.
-        class_names: What the classes are called, from label 1 on.
-        batch_norm_momentum: Of `SSD`; None for the folded network that published files hold.
+        num_classes: Number of object classes, without background; COCO has 90.
+        class_names: Names of the classes, from label 1 on; None for numbers.
+        batch_norm_momentum: As in `SSD`; None for the folded network of published files.
 
     Returns:
         An `SSD` that follows the convention `tf_od_ssd_mobilenet_v2`.
@@ -392,7 +401,7 @@ def ssd_mobilenet_v2_300(
 
 
 def _checked_layout(layout: AnchorLayout | str) -> AnchorLayout:
-    """The layout, looked up if it is a name."""
+    """Return the layout; look it up if a name is given."""
     if isinstance(layout, str) and layout in LAYOUTS:
         return LAYOUTS[layout]
     if not isinstance(layout, AnchorLayout):
@@ -403,7 +412,7 @@ def _checked_layout(layout: AnchorLayout | str) -> AnchorLayout:
 
 
 def _checked_targets(y: Any) -> tuple[Any, Any, Any]:
-    """Boxes, labels and crowds, or None, out of `y`."""
+    """Return the boxes, labels and crowds (or None) of `y`."""
     if not isinstance(y, Mapping) or not {"boxes", "labels"} <= set(y):
         received = sorted(y) if isinstance(y, Mapping) else type(y).__name__
         raise ValueError(
@@ -420,9 +429,9 @@ def _checked_targets(y: Any) -> tuple[Any, Any, Any]:
 
 
 def _xla_pays() -> bool:
-    """Whether "auto" may mean XLA: not on TensorFlow without an accelerator.
+    """Check whether "auto" may use XLA: not on TensorFlow without an accelerator.
 
-    JAX has no other way to be fast, and what PyTorch does is not XLA: Keras decides there.
+    On other backends Keras decides: JAX is fast only with XLA, and PyTorch does not use it.
     """
     if keras.backend.backend() != "tensorflow":
         return True

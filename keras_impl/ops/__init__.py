@@ -1,1 +1,1 @@
-"""The mirrored mathematics in `keras.ops`, in files named as in `reference_numpy`."""
+"""The mathematics of `reference_numpy` in `keras.ops`, batched, in files of the same names."""

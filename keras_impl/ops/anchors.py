@@ -1,6 +1,6 @@
-"""Default boxes: mirrors `reference_numpy.anchors`, written as the loops the paper implies.
+"""Anchors: mirrors `reference_numpy.anchors`, with plain loops instead of arrays.
 
-Anchors are constants of a model, made once on the host in double precision.
+Anchors are constants of a model. They are computed once, on the CPU and in float64.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ __all__ = ["level_shapes", "linear_scales", "make_anchors"]
 
 
 def linear_scales(levels: int, smallest: float = 0.2, largest: float = 0.9) -> tuple[float, ...]:
-    """m + 1 scales in equal steps from s_min to one step beyond s_max (section 2.2, equation 4).
+    """Compute equally spaced scales for the feature maps (section 2.2, equation 4).
+
+    There is one scale a map from `smallest` to `largest`, and a last one a step above `largest`.
 
     Example:
         >>> [round(scale, 2) for scale in linear_scales(6)]
@@ -37,7 +39,9 @@ def linear_scales(levels: int, smallest: float = 0.2, largest: float = 0.9) -> t
 
 
 def level_shapes(layout: AnchorLayout, level: int) -> list[tuple[float, float]]:
-    """(w, h) of each shape of one feature map, relative to the image: canonically 1, s', ratios.
+    """List the anchor shapes (w, h) of one feature map, in order, relative to the image.
+
+    By default the order is: square of side s_k, square of side s', then the aspect ratios.
 
     Example:
         >>> from reference_numpy.conventions import DIGITS224
@@ -80,14 +84,14 @@ def level_shapes(layout: AnchorLayout, level: int) -> list[tuple[float, float]]:
 
 
 def make_anchors(layout: AnchorLayout, dtype: str = "float32") -> np.ndarray[Any, Any]:
-    """(A, 4) anchors in cxcywh, canonically in the order level, row, column, shape.
+    """Make all anchors of a layout, by default in the order level, row, column, shape.
 
     Args:
         layout: The layout.
-        dtype: Name of a float dtype; the numbers are made in float64 and rounded once.
+        dtype: Name of a float dtype. Anchors are computed in float64 and rounded once.
 
     Returns:
-        A NumPy array, which a model keeps as a constant.
+        (A, 4) cxcywh, relative to the image: a NumPy array, which a model keeps as a constant.
 
     Example:
         >>> from reference_numpy.conventions import SSD300
@@ -95,7 +99,7 @@ def make_anchors(layout: AnchorLayout, dtype: str = "float32") -> np.ndarray[Any
         (8732, 4)
     """
     if np.dtype(dtype).kind != "f":
-        raise TypeError(f"dtype: expected one of floats. Received: {dtype}")
+        raise TypeError(f"dtype: expected a float dtype. Received: {dtype}")
     height, width = layout.image_size
     anchors: list[tuple[float, ...]] = []
     for level, (rows, columns) in enumerate(layout.feature_maps):

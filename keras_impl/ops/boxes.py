@@ -1,10 +1,10 @@
-"""Boxes on any Keras backend: mirrors `reference_numpy.boxes`, over leading batch axes.
+"""Boxes on any Keras backend: mirrors `reference_numpy.boxes`, with leading batch axes.
 
-The order of operations is the reference's, so that in one dtype the results are equal bit for
-bit wherever nothing fuses a multiplication with an addition.
+Operations run in the reference's order. In the same dtype, results are therefore equal bit for bit,
+unless a compiler fuses multiply and add.
 
-Values are looked at by `check_boxes` alone. Elsewhere a number that is not finite stays in the
-answers about its box; `solid` tells.
+Only `check_boxes` validates values. In the other functions, a number that is not finite affects
+only the results for its box; `solid` finds such boxes.
 """
 
 from __future__ import annotations
@@ -39,10 +39,9 @@ __all__ = [
 
 
 class Columns(NamedTuple):
-    """Boxes in xyxy as five tensors of one shape, area among them.
+    """Boxes in xyxy as five tensors of one shape: the four corner coordinates and the area.
 
-    Loops over many boxes read these one after the other; of every fourth number a compiler makes
-    no vectors.
+    A compiler vectorises loops over such contiguous coordinates, but not over every fourth number.
     """
 
     left: Tensor
@@ -53,7 +52,7 @@ class Columns(NamedTuple):
 
 
 def xyxy_to_cxcywh(boxes: Tensor) -> Tensor:
-    """(..., 4) xyxy → (..., 4) cxcywh.
+    """Convert boxes from xyxy to cxcywh, (..., 4) → (..., 4).
 
     Example:
         >>> ops.convert_to_numpy(xyxy_to_cxcywh(ops.array([0.0, 0.25, 0.5, 0.75])))
@@ -65,7 +64,7 @@ def xyxy_to_cxcywh(boxes: Tensor) -> Tensor:
 
 
 def cxcywh_to_xyxy(boxes: Tensor) -> Tensor:
-    """(..., 4) cxcywh → (..., 4) xyxy.
+    """Convert boxes from cxcywh to xyxy, (..., 4) → (..., 4).
 
     Example:
         >>> ops.convert_to_numpy(cxcywh_to_xyxy(ops.array([0.25, 0.5, 0.5, 0.5])))
@@ -80,7 +79,9 @@ def _to_xyxy(boxes: Tensor) -> Tensor:
 
 
 def area(boxes: Tensor) -> Tensor:
-    """(..., 4) xyxy → (...) area; a box turned inside out has area 0.
+    """Compute the area of every box.
+
+    (..., 4) xyxy → (...) width × height. An inverted box (xmax < xmin or ymax < ymin) has area 0.
 
     Example:
         >>> float(area(ops.array([0.0, 0.0, 0.5, 0.25])))
@@ -95,7 +96,7 @@ def _area(boxes: Tensor) -> Tensor:
 
 
 def clip(boxes: Tensor) -> Tensor:
-    """(..., 4) xyxy → the same with every corner moved into the image.
+    """Clip boxes to the image, [0, 1]: (..., 4) xyxy → (..., 4) xyxy.
 
     Example:
         >>> ops.convert_to_numpy(clip(ops.array([-0.5, 0.25, 0.5, 2.0])))
@@ -109,9 +110,9 @@ def _clip(boxes: Tensor) -> Tensor:
 
 
 def flip_horizontally(boxes: Tensor) -> Tensor:
-    """Where boxes are once their image is mirrored left to right: xmin and xmax change places.
+    """Mirror boxes left to right, as their image is mirrored.
 
-    (..., 4) xyxy, relative to the image → (1 - xmax, ymin, 1 - xmin, ymax).
+    (..., 4) xyxy → (1 - xmax, ymin, 1 - xmin, ymax).
 
     Example:
         >>> ops.convert_to_numpy(flip_horizontally(ops.array([0.0, 0.25, 0.25, 1.0])))
@@ -125,19 +126,20 @@ def flip_horizontally(boxes: Tensor) -> Tensor:
 def iou(
     first: Tensor, second: Tensor, convention: Convention = CANONICAL, **overrides: Any
 ) -> Tensor:
-    """Intersection over union of boxes that stand opposite each other; 0 where the union is 0.
+    """Compute the IoU of corresponding boxes; 0 where the union is 0.
 
     Args:
         first: (..., 4) xyxy.
-        second: (..., 4) xyxy of a shape that broadcasts with `first`.
-        convention: Its `Overlap` says what is added where; nothing, in the canonical one.
+        second: (..., 4) xyxy, of a shape that broadcasts with that of `first`.
+        convention: Its `Overlap` part is used: offset and epsilon, 0 by default.
         overrides: Overrides of single fields.
 
     Returns:
         (...) IoU in [0, 1].
 
     Raises:
-        ValueError, TypeError: Not floats, or other shapes.
+        ValueError: The last axis is not 4, or the shapes do not broadcast.
+        TypeError: Not floats.
 
     Example:
         >>> float(iou(ops.array([0.0, 0.0, 1.0, 0.5]), ops.array([0.0, 0.0, 0.5, 0.5])))
@@ -154,7 +156,9 @@ def _iou(first: Tensor, second: Tensor, rules: Overlap) -> Tensor:
 
 
 def columns(boxes: Tensor, convention: Convention = CANONICAL, **overrides: Any) -> Columns:
-    """(..., 4) xyxy → `Columns` of (...), areas as IoU counts them.
+    """Split boxes into `Columns`, as `iou_of_columns` needs them: (..., 4) xyxy → five (...).
+
+    The areas include the convention's `iou_offset`.
 
     Example:
         >>> float(columns(ops.array([0.0, 0.25, 0.5, 0.75])).area)
@@ -174,7 +178,7 @@ def _columns(boxes: Tensor, rules: Overlap) -> Columns:
 def iou_of_columns(
     first: Columns, second: Columns, convention: Convention = CANONICAL, **overrides: Any
 ) -> Tensor:
-    """`iou` of boxes that are columns, whose shapes broadcast.
+    """Compute the IoU of boxes given as `Columns`, whose shapes broadcast.
 
     Example:
         >>> whole = columns(ops.array([0.0, 0.0, 1.0, 1.0]))
@@ -190,7 +194,7 @@ def _iou_of_columns(first: Columns, second: Columns, rules: Overlap) -> Tensor:
     width = maximum(plus(width, rules.iou_offset), 0)
     intersection = width * maximum(plus(height, rules.iou_offset), 0)
     union = plus((first.area + second.area) - intersection, rules.iou_epsilon)
-    # Where the union is 0 so is the intersection, and 0 / 1 is the answer. (A second `where`, for
+    # Where the union is 0, so is the intersection, and 0 / 1 gives IoU 0. (A second `where`, for
     # areas that overflow, would cost matching under XLA a quarter of its speed.)
     return intersection / ops.where(ops.greater(union, 0), union, ops.ones_like(union))
 
@@ -198,13 +202,15 @@ def _iou_of_columns(first: Columns, second: Columns, rules: Overlap) -> Tensor:
 def pairwise_iou(
     first: Tensor, second: Tensor, convention: Convention = CANONICAL, **overrides: Any
 ) -> Tensor:
-    """IoU of every pair. Matching does not use it: it never holds all pairs of a batch.
+    """Compute the IoU of every pair of boxes.
+
+    `match` does not use this function, since all pairs of a batch would need too much memory.
 
     Args:
         first: (..., N, 4) xyxy.
         second: (..., M, 4) xyxy.
-        convention: Of `iou`.
-        overrides: Of `iou`.
+        convention: As in `iou`.
+        overrides: As in `iou`.
 
     Returns:
         (..., N, M) IoU in [0, 1].
@@ -222,9 +228,9 @@ def pairwise_iou(
 
 
 def ioa(first: Tensor, second: Tensor) -> Tensor:
-    """Intersection over the area of the second, of boxes that stand opposite each other.
+    """Compute the intersection of corresponding boxes over the area of the second box.
 
-    (..., 4) and (..., 4) xyxy → (...) in [0, 1]; 0 for a second box without area.
+    (..., 4) and (..., 4) xyxy → (...) in [0, 1]; 0 where the second box has no area.
 
     Example:
         >>> float(ioa(ops.array([0.0, 0.0, 1.0, 0.5]), ops.array([0.0, 0.0, 0.5, 1.0])))
@@ -245,7 +251,9 @@ def _ioa(first: Tensor, second: Tensor) -> Tensor:
 
 
 def pairwise_ioa(first: Tensor, second: Tensor) -> Tensor:
-    """`ioa` of every pair: (..., N, 4) and (..., M, 4) xyxy → (..., N, M).
+    """Compute the intersection of every pair of boxes over the area of the second box.
+
+    (..., N, 4) and (..., M, 4) xyxy → (..., N, M) in [0, 1]; 0 where the second box has no area.
 
     Example:
         >>> small, whole = ops.array([[0.0, 0.0, 0.5, 0.5]]), ops.array([[0.0, 0.0, 1.0, 1.0]])
@@ -262,17 +270,17 @@ def pairwise_ioa(first: Tensor, second: Tensor) -> Tensor:
 
 
 def solid(boxes: Tensor, flat: bool = False) -> Tensor:
-    """Where a box is one that an object can have: finite, xmin < xmax and ymin < ymax.
+    """Test which boxes are valid for an object: finite, with xmin < xmax and ymin < ymax.
 
-    Inside a compiled graph nothing can be raised, so there a box that is not solid counts as
-    padding; eagerly, `check_boxes` raises.
+    A compiled graph cannot raise errors, so an invalid box counts as padding there. In eager calls,
+    `check_boxes` raises.
 
     Args:
         boxes: (..., 4) xyxy.
-        flat: Whether a box may have no width or no height (but not be inside out).
+        flat: Whether a box may have width or height 0 (but not be inverted).
 
     Returns:
-        (...) booleans.
+        (...) True for each valid box.
 
     Example:
         >>> bool(solid(ops.array([0.5, 0.0, 0.5, 1.0])))
@@ -290,19 +298,22 @@ def _solid(boxes: Tensor, flat: bool) -> Tensor:
 def check_boxes(
     boxes: Tensor, labels: Tensor, convention: Convention = CANONICAL, **overrides: Any
 ) -> None:
-    """Refuse objects that cannot be, where there are values to look at (not while tracing).
+    """Check that the objects of a batch have valid boxes and labels.
+
+    Shapes and dtypes are always checked, values only in eager calls: they are unknown while a
+    graph is traced.
 
     Args:
         boxes: (B, M, 4) xyxy.
-        labels: (B, M) label from 1, or -1 for padding, whose box is not looked at.
-        convention: Its `Coding` says what becomes of an object without width or height: an
-            error, padding ("drop"), or an object like any other ("encode").
+        labels: (B, M) labels from 1; -1 marks padding, whose box is not checked.
+        convention: Its `Coding` part sets how an object without width or height is treated: as
+            an error, as padding ("drop"), or like any other object ("encode").
         overrides: Overrides of single fields.
 
     Raises:
-        ValueError: Names the first bad object by image and row, and what it holds; or the
-            argument whose shape does not fit, also while tracing.
-        TypeError: Boxes that are not floats, labels that are not whole numbers.
+        ValueError: A shape is wrong, or a box or label is invalid. The message has the image,
+            the row and the value of the first invalid one.
+        TypeError: Boxes are not floats, or labels are not integers.
 
     Example:
         >>> check_boxes(ops.array([[[0.5, 0.0, 0.5, 1.0]]]), ops.array([[3]]))  # doctest: +ELLIPSIS
@@ -340,10 +351,10 @@ def check_boxes(
 
 
 def plus(values: Tensor, constant: float) -> Tensor:
-    """Values + a constant in their dtype; nothing is added where there is nothing to add.
+    """Add a constant in the dtype of `values`; a constant of 0 adds no operation.
 
-    TensorFlow's graph optimiser turns (a - b) + c into a + (c - b), which rounds differently. A
-    maximum that changes nothing stands in its way.
+    TensorFlow's graph optimiser rewrites (a - b) + c as a + (c - b), which rounds differently. The
+    `maximum` with -inf changes no value, but prevents this.
 
     Example:
         >>> float(plus(ops.array(0.25), 0.5))

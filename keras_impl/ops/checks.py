@@ -1,10 +1,10 @@
-"""What mirrored functions ask of their tensors, in every mode: a kind of dtype, and axes.
+"""Argument validation for tensors: kind of dtype and shape, in every mode.
 
-Both are known while a graph is traced, and cost nothing when it runs. Values are not: those of
-objects are looked at eagerly (`boxes.check_boxes`), and each function says what becomes of other
-numbers that are none.
+Dtype and shape are known while a graph is traced, so these checks cost nothing when it runs. Values
+are not known then: those of boxes and labels are checked in eager calls only (`boxes.check_boxes`,
+`check_range`). Each function documents how it treats other invalid values.
 
-Every refusal names the argument, what was expected and what was received, as in
+A message names the argument, what was expected and what was received, as in
 `reference_numpy.checks`.
 """
 
@@ -34,19 +34,20 @@ Axis = int | str | EllipsisType | None
 
 
 def as_floats(values: Any, name: str, *axes: Axis) -> Tensor:
-    """Refuse what is not a tensor (or NumPy array) of floats with these axes.
+    """Check that a value is a float tensor (or NumPy array) of the given shape, and return it.
 
     Args:
-        values: Whatever the caller got; lists of numbers become a tensor.
-        name: What it is called there.
-        axes: A number for a length that is known, a word or None for any, `...` for any axes
-            before.
+        values: The value to check. A list of numbers is converted to a tensor.
+        name: Name of the argument, for the message.
+        axes: The expected axes: an integer for a fixed length, a word or None for any length. A
+            leading `...` allows any axes before the others.
 
     Returns:
-        The tensor; a NumPy array stays one.
+        The tensor; a NumPy array stays a NumPy array.
 
     Raises:
-        TypeError, ValueError: Not a tensor of floats, or other axes.
+        TypeError: Not a tensor of floats.
+        ValueError: Another shape.
 
     Example:
         >>> as_floats(ops.zeros((2, 3)), "boxes", "N", 4)
@@ -58,7 +59,7 @@ def as_floats(values: Any, name: str, *axes: Axis) -> Tensor:
 
 
 def as_whole(values: Any, name: str, *axes: Axis) -> Tensor:
-    """Refuse what is not a tensor of whole numbers with these axes; as `as_floats`.
+    """Check that a value is an integer tensor of the given shape, and return it (see `as_floats`).
 
     Example:
         >>> as_whole(ops.zeros(2), "labels", "N")
@@ -70,7 +71,9 @@ def as_whole(values: Any, name: str, *axes: Axis) -> Tensor:
 
 
 def as_flags(values: Any, name: str, *axes: Axis, whole: bool = False) -> Tensor:
-    """Refuse what is not a tensor of booleans (or `whole` numbers) with these axes; as `as_floats`.
+    """Check that a value is a boolean tensor of the given shape, and return it (see `as_floats`).
+
+    With `whole=True`, integers are accepted too.
 
     Example:
         >>> as_flags(ops.ones(2), "valid", "N")
@@ -82,12 +85,12 @@ def as_flags(values: Any, name: str, *axes: Axis, whole: bool = False) -> Tensor
 
 
 def as_tensor(values: Any, name: str, *axes: Axis) -> Tensor:
-    """Refuse what is not a tensor with these axes, of whatever dtype; as `as_floats`."""
+    """Check that a value is a tensor of the given shape and any dtype, and return it."""
     return _checked(values, name, axes, ("",), "numbers")
 
 
 def check_count(value: Any, name: str, least: int = 0) -> None:
-    """Refuse what is not a whole number, `least` or more.
+    """Check that a value is an integer, `least` or more.
 
     Example:
         >>> check_count(-1, "max_kept")
@@ -104,7 +107,7 @@ def check_count(value: Any, name: str, least: int = 0) -> None:
 def check_same(
     first: Tensor, second: Tensor, names: tuple[str, str], *, broadcast: bool = False
 ) -> None:
-    """Refuse two tensors of shapes that differ, or do not `broadcast`.
+    """Check that two tensors have the same shape or, with `broadcast=True`, compatible shapes.
 
     Example:
         >>> check_same(ops.zeros(2), ops.zeros(3), ("predicted", "target"))
@@ -123,7 +126,7 @@ def check_same(
 
 
 def check_range(labels: Tensor, name: str, least: int, most: int) -> None:
-    """Refuse labels outside `least` to `most` by index, where there are values (not while tracing).
+    """Check that labels are from `least` to `most`; not while tracing, where values are unknown.
 
     Example:
         >>> check_range(ops.array([0, 3]), "labels", 0, 2)
@@ -142,7 +145,7 @@ def check_range(labels: Tensor, name: str, least: int, most: int) -> None:
 
 
 def values_of(tensor: Tensor) -> np.ndarray[Any, Any] | None:
-    """The numbers of a tensor, or None while a graph is being traced.
+    """Return the values of a tensor as a NumPy array, or None while a graph is traced.
 
     Example:
         >>> values_of(ops.array([0.5]))
@@ -161,7 +164,7 @@ def _checked(
         given = values
         try:
             values = ops.convert_to_tensor(given)
-        except Exception:  # each backend has its own
+        except Exception:  # each backend raises exceptions of its own
             found = type(given).__name__
             raise TypeError(f"{name}: expected a tensor of {what}. Received: {found}") from None
     kind = getattr(values.dtype, "name", str(values.dtype)).removeprefix("torch.")
@@ -182,8 +185,8 @@ def _checked(
 
 
 def _shape(values: Any) -> tuple[int | None, ...] | None:
-    """What is known of a shape; None if not even the number of axes is."""
+    """Return the shape, as far as it is known; None if the number of axes is unknown."""
     try:
         return tuple(values.shape)
-    except ValueError:  # TensorFlow's, where a graph leaves everything open
+    except ValueError:  # TensorFlow raises it for a shape of unknown rank
         return None

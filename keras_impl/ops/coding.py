@@ -1,4 +1,4 @@
-"""Coding of boxes on any Keras backend: mirrors `reference_numpy.coding`, over batches."""
+"""Coding on any Keras backend: mirrors `reference_numpy.coding`, with leading batch axes."""
 
 from __future__ import annotations
 
@@ -18,20 +18,21 @@ __all__ = ["background_first", "decode", "encode"]
 def encode(
     boxes: Tensor, anchors: Tensor, convention: Convention = CANONICAL, **overrides: Any
 ) -> Tensor:
-    """Write each box relative to its anchor (arXiv:1512.02325, equation 2).
+    """Encode each box relative to its anchor (arXiv:1512.02325, equation 2).
 
     Args:
         boxes: (..., A, 4) xyxy, of positive size.
         anchors: (A, 4) cxcywh, of positive size.
-        convention: Its `Coding` holds the rules.
+        convention: Its `Coding` part is used.
         overrides: Overrides of single fields.
 
     Returns:
-        (..., A, 4) deltas, canonically (tx, ty, tw, th). Nothing is looked at: a box or anchor
-        without size has infinities or NaN for them.
+        (..., A, 4) deltas, by default (tx, ty, tw, th). Values are not checked: a box or anchor
+        without size gives infinity or NaN.
 
     Raises:
-        ValueError, TypeError: Not floats, or shapes that do not fit.
+        ValueError: Shapes do not fit.
+        TypeError: Not floats.
 
     Example:
         >>> box, anchor = (
@@ -48,11 +49,12 @@ def encode(
 
 
 def _encode(boxes: Tensor, anchors: Tensor, rules: Coding) -> Tensor:
-    # Reciprocals, as in the reference: compilers turn a division by a constant into these.
+    # Multiply by reciprocals, as the reference does: compilers turn a division by a constant into
+    # such a multiplication.
     reciprocals = [
         ops.convert_to_tensor(1.0 / variance, dtype=boxes.dtype) for variance in rules.variances
     ]
-    # Number by number, not in fours, of which a compiler makes no vectors.
+    # One coordinate at a time, since a compiler does not vectorise operations on rows of four.
     centers = [boxes[..., axis] + boxes[..., axis + 2] for axis in (0, 1)]
     centers = [one * 0.5 for one in centers]
     sizes = [boxes[..., axis + 2] - boxes[..., axis] for axis in (0, 1)]
@@ -74,21 +76,21 @@ def _encode(boxes: Tensor, anchors: Tensor, rules: Coding) -> Tensor:
 def decode(
     deltas: Tensor, anchors: Tensor, convention: Convention = CANONICAL, **overrides: Any
 ) -> Tensor:
-    """Undo `encode`, but for its epsilons.
+    """Decode deltas to boxes: the inverse of `encode`, but without its epsilons.
 
     Args:
-        deltas: (..., A, 4) deltas, canonically (tx, ty, tw, th).
+        deltas: (..., A, 4) deltas, by default (tx, ty, tw, th).
         anchors: (A, 4) cxcywh, of positive size.
-        convention: Its `Coding` holds the rules.
+        convention: Its `Coding` part is used.
         overrides: Overrides of single fields.
 
     Returns:
-        (..., A, 4) xyxy; infinite where tw or th is too large for the dtype. A code that
-        is not a number, or infinite in tx or ty, gives a box that is none, which `select` never
-        keeps.
+        (..., A, 4) xyxy; infinite where tw or th is too large for the dtype. NaN in the deltas,
+        or an infinite tx or ty, gives an invalid box, which `select` never keeps.
 
     Raises:
-        ValueError, TypeError: Not floats, or shapes that do not fit.
+        ValueError: Shapes do not fit.
+        TypeError: Not floats.
 
     Example:
         >>> ops.convert_to_numpy(
@@ -98,7 +100,7 @@ def decode(
     """
     rules = convention.replace(**overrides).coding
     deltas = ops.convert_to_tensor(as_floats(deltas, "deltas", ..., "A", 4))
-    # PyTorch does not multiply NumPy's arrays, which the anchors of a network are.
+    # The anchors of a model are a NumPy array, which PyTorch cannot multiply with a tensor.
     anchors = ops.convert_to_tensor(as_floats(anchors, "anchors", deltas.shape[-2], 4))
     return _decode(deltas, anchors, rules)
 
@@ -118,7 +120,10 @@ def _decode(deltas: Tensor, anchors: Tensor, rules: Coding) -> Tensor:
 def background_first(
     logits: Tensor, convention: Convention = CANONICAL, **overrides: Any
 ) -> Tensor:
-    """(..., C + 1) classes as the head has them → the same with background in column 0.
+    """Move the background to column 0 of the class outputs.
+
+    (..., C + 1) columns in the order of the head → (..., C + 1) with the background first, which is
+    the order by default.
 
     Example:
         >>> ops.convert_to_numpy(background_first(ops.array([[1, 2, 0]]), background="last"))
@@ -135,7 +140,7 @@ def _background_first(logits: Tensor, rules: Coding) -> Tensor:
 
 
 def _swapped(values: Tensor, code_order: str) -> Tensor:
-    """Between (x, y, w, h) and the order of a code."""
+    """Convert between the order (x, y, w, h) and `code_order`, in either direction."""
     if code_order == "xywh":
         return values
     x, y, w, h = (values[..., index : index + 1] for index in range(4))

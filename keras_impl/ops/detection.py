@@ -1,4 +1,7 @@
-"""Detections of a batch with static shapes: mirrors `reference_numpy.detection`."""
+"""Detection for a batch on any Keras backend: mirrors `reference_numpy.detection`.
+
+Every image has `max_detections` slots, since graphs need static shapes. Unused slots are padding.
+"""
 
 from __future__ import annotations
 
@@ -19,13 +22,15 @@ __all__ = ["Detections", "detect", "select"]
 
 
 class Detections(NamedTuple):
-    """What is in each of B images, highest score first (equal scores: lowest anchor, then label).
+    """The detections of each of B images, highest score first.
+
+    By default equal scores are in the order of their anchors, then of their labels.
 
     Attributes:
         boxes: (B, K, 4) xyxy, relative to the image; 0 in unused slots.
         scores: (B, K) probability of the class; 0 in unused slots.
-        labels: (B, K) int32 class from 1; -1 in unused slots.
-        anchors: (B, K) int32 index of the anchor that says so; -1 in unused slots.
+        labels: (B, K) int32 class, from 1; -1 in unused slots.
+        anchors: (B, K) int32 index of the anchor that was decoded; -1 in unused slots.
     """
 
     boxes: Tensor
@@ -37,22 +42,25 @@ class Detections(NamedTuple):
 def select(
     boxes: Tensor, scores: Tensor, convention: Convention = CANONICAL, **overrides: Any
 ) -> Detections:
-    """Choose among scored boxes: clip, threshold, best per class, suppression, best of all.
+    """Select detections among scored boxes.
 
-    No number is refused, in no mode: NaN in a score or a box, or a corner at infinity (once boxes
-    are clipped, if they are clipped first), is no candidate.
+    The steps are: clip, threshold, best candidates of each class, suppression, best of all classes.
+
+    Values are not checked, in any mode. Instead, a candidate is skipped if its score is NaN, or if
+    its box has a corner that is NaN or infinite (after clipping, if boxes are clipped first).
 
     Args:
-        boxes: (B, A, 4) xyxy, which may reach beyond the image.
-        scores: (B, A, C) score of each class, background left out; column 0 is label 1.
-        convention: Its `Detection` holds the rules, its `Overlap` what IoU is.
+        boxes: (B, A, 4) xyxy, which may extend beyond the image.
+        scores: (B, A, C) score of each class, without background; column 0 is label 1.
+        convention: Its `Detection` and `Overlap` parts are used.
         overrides: Overrides of single fields.
 
     Returns:
         `Detections` with K = `max_detections` slots.
 
     Raises:
-        ValueError, TypeError: Not floats, or shapes that do not fit.
+        ValueError: Shapes do not fit.
+        TypeError: Not floats.
 
     Example:
         >>> boxes = ops.array([[[0.0, 0.0, 0.5, 0.5], [0.0, 0.0, 0.5, 0.4]]])
@@ -74,9 +82,10 @@ def _select(boxes: Tensor, scores: Tensor, convention: Convention) -> Detections
     limit = count if rules.candidates_per_class is None else min(rules.candidates_per_class, count)
     if 0 in (count, columns):
         return _nothing(batch, rules.max_detections, boxes.dtype, scores.dtype)
-    candidates = max(1, limit)  # slots; gathering from none is not possible
+    candidates = max(1, limit)  # slots; at least one, since an empty axis cannot be gathered
 
-    # A row is what suppression looks at by itself: a class, or all anchors with their best class.
+    # Suppression runs in each row separately. A row holds one class, or all anchors with their best
+    # class.
     finite = ops.all(ops.isfinite(boxes), axis=-1)[..., None]
     fit = ops.logical_and(_passes(scores, rules), finite)
     ranked = ops.where(fit, scores, NONE)
@@ -92,8 +101,8 @@ def _select(boxes: Tensor, scores: Tensor, convention: Convention) -> Detections
     chosen = top_mask(in_order, ops.full((batch, rows), limit, dtype="int32"))
     chosen = ops.flip(chosen, axis=-1) if highest else chosen
 
-    # Gather the chosen into slots. The keys are distinct, so no tie is left to top_k, and the
-    # slots of a row are in the order of anchors.
+    # Gather the chosen candidates into slots. Their keys are distinct, so `top_k` has no ties to
+    # break, and the slots of a row are in the order of their anchors.
     keys = ops.where(chosen, count - ops.arange(count, dtype="int32"), 0)
     found, anchor = ops.top_k(keys, candidates)
     anchor = ops.cast(anchor, "int32")
@@ -132,7 +141,7 @@ def _nothing(batch: Any, slots: int, box_dtype: Any, score_dtype: Any) -> Detect
 
 
 def _pick(values: Tensor, kept: Tensor, padding: float) -> Tensor:
-    """values[b, kept[b, k]], and the padding where kept is -1: that of one more slot at the end."""
+    """Gather values[b, kept[b, k]]; where kept is -1, the padding, from a slot added at the end."""
     row = ops.full_like(values[:, :1], padding)
     count = values.shape[1]
     index = ops.where(ops.greater_equal(kept, 0), kept, count)
@@ -148,21 +157,25 @@ def detect(
     convention: Convention = CANONICAL,
     **overrides: Any,
 ) -> Detections:
-    """Read the head outputs of a batch.
+    """Detect objects: decode the head outputs of a batch, and select among the boxes.
+
+    Values are not checked, in any mode: `select` skips candidates that are not finite.
 
     Args:
         deltas: (B, A, 4) predicted codes.
-        logits: (B, A, C + 1) predicted classes, canonically background first.
+        logits: (B, A, C + 1) predicted classes, by default background first.
         anchors: (A, 4) cxcywh.
-        convention: Its `Coding` says what the heads mean, its `Detection` what is kept; scores
-            are sigmoids where its `Loss` has sigmoid or focal classes.
+        convention: Its `Coding` part defines the head outputs; its `Detection` and `Overlap` parts
+            are used as in `select`. Scores are sigmoids if its `Loss` part has a "sigmoid" or
+            "focal" class loss, else a softmax.
         overrides: Overrides of single fields.
 
     Returns:
         `Detections` with K = `max_detections` slots.
 
     Raises:
-        ValueError, TypeError: Not floats, or shapes that do not fit.
+        ValueError: Shapes do not fit.
+        TypeError: Not floats.
 
     Example:
         >>> anchors = ops.array([[0.25, 0.25, 0.5, 0.5], [0.75, 0.75, 0.5, 0.5]])

@@ -1,7 +1,7 @@
-"""The larger and the smaller of two, in the dtype they are given in, on every Keras backend.
+"""Elementwise maximum and minimum that keep the dtype, on every Keras backend.
 
-Keras narrows what it promotes to 32 bits, but for TensorFlow: on PyTorch `ops.maximum` of two
-float64 is a float32. Where that is so, a comparison chooses.
+Except on TensorFlow, Keras narrows promoted dtypes to 32 bits: on PyTorch, `ops.maximum` of two
+float64 tensors is float32. On such backends a comparison selects the value instead.
 """
 
 from __future__ import annotations
@@ -14,16 +14,17 @@ __all__ = ["maximum", "minimum"]
 
 
 def maximum(first: Tensor, second: Tensor) -> Tensor:
-    """The larger of two, elementwise; NaN where one of them is.
+    """Compute the elementwise maximum, in the dtype of `first`; NaN where either is NaN.
 
-    But for TensorFlow's XLA, which on a CPU may give the other: `xla_cpu_enable_fast_min_max`.
+    Exception: TensorFlow's XLA on a CPU may return the other value instead of NaN
+    (`xla_cpu_enable_fast_min_max`).
 
     Args:
-        first: Numbers, whose dtype counts.
-        second: Numbers of that dtype, whose shape broadcasts with it, or a Python number.
+        first: A tensor.
+        second: A tensor of the same dtype and of a shape that broadcasts, or a Python number.
 
     Returns:
-        Numbers of the dtype of `first`.
+        A tensor of the dtype of `first`.
 
     Example:
         >>> ops.convert_to_numpy(maximum(ops.array([-0.5, 0.5]), 0))
@@ -36,7 +37,7 @@ def maximum(first: Tensor, second: Tensor) -> Tensor:
 
 
 def minimum(first: Tensor, second: Tensor) -> Tensor:
-    """The smaller of two, elementwise; as `maximum`.
+    """Compute the elementwise minimum, in the dtype of `first`; otherwise as `maximum`.
 
     Example:
         >>> ops.convert_to_numpy(minimum(ops.array([-0.5, 0.5]), 0))
@@ -49,7 +50,7 @@ def minimum(first: Tensor, second: Tensor) -> Tensor:
 
 
 def _keeps(values: Tensor) -> bool:
-    """Whether this backend's own operations leave the dtype as it is."""
+    """Check whether `ops.maximum` and `ops.minimum` keep the dtype on this backend."""
     dtype = backend.standardize_dtype(values.dtype)
     return bool(backend.result_type(dtype, dtype) == dtype)
 

@@ -1,9 +1,11 @@
-"""Losses of one number, or of one anchor, on any Keras backend: mirrors `reference_numpy.losses`.
+"""Losses of single numbers or anchors on any Keras backend: mirrors `reference_numpy.losses`.
 
-Gradients are the backend's own, by automatic differentiation.
+Gradients come from the backend's automatic differentiation.
 
-Logits are not looked at, so NaN and what infinities make of it shows in the loss of its anchor.
-Labels are, where there are values to look at (not while tracing).
+Values of logits and targets are not checked: NaN, or an infinity that gives NaN, appears in the
+loss of its anchor. Labels are checked in eager calls, not while a graph is traced.
+
+Every function raises TypeError for an argument that is not floats (labels: integers).
 """
 
 from __future__ import annotations
@@ -28,10 +30,12 @@ __all__ = [
 
 
 def smooth_l1(predicted: Tensor, target: Tensor) -> Tensor:
-    """d²/2 where |d| < 1, else |d| - 1/2, with d = predicted - target; elementwise.
+    """Compute the smooth L1 loss of each element.
+
+    d²/2 where |d| < 1, else |d| - 1/2, with d = predicted - target.
 
     Raises:
-        ValueError, TypeError: Not floats, or shapes that differ; so for all of this module.
+        ValueError: Shapes differ.
 
     Example:
         >>> ops.convert_to_numpy(smooth_l1(ops.array([0.0, 0.5, -3.0]), ops.zeros(3)))
@@ -44,12 +48,14 @@ def smooth_l1(predicted: Tensor, target: Tensor) -> Tensor:
 
 def _smooth_l1(predicted: Tensor, target: Tensor) -> Tensor:
     distance = ops.abs(predicted - target)
-    near = minimum(distance, 1)  # so that neither a square nor its gradient overflows
+    near = minimum(distance, 1)  # Otherwise the square and its gradient could overflow.
     return ops.where(ops.less(distance, 1), 0.5 * near * near, distance - 0.5)
 
 
 def softmax(logits: Tensor) -> Tensor:
-    """Exponentials that sum to 1 over the last axis; the largest logit is taken off first.
+    """Compute the softmax over the last axis.
+
+    The largest logit is subtracted first, so that no exponential overflows.
 
     Example:
         >>> ops.convert_to_numpy(softmax(ops.array([1000.0, 1000.0])))
@@ -66,9 +72,10 @@ def _softmax(logits: Tensor) -> Tensor:
 
 
 def one_hot(labels: Tensor, columns: int, dtype: str = "float32") -> Tensor:
-    """(...) labels from 0 → (..., columns) with 1 in the column of the label, else 0.
+    """Encode labels as one-hot vectors.
 
-    A label without a column is an error; while tracing it has a row of zeros.
+    (...) labels from 0 → (..., columns) with 1 in the column of the label and 0 elsewhere. A label
+    without a column is an error; in a graph it gives a row of zeros.
 
     Example:
         >>> ops.convert_to_numpy(one_hot(ops.array([1, 0]), 2))
@@ -87,17 +94,19 @@ def _one_hot(labels: Tensor, columns: int, dtype: str) -> Tensor:
 
 
 def softmax_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """-log softmax(logits)[label].
+    """Compute the softmax cross-entropy of each anchor.
+
+    -log softmax(logits)[label], computed without overflow.
 
     Args:
-        logits: (..., C + 1), class 0 is background.
+        logits: (..., C + 1); class 0 is background.
         labels: (...) from 0 to C.
 
     Returns:
         (...) loss of each anchor.
 
     Raises:
-        ValueError: Shapes that differ, a label outside 0 to C (not while tracing).
+        ValueError: Shapes differ, or a label is outside 0 to C (checked in eager calls only).
 
     Example:
         >>> ops.convert_to_numpy(softmax_cross_entropy(ops.array([[0.0, 1000.0]]), ops.array([0])))
@@ -112,7 +121,7 @@ def softmax_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
 def _softmax_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     if 0 in tuple(logits.shape):
         return logits[..., 0]
-    # The maximum is a constant to the gradient: it cancels.
+    # The maximum cancels in the loss, so its gradient is not needed.
     shifted = logits - ops.stop_gradient(ops.max(logits, axis=-1, keepdims=True))
     labels = ops.cast(labels, "int32")
     chosen = ops.take_along_axis(shifted, labels[..., None], axis=-1)[..., 0]
@@ -120,7 +129,7 @@ def _softmax_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def sigmoid(logits: Tensor) -> Tensor:
-    """1 / (1 + exp(-z)), elementwise, without overflow.
+    """Compute the sigmoid 1 / (1 + exp(-z)) of each element, without overflow.
 
     Example:
         >>> float(sigmoid(ops.array(0.0)))
@@ -131,12 +140,14 @@ def sigmoid(logits: Tensor) -> Tensor:
 
 def _sigmoid(logits: Tensor) -> Tensor:
     up = ops.greater_equal(logits, 0)
-    small = ops.exp(ops.where(up, -logits, logits))  # not -|z|, whose derivative at 0 is lost
+    small = ops.exp(ops.where(up, -logits, logits))  # not -|z|, whose derivative at 0 is 0
     return ops.where(up, ops.ones_like(small), small) / (1 + small)
 
 
 def sigmoid_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
-    """-t log σ(z) - (1 - t) log(1 - σ(z)), without overflow; elementwise.
+    """Compute the sigmoid (binary) cross-entropy of each element.
+
+    -t log σ(z) - (1 - t) log(1 - σ(z)), computed without overflow.
 
     Example:
         >>> ops.convert_to_numpy(sigmoid_cross_entropy(ops.array([-1000.0]), ops.array([1.0])))
@@ -148,7 +159,7 @@ def sigmoid_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
 
 
 def _sigmoid_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
-    # Neither max(z, 0) nor |z|: at 0 their derivatives are not the halves that σ(0) needs.
+    # Not with max(z, 0) and |z|: their derivatives at 0 do not give the gradient σ(0) - t.
     up = ops.greater_equal(logits, 0)
     small = ops.exp(ops.where(up, -logits, logits))
     high = ops.where(up, logits, ops.zeros_like(logits))
@@ -156,7 +167,10 @@ def _sigmoid_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
 
 
 def focal(logits: Tensor, targets: Tensor, alpha: float = 0.25, gamma: float = 2.0) -> Tensor:
-    """α_t (1 - p_t)^γ × sigmoid cross-entropy (arXiv:1708.02002, equation 5); elementwise.
+    """Compute the focal loss of each element (arXiv:1708.02002, equation 5).
+
+    α_t (1 - p_t)^γ × sigmoid cross-entropy. p_t is the predicted probability of the true value. α_t
+    is α where the target is 1, else 1 - α.
 
     Example:
         >>> float(focal(ops.array(0.0), ops.array(1.0)) / ops.log(2.0))
@@ -167,15 +181,15 @@ def focal(logits: Tensor, targets: Tensor, alpha: float = 0.25, gamma: float = 2
     if not (isinstance(alpha, Real) and 0 <= alpha <= 1):
         raise ValueError(f"alpha: expected a number in [0, 1]. Received: {alpha}")
     if not (isinstance(gamma, Real) and (gamma == 0 or gamma >= 1)):
-        raise ValueError(f"gamma: expected 0 or 1 and more. Received: {gamma}")
+        raise ValueError(f"gamma: expected 0, or 1 or more. Received: {gamma}")
     return _focal(logits, targets, alpha, gamma)
 
 
 def _focal(logits: Tensor, targets: Tensor, alpha: float, gamma: float) -> Tensor:
-    # 1 - p_t is the sigmoid of the logit that speaks against the truth.
+    # 1 - p_t is the sigmoid of -z where the target is 1, and of z where it is 0.
     wrong = _sigmoid(logits * (1 - 2 * targets))
     weight = targets * alpha + (1 - targets) * (1 - alpha)
-    # A power of 0 has no derivative where its base is 0, as it is for what is surely right.
+    # With γ = 0 the factor is 1, but `power` has no derivative where its base, 1 - p_t, is 0.
     stress = ops.power(wrong, gamma) if gamma else ops.ones_like(wrong)
     return weight * stress * _sigmoid_cross_entropy(logits, targets)
 

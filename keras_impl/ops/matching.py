@@ -1,7 +1,7 @@
-"""Matching of a batch on any Keras backend: mirrors `reference_numpy.matching`.
+"""Matching for a batch on any Keras backend: mirrors `reference_numpy.matching`.
 
-The reference looks at a whole objects × anchors matrix. Here a few rows of it (an object of every
-image against all anchors) exist at a time, so memory is batch × anchors.
+The reference computes the whole objects × anchors IoU matrix. Here only a few of its rows exist at
+a time, each with one object of every image and all anchors, so memory is batch × anchors.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from reference_numpy.conventions import CANONICAL, IGNORED, UNMATCHED, Conventio
 
 __all__ = ["bipartite", "match"]
 
-TOGETHER = 4  # objects whose rows a compiler may turn into one pass over the best so far
-NOWHERE = -1e4  # where padding lies, a point that overlaps no anchor
+TOGETHER = 4  # objects per loop step, which a compiler may fuse into one pass over the anchors
+NOWHERE = -1e4  # coordinates of padding boxes: a point that overlaps no anchor
 
 
 def match(
@@ -31,26 +31,28 @@ def match(
     convention: Convention = CANONICAL,
     **overrides: Any,
 ) -> Tensor:
-    """Give each anchor the object it is responsible for, or none (arXiv:1512.02325, section 2.2).
+    """Match each anchor to an object, or to none (arXiv:1512.02325, section 2.2).
 
-    First objects are forced on anchors, canonically by `bipartite`; then every anchor still
-    free takes the object it overlaps most (ties: the lowest object), if that IoU reaches the
-    threshold.
+    First objects are forced on anchors whatever the threshold, by default with `bipartite`. Then
+    every other anchor takes the object with which it has the largest IoU (ties: the lowest object),
+    if that IoU reaches the threshold.
+
+    Unlike the reference, this function takes boxes and anchors, not an IoU matrix.
 
     Args:
         boxes: (B, M, 4) xyxy, padded to M objects an image; M may be 0.
         valid: (B, M) True for an object, False for padding, which is never matched.
         anchors: (A, 4) cxcywh.
-        convention: Its `Matching` holds the rules, its `Overlap` what IoU is.
+        convention: Its `Matching` and `Overlap` parts are used.
         overrides: Overrides of single fields.
 
     Returns:
-        (B, A) int32 index of the object, -1 for background, -2 for what is ignored. A box that is
-        not finite counts as padding; one without area overlaps nothing.
+        (B, A) int32 index of each anchor's object, -1 for background, -2 for ignored. A box that is
+        not finite counts as padding. A box without area overlaps nothing.
 
     Raises:
-        ValueError: Shapes that do not fit, a threshold that is 0 in the dtype of `boxes`.
-        TypeError: Boxes or anchors that are not floats, `valid` that is not booleans.
+        ValueError: Shapes do not fit, or the threshold is 0 in the dtype of `boxes`.
+        TypeError: Boxes or anchors are not floats, or `valid` is not booleans.
 
     Example:
         >>> anchors = ops.array([[0.25, 0.25, 0.5, 0.5], [0.75, 0.75, 0.5, 0.5]])
@@ -65,7 +67,7 @@ def match(
 
 
 def _check_threshold(rules: Matching, boxes: Tensor) -> None:
-    """Refuse a threshold that is 0 in the dtype in which it is compared."""
+    """Check that the threshold does not round to 0 in the dtype of the comparison."""
     if np.dtype(standardize_dtype(boxes.dtype)).type(rules.threshold) == 0:
         raise ValueError(f"threshold: expected a number in (0, 1]. Received: {rules.threshold}")
 
@@ -77,7 +79,7 @@ def _match(boxes: Tensor, valid: Tensor, anchors: Tensor, convention: Convention
     nothing = ops.full((batch, count), UNMATCHED, dtype="int32")
     if objects == 0 or count == 0:
         return nothing
-    # Slices made here, not in the loop, are memory of their own, one number after the other.
+    # Slicing the columns here, not in the loop, makes them contiguous in memory.
     corners = _corners(anchors, convention)
     together = min(TOGETHER, objects)
     steps = -(-objects // together)
@@ -85,7 +87,7 @@ def _match(boxes: Tensor, valid: Tensor, anchors: Tensor, convention: Convention
     valid = ops.logical_and(valid, ops.all(ops.isfinite(boxes), axis=-1))
     rows = _rows(boxes, valid, convention)
     if padding:
-        # The last object again, which betters itself nowhere.
+        # Fill up with copies of the last object: their IoU is never strictly better.
         rows = Columns(*(ops.concatenate([one, *[one[:, -1:]] * padding], axis=1) for one in rows))
     numbers = ops.arange(objects, dtype="int32")
     forces = rules.force != "none"
@@ -95,7 +97,7 @@ def _match(boxes: Tensor, valid: Tensor, anchors: Tensor, convention: Convention
         for place in range(together):
             index = step * together + place
             row = _row(rows, corners, index, convention)
-            better = ops.greater(row, best)  # strictly: the lowest object keeps a tie
+            better = ops.greater(row, best)  # strictly greater, so the lowest object wins ties
             best = ops.where(better, row, best)
             best_object = ops.where(better, ops.cast(index, "int32"), best_object)
             if forces:
@@ -122,7 +124,7 @@ def _match(boxes: Tensor, valid: Tensor, anchors: Tensor, convention: Convention
     free = ops.where(at(best, threshold), best_object, free)
     if not forces:
         return free
-    best_iou = ops.where(valid, best_iou, -1)  # above no limit
+    best_iou = ops.where(valid, best_iou, -1)  # Padding is never above a limit.
     if rules.force == "bipartite":
         anchor = _bipartite(rows, corners, best_iou, best_anchor, convention)
     else:
@@ -135,7 +137,7 @@ def _match(boxes: Tensor, valid: Tensor, anchors: Tensor, convention: Convention
 
 
 def _one_each(anchor: Tensor, force: str) -> Tensor:
-    """(B, M) anchor of each object, -1 if a later one (or an earlier one) wants the same."""
+    """Keep the anchor of each object, (B, M), or -1 where a later (earlier) object has the same."""
     objects = anchor.shape[1]
     numbers = ops.arange(objects, dtype="int32")
 
@@ -149,10 +151,13 @@ def _one_each(anchor: Tensor, force: str) -> Tensor:
 
 
 def _by_anchor(anchor: Tensor, count: int) -> Tensor:
-    """(B, M) anchor of each object or -1, no anchor twice → (B, A) object of each anchor or -1."""
+    """Invert (B, M) anchors of objects to (B, A) objects of anchors; -1 is none.
+
+    No anchor may occur twice in an image.
+    """
     batch, objects = ops.shape(anchor)[0], anchor.shape[1]
     images = ops.arange(batch, dtype="int32")[:, None] + ops.zeros_like(anchor)
-    # What is no anchor goes into a column of its own, which is cut off.
+    # Objects without an anchor are written to an extra column, which is then cut off.
     columns = ops.where(ops.less(anchor, 0), count, anchor)
     indices = ops.reshape(ops.stack([images, columns], axis=-1), (-1, 2))
     values = ops.arange(1, objects + 1, dtype="int32") + ops.zeros_like(anchor)
@@ -169,26 +174,29 @@ def bipartite(
     convention: Convention = CANONICAL,
     **overrides: Any,
 ) -> Tensor:
-    """Give each object an anchor of its own: the largest IoU of all first.
+    """Match each object to an anchor of its own, the largest IoU first.
 
-    Each object's best overlap only falls while anchors are taken, so what was its best is a
-    bound. The object with the largest bound gets its anchor if that is still free, and else a
-    new bound over the anchors that are. All images of the batch take such a step together.
+    The reference searches the whole IoU matrix at each step. Here each object starts with its best
+    anchor. As anchors are taken, its best IoU with a free anchor can only fall, so the last known
+    IoU is an upper bound. At each step, the object with the largest bound takes its anchor if that
+    is still free. Otherwise its best free anchor is computed again. All images of the batch take
+    each step together.
 
     Args:
         boxes: (B, M, 4) xyxy.
         valid: (B, M) True for an object.
         anchors: (A, 4) cxcywh.
-        best_iou: (B, M) largest IoU of each object, -1 (or NaN) for padding.
-        best_anchor: (B, M) int32 lowest anchor that has it.
-        convention: Its `Matching` says above which IoU a pair is made.
+        best_iou: (B, M) largest IoU of each object; -1 (or NaN) for padding.
+        best_anchor: (B, M) int32, lowest anchor with that IoU.
+        convention: Its `Overlap` part is used, and `force_above` of its `Matching` part: a pair
+            with this IoU or less is never matched.
         overrides: Overrides of single fields.
 
     Returns:
-        (B, M) int32 anchor of each object, or -1.
+        (B, M) int32 index of each object's anchor, or -1.
 
     Raises:
-        ValueError, TypeError: As `match`.
+        ValueError, TypeError: As in `match`.
     """
     convention = convention.replace(**overrides)
     boxes, valid, anchors = _checked(boxes, valid, anchors)
@@ -238,7 +246,7 @@ def _bipartite(
             ops.where(again, new_anchor[:, None], best_anchor),
         )
 
-    # An object looks again at most once for each object that took an anchor before it.
+    # An object's best anchor is recomputed at most once for each object that took one before it.
     bound = objects * (objects + 1)
     taken, _, _ = ops.while_loop(
         unfinished,
@@ -256,23 +264,23 @@ def _checked(boxes: Tensor, valid: Tensor, anchors: Tensor) -> tuple[Tensor, Ten
 
 
 def _corners(anchors: Tensor, convention: Convention) -> Columns:
-    """(1, A) anchors."""
+    """Return the anchors as (1, A) columns."""
     return Columns(*(one[None] for one in _columns(_to_xyxy(anchors), convention.overlap)))
 
 
 def _rows(boxes: Tensor, valid: Tensor, convention: Convention) -> Columns:
-    """(B, M) objects; padding overlaps nothing."""
+    """Return the objects as (B, M) columns; padding overlaps nothing."""
     return _columns(ops.where(valid[..., None], boxes, NOWHERE), convention.overlap)
 
 
 def _row(rows: Columns, corners: Columns, index: Tensor, convention: Convention) -> Tensor:
-    """(B, A) IoU of one object of each image with all anchors, 0 for padding.
+    """Compute the (B, A) IoU of one object of each image with all anchors; 0 for padding.
 
     Args:
         rows: (B, M) objects.
         corners: (1, A) anchors.
-        index: Which object, one for all images or (B,).
-        convention: Its `Overlap`.
+        index: Index of the object: one for all images, or (B,).
+        convention: Its `Overlap` part is used.
     """
 
     def of(values: Tensor) -> Tensor:

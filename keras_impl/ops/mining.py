@@ -1,4 +1,4 @@
-"""Hard-negative mining on any Keras backend: mirrors `reference_numpy.mining`, over batches."""
+"""Hard-negative mining for a batch on any Keras backend: mirrors `reference_numpy.mining`."""
 
 from __future__ import annotations
 
@@ -20,23 +20,24 @@ __all__ = ["Chosen", "choose_anchors", "mine_hard_negatives"]
 def mine_hard_negatives(
     losses: Tensor, labels: Tensor, convention: Convention = CANONICAL, **overrides: Any
 ) -> Tensor:
-    """The background anchors that count in the class loss, in each image for itself.
+    """Choose the hardest background anchors of each image.
 
-    Canonically max(⌊ratio × positives⌋, minimum), or all there are; the largest loss first,
-    ties to the lowest anchor.
+    By default these are the max(⌊ratio × positives⌋, minimum) negatives with the largest loss, or
+    all negatives if there are fewer. Ties go to the lowest anchor.
 
     Args:
-        losses: (B, A) class loss of each anchor. NaN is the hardest of all, so that it shows.
-        labels: (B, A) target label, 0 for background, -1 for what counts nowhere.
-        convention: Its `Loss` holds the rules.
+        losses: (B, A) class loss of each anchor. NaN counts as the largest loss, so that it
+            appears in the total.
+        labels: (B, A) target label, 0 for background, -1 for ignored.
+        convention: Its `Loss` part is used.
         overrides: Overrides of single fields.
 
     Returns:
         (B, A) True for each chosen negative.
 
     Raises:
-        ValueError, TypeError: Losses that are not floats, labels that are not whole numbers, or
-            shapes that do not fit.
+        ValueError: Shapes do not fit.
+        TypeError: Losses are not floats, or labels are not integers.
 
     Example:
         >>> losses, labels = ops.array([[0.1, 0.5, 0.2, 0.9, 0.5]]), ops.array([[0, 0, 4, 0, 0]])
@@ -61,7 +62,7 @@ def _mine(losses: Tensor, labels: Tensor, rules: Loss) -> Tensor:
 
 
 class Chosen(NamedTuple):
-    """(B, A) masks of the anchors that count in the losses."""
+    """Masks (B, A) of the anchors that count in the losses."""
 
     positives: Tensor
     negatives: Tensor
@@ -75,14 +76,15 @@ def choose_anchors(
     boxes: Tensor | None = None,
     **overrides: Any,
 ) -> Chosen:
-    """The anchors of a batch that count: its positives and what mining makes of the rest.
+    """Choose the anchors of a batch that count in the losses: positives and mined negatives.
 
     Args:
         losses: (B, A) class loss of each anchor.
-        labels: (B, A) target label, 0 for background, -1 for what counts nowhere.
-        convention: Its `Loss` holds the rules: negatives are mined in each image or in the
-            whole batch, after suppression among all anchors of an image if so said.
-        boxes: (B, A, 4) xyxy, the predicted boxes: needed, and looked at, only with a
+        labels: (B, A) target label, 0 for background, -1 for ignored.
+        convention: Its `Loss` part is used: negatives are mined per image or over the whole batch.
+            With `mining_nms`, anchors whose boxes overlap are suppressed first, by the IoU of its
+            `Overlap` part; a suppressed anchor is ignored.
+        boxes: (B, A, 4) xyxy, the predicted boxes. They are needed, and read, only with
             `mining_nms`.
         overrides: Overrides of single fields.
 
@@ -90,8 +92,8 @@ def choose_anchors(
         `Chosen`.
 
     Raises:
-        ValueError: Shapes that do not fit, no boxes where they are needed.
-        TypeError: Losses or boxes that are not floats, labels that are not whole numbers.
+        ValueError: Shapes do not fit, or `mining_nms` is set and `boxes` are missing.
+        TypeError: Losses or boxes are not floats, or labels are not integers.
 
     Example:
         >>> losses = ops.array([[9.0, 1, 2], [5, 4, 3]])
@@ -106,18 +108,18 @@ def choose_anchors(
 
 
 def _needed_boxes(boxes: Tensor | None, labels: Tensor, rules: Loss) -> Tensor | None:
-    """The boxes that suppression before mining looks at, if there is any."""
+    """Check and return the predicted boxes if `mining_nms` needs them, else return None."""
     if rules.mining_nms is None:
         return None
     if boxes is None:
-        raise ValueError("boxes: expected shape (B, A, 4), as a mining_nms is set. Received: None")
+        raise ValueError("boxes: expected shape (B, A, 4), as mining_nms is set. Received: None")
     return ops.convert_to_tensor(as_floats(boxes, "boxes", *tuple(labels.shape), 4))
 
 
 def _choose(losses: Tensor, labels: Tensor, convention: Convention, boxes: Tensor | None) -> Chosen:
     rules = convention.loss
     if boxes is not None:
-        # Of the convention only what IoU is; how detections are suppressed is another question.
+        # Only the IoU is the convention's: its other rules of suppression are for detections.
         plain = replace(CANONICAL, overlap=convention.overlap)
         plain = plain.replace(iou_threshold=rules.mining_nms)
         stays = _survivors(ops.stop_gradient(boxes), losses, plain)
@@ -137,11 +139,11 @@ def _checked(losses: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _survivors(boxes: Tensor, losses: Tensor, convention: Convention) -> Tensor:
-    """(B, A) True for the anchors that suppression leaves, the largest class loss first."""
+    """Mark the anchors that suppression keeps, visited by decreasing class loss: (B, A)."""
     batch, anchors = ops.shape(boxes)[0], boxes.shape[1]
     kept = _visit_all(boxes, losses, convention, anchors)[0]
     images = ops.broadcast_to(ops.arange(batch, dtype="int32")[:, None], (batch, anchors))
-    # What is no index goes into a column of its own, which is cut off.
+    # Unused slots are written to an extra column, which is then cut off.
     columns = ops.where(ops.less(kept, 0), anchors, kept)
     indices = ops.reshape(ops.stack([images, columns], axis=-1), (-1, 2))
     ones = ops.reshape(ops.ones_like(columns), (-1,))
@@ -149,11 +151,11 @@ def _survivors(boxes: Tensor, losses: Tensor, convention: Convention) -> Tensor:
 
 
 def _wanted(positives: Tensor, anchors: int | None, ratio: float, rounding: str) -> Tensor:
-    """Ratio × positives, rounded, as int32: the number that float64 gives.
+    """Compute ratio × positives, rounded as in float64, as int32.
 
-    float32 would be off by one (.3 × 50 is above 15 in it), and not every backend has float64.
-    So the answers for every possible count are looked up. A graph for batches of any size knows
-    no largest count; TensorFlow alone makes such graphs, and it has float64.
+    float32 can be off by one (.3 × 50 exceeds 15 in it), and not every backend has float64. So the
+    results for all possible counts are precomputed and looked up. In a graph of unknown size there
+    is no largest count; only TensorFlow makes such graphs, and it has float64.
     """
     if anchors is not None:
         return ops.take(ops.convert_to_tensor(_products(anchors, ratio, rounding)), positives)
@@ -163,6 +165,6 @@ def _wanted(positives: Tensor, anchors: int | None, ratio: float, rounding: str)
 
 
 def _products(anchors: int, ratio: float, rounding: str) -> np.ndarray[Any, Any]:
-    """Ratio × 0 to anchors, rounded; more than all anchors is no more than all."""
+    """Compute ratio × positives for 0 to `anchors` positives, rounded, and at most `anchors`."""
     product = np.minimum(np.arange(anchors + 1) * float(ratio), anchors)
     return (np.ceil(product) if rounding == "up" else np.floor(product)).astype(np.int32)

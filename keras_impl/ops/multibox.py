@@ -1,6 +1,6 @@
 """MultiBox loss of a batch on any Keras backend: mirrors `reference_numpy.multibox`.
 
-Gradients are the backend's own, by automatic differentiation; the chosen anchors are held.
+Gradients come from the backend's automatic differentiation. The choice of anchors is held constant.
 """
 
 from __future__ import annotations
@@ -28,21 +28,22 @@ __all__ = ["MultiBox", "class_losses", "multibox_loss", "normalisers"]
 def class_losses(
     logits: Tensor, labels: Tensor, convention: Convention = CANONICAL, **overrides: Any
 ) -> Tensor:
-    """The class loss of each anchor.
+    """Compute the class loss of each anchor.
 
     Args:
         logits: (..., C + 1) predicted classes.
-        labels: (...) target label, 0 for background; -1 has loss 0.
-        convention: Its `Loss` names the loss, its `Coding` the place of the background.
+        labels: (...) target label, 0 for background; -1 is ignored and has loss 0.
+        convention: Its `Loss` part names the loss, its `Coding` part the column of the background.
         overrides: Overrides of single fields.
 
     Returns:
         (...) softmax cross-entropy; or sigmoid cross-entropy or focal loss, summed over columns.
-        NaN where a logit is NaN, and where infinities leave no number.
+        NaN where a logit is NaN or infinities give NaN.
 
     Raises:
-        ValueError: Shapes that differ; a label outside -1 to C, which while tracing has loss 0.
-        TypeError: Logits that are not floats, labels that are not whole numbers.
+        ValueError: Shapes differ, or a label is outside -1 to C. In a graph, such a label has
+            loss 0.
+        TypeError: Logits are not floats, or labels are not integers.
 
     Example:
         >>> float(
@@ -81,7 +82,9 @@ def normalisers(
     dtype: Any = "float32",
     **overrides: Any,
 ) -> Tensor:
-    """What the losses of each image are divided by: (B, A) target labels → (B,) `dtype`.
+    """Compute the divisor of each image's losses: (B, A) target labels → (B,) of `dtype`.
+
+    By default it is max(1, positives in the batch), for every image.
 
     Example:
         >>> labels = ops.array([[1, 2, 1, 0], [0, 0, 0, 0]])
@@ -108,14 +111,17 @@ def _normalisers(labels: Tensor, rules: Loss, dtype: Any) -> Tensor:
 
 
 class MultiBox(NamedTuple):
-    """The loss of a batch and its parts; total = class_loss + box_weight × box_loss.
+    """The loss of a batch and its parts.
+
+    total = class_loss + box_weight × box_loss.
 
     Attributes:
-        total: What training minimises.
-        class_loss: Of the counted positives and negatives.
-        box_loss: Of the counted positives.
-        positives: How many anchors of the batch have an object.
-        counted: (B, A) positives that count: all, unless they are suppressed before mining.
+        total: The loss that training minimises.
+        class_loss: Loss over the counted positives and the negatives.
+        box_loss: Loss over the counted positives, or, with `box_over="all"`, over all anchors that
+            are not ignored.
+        positives: Number of anchors in the batch that have an object.
+        counted: (B, A) positives that count: all, unless `mining_nms` suppresses some.
         negatives: (B, A) mined negatives.
     """
 
@@ -137,28 +143,32 @@ def multibox_loss(
     boxes: Tensor | None = None,
     **overrides: Any,
 ) -> MultiBox:
-    """The MultiBox loss of a batch (arXiv:1512.02325, equation 1).
+    """Compute the MultiBox loss of a batch (arXiv:1512.02325, equation 1).
 
-    What does not count has no gradient, whatever it is: infinities and NaN among it do no harm.
-    In what does, NaN shows: the total is NaN.
+    By default this is smooth L1 over the positives plus softmax cross-entropy over the positives
+    and the mined negatives, both divided by max(1, positives in the batch). Negatives are mined per
+    image.
+
+    Anchors that do not count have no gradient, even if their values are infinite or NaN. NaN in an
+    anchor that counts makes the total NaN.
 
     Args:
         deltas: (B, A, 4) predicted codes.
-        logits: (B, A, C + 1) predicted classes, canonically background first.
+        logits: (B, A, C + 1) predicted classes, by default background first.
         target_deltas: (B, A, 4) from `assign_targets`.
         target_labels: (B, A) from `assign_targets`.
-        convention: Its `Loss` holds the rules.
-        boxes: (B, A, 4) xyxy, the predicted boxes: needed, and looked at, only where
-            anchors are suppressed before mining. No gradient goes through them.
+        convention: Its `Loss` and `Coding` parts are used, and `Overlap` with `mining_nms`.
+        boxes: (B, A, 4) xyxy, the predicted boxes. They are needed, and read, only with
+            `mining_nms`, and get no gradient.
         overrides: Overrides of single fields.
 
     Returns:
         `MultiBox`.
 
     Raises:
-        ValueError: Shapes that differ; a label outside -1 to C, which while tracing counts nowhere;
-            no boxes where anchors are suppressed before mining.
-        TypeError: Arrays that are not floats (labels: whole numbers).
+        ValueError: Shapes differ; `mining_nms` is set and `boxes` are missing; or a label is
+            outside -1 to C. In a graph, an anchor with such a label is ignored.
+        TypeError: An array is not of floats (`target_labels`: of integers).
 
     Example:
         >>> deltas, logits = ops.array([[[2.0, 0, 0, 0], [0, 0, 0, 0]]]), ops.zeros((1, 2, 2))
@@ -193,8 +203,8 @@ def _multibox_loss(
     counted, negatives = _choose(losses, target_labels, convention, boxes)
     divisors = _normalisers(target_labels, rules, deltas.dtype)
 
-    # Zeros take the place of what does not count, before any arithmetic: a loss that is masked
-    # afterwards still sends 0 times infinity back.
+    # Zero the values that do not count before any arithmetic: with a mask on the loss instead,
+    # backpropagation would multiply 0 by infinity, which is NaN.
     heard = ops.logical_or(counted, negatives)
     losses = _class_losses(_only(heard, logits), target_labels, convention)
     class_sums = ops.sum(_only(heard, losses), axis=1)
@@ -211,7 +221,7 @@ def _multibox_loss(
 
 
 def _only(mask: Tensor, values: Tensor) -> Tensor:
-    """Zero where the mask says no; (B, A) mask, (B, A) or (B, A, n) values."""
+    """Zero the values where the (B, A) mask is False; values are (B, A) or (B, A, n)."""
     if len(values.shape) > 2:
         mask = mask[..., None]
     return ops.where(mask, values, ops.zeros_like(values))

@@ -1,9 +1,12 @@
-"""Greedy non-maximum suppression with static shapes: mirrors `reference_numpy.suppression`.
+"""Greedy non-maximum suppression on any Keras backend: mirrors `reference_numpy.suppression`.
 
-One loop serves one class and many: the highest-scoring candidate left is kept, and those of its
-class that it overlaps too much are struck out, or lose score. As long as suppression stays within
-a class, taking the classes together in order of score keeps what taking them one by one would,
-and the loop may stop once enough are kept. Scores only fall, so that holds for lowered ones too.
+The output has static shapes: a fixed number of slots per image, unused ones padded.
+
+One loop handles one class or many. It keeps the remaining candidate with the highest score, then
+drops the candidates of the same class that overlap it too much, or lowers their scores. Suppression
+stays within a class, so visiting all classes together in order of score keeps the same boxes as
+visiting class after class, and the loop can stop once all slots are full. This holds for lowered
+scores too, since scores only fall.
 """
 
 from __future__ import annotations
@@ -21,8 +24,8 @@ from reference_numpy.conventions import CANONICAL, Convention, Detection
 __all__ = ["nms", "passes", "soft_nms"]
 
 
-# The score of what is no candidate, or no more. `where` is given it as the constant that it is:
-# tf2onnx makes products of a choice between two computed arrays, and 0 x inf is NaN.
+# The score of a slot that is not, or no longer, a candidate. Pass it to `where` as this constant:
+# tf2onnx turns a `where` between two computed arrays into products, and 0 x inf is NaN.
 NONE = float("-inf")
 
 
@@ -37,28 +40,29 @@ def nms(
     silent: Tensor | None = None,
     **overrides: Any,
 ) -> Tensor:
-    """Suppress the boxes of each image.
+    """Suppress overlapping boxes of each image (non-maximum suppression, NMS).
 
     Args:
         boxes: (B, N, 4) xyxy.
-        scores: (B, N) scores; -inf marks a slot without candidate, which is never kept. Nor is
-            a box that is not finite, nor one whose score is NaN.
-        convention: Its `Detection` holds the rules: `iou_threshold`, `suppress_at`, `ties` and
-            `eta`, where there are classes also `max_per_class`; its `Overlap` says what IoU is.
-        max_kept: Slots of the answer; N if None.
-        classes: (B, N) int32 class of each candidate; one class if None.
-        order: (B, N) int32, distinct in each image, which decides between equal scores, the
-            lowest first; the index if None, or what `ties` makes of it.
-        silent: (B, N) True for what suppresses and is counted like any other, but takes no
-            slot; nothing if None.
+        scores: (B, N) scores; -inf marks a slot without candidate. Such a slot is never kept, nor
+            is a box that is not finite or whose score is NaN.
+        convention: Its `Detection` part is used: `iou_threshold` (compared in the dtype of
+            `boxes`), `suppress_at`, `ties`, `eta` and, with `classes`, `max_per_class`. Its
+            `Overlap` part defines the IoU.
+        max_kept: Number of output slots per image; None for N.
+        classes: (B, N) int32 class of each candidate; None if all are of one class.
+        order: (B, N) int32, distinct within an image: equal scores are visited from the lowest.
+            None for the order of the indices, reversed with `ties="highest anchor"`.
+        silent: (B, N) True for candidates that suppress others and count in `max_per_class`, but
+            take no output slot; None if there are none.
         overrides: Overrides of single fields.
 
     Returns:
-        (B, max_kept) int32 indices of the kept boxes in the order visited, -1 after the last.
+        (B, max_kept) int32 indices of the kept boxes, in the order visited, then -1.
 
     Raises:
-        ValueError, TypeError: Boxes or scores that are not floats, others that are not as said, or
-            shapes that do not fit.
+        ValueError: Shapes do not fit, or `max_kept` is negative.
+        TypeError: Boxes or scores are not floats, or another argument has a wrong dtype.
 
     Example:
         >>> chain = ops.array([[[0.0, 0, 0.5, 1], [0.25, 0, 0.75, 1], [0.5, 0, 1, 1]]])
@@ -83,25 +87,27 @@ def soft_nms(
     silent: Tensor | None = None,
     **overrides: Any,
 ) -> tuple[Tensor, Tensor]:
-    """Lower the scores of the boxes of each image (arXiv:1704.04503, section 3).
+    """Lower the scores of overlapping boxes of each image (Soft-NMS, arXiv:1704.04503, section 3).
 
     Args:
-        boxes: As `nms`, like all that is not named here.
+        boxes: (B, N, 4) xyxy.
         scores: (B, N) numbers from 0, or -inf.
-        convention: Its `Detection` holds the rules of `nms`, `soft_sigma` and the score threshold.
-        max_kept: Slots.
-        classes: Classes.
-        order: Order of equal scores.
-        silent: What takes no slot.
+        convention: Its `Detection` part is used: the rules of `nms` except `eta`, `soft_sigma` and
+            the score threshold. `iou_threshold=1` drops no box.
+        max_kept: As in `nms`.
+        classes: As in `nms`.
+        order: As in `nms`.
+        silent: As in `nms`.
         overrides: Overrides of single fields.
 
     Returns:
-        (B, max_kept) int32 indices of the kept boxes, highest score first, -1 after the last, and
-        (B, max_kept) their lowered scores, 0 after the last. TensorFlow takes numbers below the
-        smallest normal one for 0: scores so small pass no threshold, those of NumPy pass 0.
+        (B, max_kept) int32 indices of the kept boxes, highest score first, then -1; and
+        (B, max_kept) their lowered scores, then 0. TensorFlow treats subnormal scores as 0, so
+        they do not exceed a score threshold of 0, as they do in NumPy.
 
     Raises:
-        ValueError: No `soft_sigma`; and as `nms`.
+        ValueError: No `soft_sigma`; and as in `nms`.
+        TypeError: As in `nms`.
 
     Example:
         >>> boxes = ops.array([[[0.0, 0.0, 1.0, 1.0], [0.0, 0.0, 1.0, 0.5]]])
@@ -141,15 +147,15 @@ def _checked(
 
 
 class _State(NamedTuple):
-    """Where an image stands; a scalar 0 in place of what the convention does not ask for."""
+    """State of the loop; fields that the convention does not need are a scalar 0."""
 
-    waiting: Tensor  # (B, N) score of what may yet be kept, else -inf
-    filled: Tensor  # (B, 1) slots in use
-    kept: Tensor  # (B, K) index in each slot, or -1
-    lowered: Tensor  # (B, K) its score, or 0
-    room: Tensor  # (B, N) how many more of the candidate's class may be kept
-    limit: Tensor  # (B, N) IoU threshold of the candidate's class (eta)
-    worst: Tensor  # (B, N) overlap with what is kept of its class (eta)
+    waiting: Tensor  # (B, N) score of each remaining candidate, else -inf
+    filled: Tensor  # (B, 1) number of slots in use
+    kept: Tensor  # (B, K) index of the box in each slot, or -1
+    lowered: Tensor  # (B, K) its lowered score, or 0
+    room: Tensor  # (B, N) how many more boxes of the candidate's class may be kept
+    limit: Tensor  # (B, N) IoU threshold of the candidate's class (for eta)
+    worst: Tensor  # (B, N) largest IoU with a kept box of its class (for eta)
 
 
 def _visit_all(
@@ -161,7 +167,7 @@ def _visit_all(
     order: Tensor | None = None,
     silent: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Indices and scores of what is kept."""
+    """Return the indices and the scores of the kept boxes."""
     rules = convention.detection
     batch, count = ops.shape(boxes)[0], boxes.shape[1]
     kept = ops.full((batch, slots), -1, dtype="int32")
@@ -174,7 +180,7 @@ def _visit_all(
     if order is None:
         order = count - 1 - positions if rules.ties == "highest anchor" else positions
     last = 2**31 - 1
-    # Not `cast`, which makes a Python number a float32 first.
+    # Not `cast`, which converts a Python number to float32 first.
     threshold = ops.convert_to_tensor(rules.iou_threshold, dtype=boxes.dtype)
     unused = ops.zeros((), dtype=boxes.dtype)
     fading = rules.eta < 1
@@ -216,7 +222,7 @@ def _visit_all(
             square = ops.cast(overlap * overlap, scores.dtype)
             factor = ops.exp(-0.5 / rules.soft_sigma * square)
             lose = ops.logical_and(mates, ops.logical_not(drop))
-            # -inf is left alone: times a factor that underflows it would be NaN.
+            # Do not multiply -inf: with a factor that underflows to 0 the product would be NaN.
             lose = ops.logical_and(lose, ops.greater(waiting, NONE))
             waiting = waiting * ops.where(lose, factor, ops.ones_like(factor))
             drop = ops.logical_or(drop, ops.logical_not(_passes(waiting, rules)))
@@ -247,7 +253,7 @@ def _visit_all(
 
 
 def passes(scores: Tensor, rules: Detection) -> Tensor:
-    """Where a score makes a candidate; NaN never does.
+    """Test which scores pass the score threshold; NaN never does.
 
     Example:
         >>> ops.convert_to_numpy(passes(ops.array([0.5, 0.25]), Detection(score_threshold=0.25)))

@@ -1,4 +1,4 @@
-"""Training targets of a batch on any Keras backend: mirrors `reference_numpy.targets`."""
+"""Targets for a batch on any Keras backend: mirrors `reference_numpy.targets`."""
 
 from __future__ import annotations
 
@@ -15,17 +15,16 @@ from reference_numpy.conventions import CANONICAL, IGNORE, IGNORED, Convention
 
 __all__ = ["Targets", "assign_targets"]
 
-FEW = 8
+FEW = 8  # up to this many objects, comparisons are faster than a gather
 
 
 class Targets(NamedTuple):
-    """Targets of B images with A anchors.
+    """Training targets of B images with A anchors.
 
     Attributes:
-        labels: (B, A) int32, 0 for background, the label of the anchor's object, or -1: counts
-            nowhere.
+        labels: (B, A) int32 label of the anchor's object, 0 for background, -1 for ignored.
         deltas: (B, A, 4) code of the anchor's object, 0 without one.
-        objects: (B, A) int32 row of the anchor's object in the lists given, or -1.
+        objects: (B, A) int32 index of the anchor's object among the image's boxes, or -1.
     """
 
     labels: Tensor
@@ -42,25 +41,26 @@ def assign_targets(
     crowds: Tensor | None = None,
     **overrides: Any,
 ) -> Targets:
-    """Assign each anchor of each image its class and box (arXiv:1512.02325, section 2.2).
+    """Assign a class and a box to every anchor of each image (arXiv:1512.02325, section 2.2).
 
     Args:
         boxes: (B, M, 4) xyxy, padded to M objects an image.
-        labels: (B, M) label from 1; -1 marks padding, whose box is not looked at.
+        labels: (B, M) label of each object, 1 or more. -1 marks padding: the box of such a row may
+            hold anything, and changes nothing.
         anchors: (A, 4) cxcywh.
-        convention: Its `Overlap`, `Matching` and `Coding` hold the rules.
-        crowds: (B, M) True for a crowd or a difficult object, which no anchor is matched to;
-            anchors that overlap it and have no object are neither object nor background.
+        convention: Its `Overlap`, `Matching` and `Coding` parts are used.
+        crowds: (B, M) True for a crowd or a difficult object. No anchor is matched to it; anchors
+            that overlap it and have no object are ignored.
         overrides: Overrides of single fields.
 
     Returns:
         `Targets`, deltas in the dtype of `boxes`.
 
     Raises:
-        ValueError: Shapes that do not fit; called eagerly, also a box or label that no object
-            can have. In a compiled graph such an object counts as padding.
-        TypeError: Boxes or anchors that are not floats, labels that are not whole numbers, crowds
-            that are neither these nor booleans.
+        ValueError: Shapes do not fit, or, in an eager call, a box or label is invalid. In a
+            compiled graph an invalid object counts as padding.
+        TypeError: `boxes` or `anchors` are not floats, `labels` are not integers, or `crowds` are
+            neither booleans nor integers.
 
     Example:
         >>> anchors = ops.array([[0.25, 0.25, 0.5, 0.5], [0.75, 0.75, 0.5, 0.5]])
@@ -93,14 +93,14 @@ def _assign(
         nothing = _match(boxes, valid, anchors, convention)
         return Targets(ops.zeros_like(nothing), _no_deltas(nothing, boxes.dtype), nothing)
 
-    # Padding takes part in the arithmetic below, so it gets a box of which logarithms exist.
+    # Padding takes part in the arithmetic below, so it gets a box whose logarithms exist.
     whole = ops.array([0.0, 0.0, 1.0, 1.0], dtype=boxes.dtype)
     real = ops.where(valid[..., None], boxes, whole)
     matched = _match(real, valid, anchors, convention)
     positive = ops.greater_equal(matched, 0)
     rows = ops.maximum(matched, 0)
     own_label = _of_object(labels, rows)
-    # Corner by corner: gathered in fours, a compiler makes no vectors of them.
+    # One corner coordinate at a time, since a compiler does not vectorise a gather of rows of four.
     own_box = ops.stack([_of_object(real[..., corner], rows) for corner in range(4)], axis=-1)
     deltas = _encode(own_box, anchors, convention.coding)
     nowhere = ops.equal(matched, IGNORED)
@@ -115,7 +115,7 @@ def _assign(
 
 
 def _of_object(values: Tensor, rows: Tensor) -> Tensor:
-    """values[b, rows[b, a]]: a few are told apart faster than they are looked up."""
+    """Gather values[b, rows[b, a]]; for few objects by comparisons, which is faster."""
     if values.shape[1] > FEW:
         return ops.take_along_axis(values, rows, axis=1)
     own = values[:, :1] + ops.zeros_like(rows, dtype=values.dtype)
@@ -125,7 +125,7 @@ def _of_object(values: Tensor, rows: Tensor) -> Tensor:
 
 
 def _crowded(boxes: Tensor, crowd: Tensor, anchors: Tensor, convention: Convention) -> Tensor:
-    """(B, A) True where an anchor overlaps a crowd enough, one crowd after the other."""
+    """Mark the anchors that overlap a crowd enough, (B, A), one crowd after the other."""
     corners = _to_xyxy(anchors)[None]
     real = ops.where(crowd[..., None], boxes, ops.zeros_like(boxes))
     limit = ops.convert_to_tensor(convention.matching.crowd_overlap, dtype=boxes.dtype)

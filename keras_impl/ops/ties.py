@@ -1,8 +1,8 @@
-"""Largest first, and the lowest index among equals: on every backend, in every mode.
+"""Selection of the largest values; ties go to the lowest index on every backend, in every mode.
 
-Libraries disagree about equal values: some sorts are stable, some `top_k` and `argmax` are
-not, and compilers may change which. So a library is only asked for *values* here (a maximum,
-a sorted copy); which index attains them is decided by comparison.
+Libraries order equal values differently: sorts may or may not be stable, `top_k` and `argmax`
+may return any of them, and compilers may change the order. So only *values* are taken from the
+library here (a maximum, a sorted copy). Comparisons find the index.
 """
 
 from __future__ import annotations
@@ -16,16 +16,17 @@ __all__ = ["first_argmax", "top_mask"]
 
 
 def first_argmax(values: Tensor) -> tuple[Tensor, Tensor]:
-    """The largest value of the last axis and the lowest index that attains it.
+    """Find the largest value along the last axis, and the lowest index that has it.
 
     Args:
-        values: (..., N) numbers without NaN, N at least 1.
+        values: (..., N) floats without NaN, N at least 1.
 
     Returns:
         (...) values and (...) int32 indices.
 
     Raises:
-        ValueError, TypeError: Not floats, or none of them.
+        ValueError: The last axis is missing or empty.
+        TypeError: Not floats.
 
     Example:
         >>> value, index = first_argmax(ops.array([[0.25, 0.5, 0.5]]))
@@ -37,7 +38,7 @@ def first_argmax(values: Tensor) -> tuple[Tensor, Tensor]:
         return values[..., 0], ops.zeros_like(values[..., 0], dtype="int32")
     largest = ops.max(values, axis=-1)
     count = values.shape[-1]
-    # As floats, as long as these are exact: XLA finds the least of them in a third of the time.
+    # Use float32 indices while they are exact: XLA finds their minimum in a third of the time.
     kind = "float32" if count < 2**24 else "int32"
     positions = ops.arange(count, dtype=kind)
     last = ops.full_like(positions, count)
@@ -46,19 +47,20 @@ def first_argmax(values: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def top_mask(values: Tensor, counts: Tensor) -> Tensor:
-    """True for the `counts` largest of the last axis; among equals, for the lowest indices.
+    """Mark the `counts` largest values along the last axis; ties go to the lowest indices.
 
-    -inf marks an element that cannot be chosen.
+    An element of -inf is never chosen.
 
     Args:
-        values: (..., N) numbers without NaN, N at least 1.
-        counts: (...) int32, how many to choose; 0 or more, more than N means all.
+        values: (..., N) floats without NaN, N at least 1.
+        counts: (...) int32, number of elements to choose, from 0; more than N means all.
 
     Returns:
-        (..., N) booleans.
+        (..., N) True for each chosen element.
 
     Raises:
-        ValueError, TypeError: Not floats, none of them, or counts that do not fit.
+        ValueError: The last axis is missing or empty, or `counts` has another shape.
+        TypeError: Values are not floats, or counts are not integers.
 
     Example:
         >>> ops.convert_to_numpy(top_mask(ops.array([0.5, 0.75, 0.5, 0.25]), ops.array(2)))
@@ -66,7 +68,7 @@ def top_mask(values: Tensor, counts: Tensor) -> Tensor:
     """
     values = _several(values)
     counts = as_whole(counts, "counts", *tuple(values.shape)[:-1])
-    count = ops.shape(values)[-1]  # a number, or a tensor where a graph leaves it open
+    count = ops.shape(values)[-1]  # an integer, or a tensor in a graph of unknown shape
     counts = ops.maximum(ops.minimum(ops.cast(counts, "int32"), count), 0)[..., None]
     ascending = ops.sort(values, axis=-1)
     least = ops.take_along_axis(ascending, ops.minimum(count - counts, count - 1), axis=-1)

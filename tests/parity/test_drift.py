@@ -118,7 +118,9 @@ def test_a_part_goes_with_the_rest_of_the_same_run_only() -> None:
 
     assert [entry.worst for entry in new.errors.values()] == [1.0, 2.0]
     assert new.runs == old.runs
-    with pytest.raises(ValueError, match=r"checks: expected all of keras \(jax\), .* a part"):
+    with pytest.raises(
+        ValueError, match=r"checks: expected all checks of keras \(jax\), .* a part"
+    ):
         drift.recorded(old, part, LATER, whole=False)
 
 
@@ -133,7 +135,7 @@ def test_the_host_beside_another_backend_is_the_same_host() -> None:
     ("checks", "facts", "message"),
     [
         ([replace(CHECK, passed=False)], RUN, r"checks: expected .* all passed.*\['softmax'\]"),
-        ([], RUN, "checks: expected some, and all passed. Received: none"),
+        ([], RUN, "checks: expected at least one check, all passed. Received: none"),
         ([CHECK], {"seed": 0}, r"facts: expected \['command'.* Received: \['seed'\]"),
     ],
 )
@@ -177,7 +179,7 @@ def test_the_page_has_a_row_an_operation_and_a_column_a_mode(written) -> None:
     ("change", "said"),
     [
         (lambda answer: answer.pop("runs"), "KeyError"),
-        (lambda answer: answer["runs"].clear(), "expected the runs of its backends"),
+        (lambda answer: answer["runs"].clear(), "runs: expected those of the backends"),
         (lambda answer: answer["errors"][0].update(budget=1.0), "over its budget"),
         (lambda answer: answer["errors"].append(answer["errors"][0]), "twice"),
         (lambda answer: answer["errors"][0]["worst"].update(eager="x"), "could not convert"),

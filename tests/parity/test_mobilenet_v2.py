@@ -155,7 +155,7 @@ def test_is_the_application_unless_told_otherwise() -> None:
         ((64, 64, 3), float("nan"), "alpha: expected a positive number"),
         ((64, 64, 3), float("inf"), "alpha: expected a positive number"),
         ((64, 64, 3), "1", "alpha: expected a positive number"),
-        ((64, 64, 3), 64.1, r"alpha: expected 64 at most, for memory's sake\. Received: 64\.1"),
+        ((64, 64, 3), 64.1, r"alpha: expected 64 or less, to limit memory\. Received: 64\.1"),
         # So much may be, but is not made: two things are wrong with the image.
         ((31, 64, 1), 64, "inputs: "),
         ((31, 64, 3), 1.0, r"inputs: .*at least 32 x 32 pixels\. Received: shape \(None, 31, 64"),
