@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from keras_impl.conformance.budgets import budget
+from keras_impl.conformance.budgets import BUDGETS, budget
 from keras_impl.conformance.operations import OPERATIONS
 from reference_numpy.conventions import CANONICAL
 
@@ -213,3 +213,10 @@ def test_a_budget_is_what_its_formula_may_be_off(op, sign):
         assert verdict.mismatches == 0, f"{op}: {verdict}, {budget(op)}"
         worst = max(worst, verdict.error)
     assert worst > budget(op).eps / 2, f"{op}: at most {worst} eps of {budget(op)}"
+
+
+def test_every_budget_is_of_an_operation():
+    """Else a renamed operation would silently get the budget of another variant."""
+    for name in BUDGETS:
+        op = name.partition(" ")[0].removesuffix("_gradient")
+        assert op in {*OPERATIONS, "multibox", "network"}, name

@@ -76,7 +76,7 @@ def forgettable():
     """What may be claimed, and what is answered all the same: the usual.
 
     Degenerate objects are left out: who does not know what to do with one raises, or see
-    "a line is an object".
+    "degenerate objects kept".
     """
     for part, field, value in every_flip():
         if part is not AnchorLayout and field != "degenerate":

@@ -1,4 +1,4 @@
-"""Any SSD held to the reference, with NumPy alone: operations, workloads, judges, budgets."""
+"""Check any SSD implementation against the reference, with NumPy alone."""
 
 from __future__ import annotations
 

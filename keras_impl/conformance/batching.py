@@ -1,4 +1,4 @@
-"""Functions of one image, made functions of a padded batch."""
+"""Turn functions of one image into functions of a padded batch."""
 
 from __future__ import annotations
 
@@ -18,16 +18,20 @@ __all__ = [
 
 
 def per_image(operation: str, function: Callable[..., Any]) -> Callable[..., Any]:
-    """Make a function of one image, without padding, one of a batch with padding.
+    """Turn a function of one unpadded image into a function of a padded batch.
 
     Args:
         operation: One of "match", "assign_targets", "mine_hard_negatives", "nms", "soft_nms",
             "select", "detect".
-        function: (arrays of one image, convention=) → as in `reference_numpy`: (A,) objects;
-            (labels, deltas, objects or None); (A,) mask; (K,) kept; (kept, scores); `Detections`.
+        function: (arrays of one image, convention=) → the result of that operation in
+            `reference_numpy`, in the above order: (A,) objects; (labels, deltas, objects or None);
+            (A,) mask; (K,) kept boxes; (kept boxes, scores); `Detections`; `Detections`.
 
     Returns:
         A function for `Implementation.operations`.
+
+    Raises:
+        ValueError: `operation` is none of these.
 
     Example:
         >>> from reference_numpy import CANONICAL, nms
@@ -121,7 +125,7 @@ def _detect_images(
 
 
 def _padded(found: Sequence[Any], convention: Convention) -> tuple[Any, ...]:
-    """Detections of each image in `max_detections` slots."""
+    """Pad the detections of each image to `max_detections` slots."""
     slots = convention.detection.max_detections
     dtype = np.asarray(found[0][0]).dtype
     boxes, scores = np.zeros((len(found), slots, 4), dtype), np.zeros((len(found), slots), dtype)

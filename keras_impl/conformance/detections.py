@@ -1,11 +1,11 @@
-"""The judge of detections: are those of an image right, given the outputs of the heads?
+"""The judge of detections: compares the detections of an image with the outputs of its heads.
 
-Boxes and scores are floats, and have budgets. Which anchors are detected, as what and in which
-order is a *decision*, and must be the reference's. Boxes and scores come out of `exp`, which two
-libraries round differently, so scores or overlaps that are almost equal may be decided the other
-way. Such a near-tie is excused only with a proof: for numbers within the budget of the true ones,
-this is what the reference decides. Whoever tells the numbers that were decided about gives the
-proof; without them `HeadTruth` looks for one in intervals.
+Boxes and scores are floats and have budgets. The detected anchors, their labels and their order are
+*decisions* and must equal the reference's. Boxes and scores come from `exp`, which libraries round
+differently, so a near-tie of scores or IoU may be decided the other way. It is excused only with a
+proof: the reference makes the same decision for numbers within the budget of the true ones. If the
+implementation returns its decoded boxes and scores, these are the proof. Otherwise `HeadTruth`
+searches for one with intervals.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ __all__ = ["HeadTruth", "ImageVerdict", "judge_detect", "judge_image"]
 
 @dataclass(frozen=True)
 class ImageVerdict:
-    """The detections of one image beside the reference's, from the same outputs of the heads.
+    """The comparison of one image's detections with the reference, given the same head outputs.
 
     Attributes:
-        detections: How many the reference has.
-        differences: Slots whose anchor or label is not the reference's.
-        decisions_equal: Whether the decisions are the reference's, or proven near-ties.
-        box_error, score_error: The largest, in eps × the largest intermediate.
-        box_budget, score_budget: What is allowed.
-        objection: What is wrong with the decisions; empty if nothing is.
+        detections: Number of detections of the reference.
+        differences: Number of slots whose anchor or label differs from the reference.
+        decisions_equal: Whether all decisions equal the reference's or are proven near-ties.
+        box_error, score_error: The largest error, in eps × the largest intermediate.
+        box_budget, score_budget: The error allowed.
+        objection: The first fault of the decisions; empty if there is none.
     """
 
     detections: int
@@ -55,13 +55,13 @@ class ImageVerdict:
 
     @property
     def passed(self) -> bool:
-        """Whether the decisions are right and the numbers within budget."""
+        """Whether the decisions are right and the errors within budget."""
         close = self.box_error <= self.box_budget and self.score_error <= self.score_budget
         return self.decisions_equal and close
 
     @property
     def excused(self) -> int:
-        """Differences that are near-ties."""
+        """Number of differences that are excused near-ties."""
         return self.differences if self.passed else 0
 
 
@@ -75,26 +75,25 @@ def judge_image(
     numbers: tuple[Array, Array] | None = None,
     near_ties: bool = False,
 ) -> ImageVerdict:
-    """Judge the detections of one image.
+    """Compare the detections of one image with the reference.
 
     Args:
-        got: Boxes (K, 4), scores (K,), labels (K,) and anchors (K,), padded to K slots: label
-            and anchor -1, box and score 0. Anchors may be None: then they must be the
-            reference's.
-        deltas: (A, 4) codes.
+        got: Boxes (K, 4), scores (K,), labels (K,) and anchors (K,). Unused slots hold label and
+            anchor -1, box and score 0. Anchors may be None: then the reference's are assumed.
+        deltas: (A, 4) deltas.
         logits: (A, C + 1) class logits.
         anchors: (A, 4), cxcywh.
-        convention: What the heads mean, and what is kept.
-        numbers: (A, 4) boxes and (A, C) scores that were decided about, before clipping. The
-            detections must then be what the reference detects given these, bit for bit.
-        near_ties: Without `numbers`, excuse what intervals of rounding explain. Only for a
-            convention whose rules of detection are the canonical ones.
+        convention: Its parts say what the heads mean and which boxes are kept.
+        numbers: The implementation's (A, 4) decoded boxes, before clipping, and (A, C) scores. The
+            detections must then equal the reference's for these numbers, bit for bit.
+        near_ties: Without `numbers`, excuse differences that rounding intervals explain. Only for
+            a convention with the canonical detection rules.
 
     Returns:
         The verdict.
 
     Raises:
-        ValueError: `near_ties` with rules that `HeadTruth` does not know.
+        ValueError: `near_ties` with rules that `HeadTruth` does not support.
     """
     dtype = str(deltas.dtype)
     truth = HeadTruth(deltas, logits, anchors, convention)
@@ -120,11 +119,11 @@ def judge_image(
         )
 
     if not (_indices(found[0], len(truth.boxes)) and _indices(found[1], truth.scores.shape[1])):
-        return verdict("an anchor or a label that does not exist")
+        return verdict("an anchor or label is out of range")
     if not used[: used.sum()].all() or (label[~used] != -1).any() or (anchor[~used] != -1).any():
-        return verdict("an unused slot before a detection, or without label and anchor -1")
+        return verdict("unused slots must come last, with label and anchor -1")
     if box[~used].any() or score[~used].any():
-        return verdict("an unused slot with a box or a score")
+        return verdict("unused slots must have box and score 0")
     box_error = errors(box[used], truth.boxes[found[0]], truth.box_scale[found[0]], dtype)
     score_error = errors(score[used], truth.scores[found], truth.score_scale[found], dtype)
     off = [box_error.max(initial=0), score_error.max(initial=0)]
@@ -134,11 +133,11 @@ def judge_image(
         off = [max(off[0], box_error.max()), max(off[1], score_error.max())]
     objection: str | None = None
     if not np.isfinite(off).all():
-        objection = "a box or a score that is NaN, or infinitely far off"
+        objection = "a box or score is NaN or infinitely far off"
     elif numbers is not None:
         own = detection.select(*numbers, convention)
         if not same_detections(own, (box, score, label, anchor)):
-            objection = "not what the reference detects given the numbers told"
+            objection = "the detections differ from the reference's for the same boxes and scores"
     elif differences and near_ties:
         objection = truth.objection(anchor[used], label[used])
     elif differences:
@@ -147,12 +146,12 @@ def judge_image(
 
 
 def _indices(values: Array, count: int) -> bool:
-    """Whether all are indices of something with `count` elements."""
+    """Return whether all values are in [0, count)."""
     return bool(((values >= 0) & (values < count)).all())
 
 
 def _differences(one: tuple[Array, Array], other: tuple[Array, Array]) -> int:
-    """Slots at which two lists of anchors and classes differ."""
+    """Count the slots at which two lists of (anchors, classes) differ."""
     first, second = (list(zip(*(part.tolist() for part in of), strict=True)) for of in (one, other))
     wrong = sum(a != b for a, b in zip(first, second, strict=False))
     return wrong + abs(len(first) - len(second))
@@ -161,10 +160,10 @@ def _differences(one: tuple[Array, Array], other: tuple[Array, Array]) -> int:
 def judge_detect(
     inputs: Arrays, outputs: Arrays, dtype: str, excuses: bool, convention: Convention
 ) -> Verdict:
-    """Detections whose numbers came out of exp, image by image.
+    """Compare the detections of each image with the reference.
 
-    Outputs are the detections and the boxes and scores they were decided about, or None for these
-    from an implementation that does not tell.
+    Outputs are the detections, and the decoded boxes and scores that they were decided from; an
+    implementation may return None for these two.
     """
     deltas, logits, anchors = inputs
     wrong = excused = 0
@@ -180,19 +179,19 @@ def judge_detect(
 
 
 class HeadTruth:
-    """What the outputs of the heads mean for one image, in a wider dtype.
+    """The boxes and scores of one image's head outputs, computed in a wider dtype.
 
     Args:
-        deltas: (A, 4) codes.
+        deltas: (A, 4) deltas.
         logits: (A, C + 1) class logits.
         anchors: (A, 4), cxcywh.
-        convention: What the heads mean, and what is kept.
+        convention: Its parts say what the heads mean and which boxes are kept.
 
     Attributes:
         decoded, boxes: (A, 4) boxes, before and after clipping.
         scores: (A, C).
-        box_scale, score_scale: The largest intermediate of each, the unit of its error.
-        box_eps, score_eps: How many eps × scale they may be off.
+        box_scale, score_scale: The largest intermediate of each number, the unit of its error.
+        box_eps, score_eps: The error allowed, in eps × scale.
     """
 
     def __init__(
@@ -213,12 +212,12 @@ class HeadTruth:
         self.score_eps = budget("softmax" if softmax_scores else "sigmoid").eps
 
     def overlap(self, first: Array, second: Array) -> tuple[Array, Array]:
-        """IoU of two lists of anchors' boxes, and how far rounding may move it.
+        """Return the IoU of two lists of anchors' boxes and how far rounding may change it.
 
-        Where corners move by c, an area w h moves by at most 2 c (w + h), and so does an
-        intersection, whose sides are shorter; union and intersection both move an IoU.
+        If corners change by c, an area w h changes by at most 2 c (w + h). So does an
+        intersection, whose sides are shorter. Both the union and the intersection change an IoU.
         """
-        with np.errstate(divide="ignore"):  # how far a box without area is off, nobody knows
+        with np.errstate(divide="ignore"):  # a box without area has an infinite bound
             thin = (1 / (self.boxes[:, 2:] - self.boxes[:, :2])).sum(axis=1)
         iou = pairwise_iou(self.boxes[first], self.boxes[second], self.convention)
         corner = self.box_eps * self.eps * self.box_scale.max()
@@ -226,45 +225,53 @@ class HeadTruth:
         return iou, moved + budget("pairwise_iou", self.convention).eps * self.eps * iou
 
     def objection(self, anchors: Array, labels: Array) -> str | None:
-        """Why this list is not what greedy suppression gives for numbers within rounding, if so.
+        """Return why greedy suppression cannot give this list for any numbers within rounding.
 
-        Suppression is decided from the highest score down, so a list is right exactly if it is in
-        order, none of it suppresses another, and all that is missing comes too late or is
-        suppressed by something that comes earlier. Each is asked with the benefit of rounding.
+        Suppression visits boxes from the highest score down. So a list is right exactly if it is
+        in order, no kept box suppresses another, and each missing candidate comes too late or is
+        suppressed by a kept box that comes earlier. Each condition is tested in favour of the list,
+        within rounding.
+
+        Args:
+            anchors: (K,) detected anchors, in order.
+            labels: (K,) their labels.
+
+        Returns:
+            The first fault, or None.
 
         Raises:
-            ValueError: The rules of detection are not the canonical ones.
+            ValueError: The detection rules are not the canonical ones.
         """
         rules, limit = self.rules, self.rules.candidates_per_class
         if rules != CANONICAL.detection or limit is None:
             raise ValueError(
-                f"convention: expected the canonical rules of detection. Received: {rules}"
+                f"convention: expected the canonical detection rules. Received: {rules}"
             )
         columns = labels - 1
         if len(set(zip(anchors.tolist(), labels.tolist(), strict=True))) < len(labels):
-            return "something is detected twice"
+            return "an anchor is detected twice with the same label"
         rounding = self.score_eps * self.eps * self.score_scale
         low, high = self.scores - rounding, self.scores + rounding
         kept_low, kept_high = low[anchors, columns], high[anchors, columns]
         if (kept_high <= rules.score_threshold).any():
             return "a score is not above the threshold"
         if (kept_high[:-1] < np.maximum.accumulate(kept_low[::-1])[::-1][1:]).any():
-            return "the order is not by score"
+            return "the detections are not in order of score"
 
-        # Once all slots are in use, what scores less than the last is not missing.
+        # If all slots are in use, a candidate that scores less than the last is not missing.
         last = kept_high.min() if len(labels) == rules.max_detections else -np.inf
         for column in range(self.scores.shape[1]):
             mine = columns == column
             kept = anchors[mine]
             ascending_low, ascending_high = np.sort(low[:, column]), np.sort(high[:, column])
-            # How many of the class surely, and how many perhaps, come before each anchor.
+            # The least and the largest number of anchors that may come before each one.
             surely = len(low) - np.searchsorted(ascending_low, high[:, column], side="right")
             perhaps = len(low) - np.searchsorted(ascending_high, low[:, column], side="left") - 1
             if (surely[kept] >= limit).any():
-                return f"label {column + 1}: kept one that is not among the candidates"
+                return f"label {column + 1}: a kept anchor is not among the candidates"
             iou, rounding = self.overlap(kept, kept)
             if np.triu(iou - rounding > rules.iou_threshold, 1).any():
-                return f"label {column + 1}: kept one that a kept one suppresses"
+                return f"label {column + 1}: a kept anchor suppresses another kept anchor"
 
             due = low[:, column] > max(rules.score_threshold, last)
             due &= perhaps < limit
@@ -273,5 +280,5 @@ class HeadTruth:
             iou, rounding = self.overlap(missing, kept)
             earlier = kept_high[mine] >= low[missing, column][:, None]
             if not (earlier & (iou + rounding > rules.iou_threshold)).any(axis=1).all():
-                return f"label {column + 1}: missed one that nothing suppresses"
+                return f"label {column + 1}: a candidate is missing that no kept anchor suppresses"
         return None

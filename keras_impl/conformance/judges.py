@@ -1,7 +1,7 @@
 """One comparator per operation, in NumPy alone.
 
-A judge gets the inputs, what an implementation made of them, and the convention that it claims to
-follow, and counts what is wrong. It never trusts a result that it cannot derive.
+A judge takes the inputs, the outputs of an implementation and the convention that it claims to
+follow. It counts the wrong cases and accepts no result that it cannot derive from the reference.
 """
 
 from __future__ import annotations
@@ -57,13 +57,13 @@ def judge_floats(
     scale: Callable[..., Any],
     wide: Sequence[int] = (0, 1),
 ) -> Judge:
-    """A judge of one float answer.
+    """Make the judge of an operation with one float output.
 
     Args:
-        name: The operation, whose budget counts.
-        reference: (inputs, convention=) → the answer.
+        name: The operation, which determines the budget.
+        reference: (inputs, convention=) → the correct output.
         scale: (inputs, convention=) → its largest intermediate.
-        wide: Which inputs are floats.
+        wide: Indices of the inputs that are floats, to be converted to the wider dtype.
     """
 
     def judge(
@@ -89,17 +89,18 @@ def judge_floats(
 def judge_anchors(
     inputs: Arrays, outputs: Arrays, dtype: str, excuses: bool, convention: Convention
 ) -> Verdict:
-    """Exactly the reference's, in number, order and every bit."""
+    """Compare anchors with the reference: equal number, order and bits."""
     (got,) = outputs
     wanted = make_anchors(convention.layout, dtype)
     return Verdict(1, int(not (got.dtype == wanted.dtype and np.array_equal(got, wanted))))
 
 
 def _witnessed(iou: Array, answer: Array, eps: float, convention: Convention) -> bool:
-    """Whether overlaps within the budget of the true ones make the reference give `answer`.
+    """Return whether IoU within the rounding budget makes the reference return `answer`.
 
-    Pairs of the answer are raised as far as the budget allows, all others lowered: if any such
-    overlaps lead to the answer, these do. (Where an anchor is ignored, all its pairs are raised.)
+    The IoU of the answer's pairs is raised as far as the budget allows, that of all others lowered.
+    If any IoU within the budget leads to the answer, this one does. For an ignored anchor all pairs
+    are raised.
     """
     margin = budget("pairwise_iou", convention).eps * eps * iou
     chosen = answer[None, :] == np.arange(len(iou))[:, None]
@@ -111,7 +112,7 @@ def _witnessed(iou: Array, answer: Array, eps: float, convention: Convention) ->
 def judge_match(
     inputs: Arrays, outputs: Arrays, dtype: str, excuses: bool, convention: Convention
 ) -> Verdict:
-    """The object of each anchor is the reference's."""
+    """Compare the object of each anchor with the reference."""
     batch, labels, anchors = inputs
     (got,) = outputs
     wrong = excused = 0
@@ -123,7 +124,7 @@ def judge_match(
         wanted = np.where(found < 0, found, np.append(rows, -1)[found])
         if np.array_equal(answer, wanted):
             continue
-        # Back from rows of the padded list to objects; a row of padding is no object.
+        # Convert rows of the padded list to objects. A padding row is no object.
         found = np.searchsorted(rows, np.clip(answer, 0, None))
         found = np.where(answer < 0, answer, np.minimum(found, len(rows)))
         real = np.all((answer < 0) | np.isin(answer, rows))
@@ -138,10 +139,10 @@ def judge_match(
 def judge_targets(
     inputs: Arrays, outputs: Arrays, dtype: str, excuses: bool, convention: Convention
 ) -> Verdict:
-    """Objects as matching's; labels and deltas must then be those objects'.
+    """Compare the objects of anchors as `judge_match` does, and the labels and deltas with them.
 
-    Inputs are boxes, labels, anchors and, if any, crowds. Objects are None from an implementation
-    that does not tell them: then labels and deltas must be those of the reference's objects.
+    Inputs are boxes, labels, anchors and, optionally, crowds. An implementation may return None
+    for the objects: then labels and deltas must be those of the reference's objects.
     """
     batch, labels, anchors, *crowds = inputs
     got_labels, deltas, told = outputs
@@ -154,12 +155,12 @@ def judge_targets(
         )
         own = wanted.objects if told is None else told[image]
         positive = own >= 0
-        objects = labels[image] * ~crowd  # crowds and padding are none
+        objects = labels[image] * ~crowd  # label 0 or less: a crowd or padding
         if not np.isin(own[positive], np.flatnonzero(objects > 0)).all():
             wrong += 1
             continue
         same = np.array_equal(own, wanted.objects)
-        # One row more, for the list may have none.
+        # The extra row keeps the index valid for a list without rows.
         of_object = np.append(labels[image], 0)[np.maximum(own, -1)]
         label = np.where(positive, of_object, wanted.labels)
         same_labels = np.array_equal(got_labels[image], label)
@@ -191,7 +192,7 @@ def judge_targets(
 def judge_mining(
     inputs: Arrays, outputs: Arrays, dtype: str, excuses: bool, convention: Convention
 ) -> Verdict:
-    """The mined anchors of each image."""
+    """Compare the mined anchors of each image with the reference."""
     (got,) = outputs
     wrong = sum(
         not np.array_equal(mask, mining.mine_hard_negatives(loss, label, convention))
@@ -201,7 +202,7 @@ def judge_mining(
 
 
 def _plain(convention: Convention) -> bool:
-    """Whether the witnesses below know the rules of suppression."""
+    """Return whether the witnesses below support these rules of suppression."""
     rules = convention.detection
     return (rules.ties, rules.eta, rules.suppress_in, rules.soft_sigma) == (
         "lowest anchor",
@@ -214,7 +215,10 @@ def _plain(convention: Convention) -> bool:
 def _nms_witnessed(
     box: Array, score: Array, answer: Array, eps: float, convention: Convention
 ) -> bool:
-    """Whether overlaps within the budget lead to `answer`: near the threshold either will do."""
+    """Return whether IoU within the rounding budget explains the kept boxes `answer`.
+
+    A pair whose IoU is within the budget of the threshold may go either way.
+    """
     if not _plain(convention):
         return False
     threshold = convention.detection.iou_threshold
@@ -237,7 +241,7 @@ def _nms_witnessed(
 def judge_nms(
     inputs: Arrays, outputs: Arrays, dtype: str, excuses: bool, convention: Convention
 ) -> Verdict:
-    """The kept boxes of each image, in order; a score of -inf is a slot without a box."""
+    """Compare the kept boxes of each image, in order; a score of -inf marks an empty slot."""
     (got,) = outputs
     wrong = excused = 0
     for answer, box, score in zip(got, *inputs, strict=True):
@@ -258,12 +262,12 @@ def judge_nms(
 def judge_soft_nms(
     inputs: Arrays, outputs: Arrays, dtype: str, excuses: bool, convention: Convention
 ) -> Verdict:
-    """Kept boxes and lowered scores; among scores that come out of exp, near-ties may swap."""
+    """Compare kept boxes and lowered scores; near-ties may swap, since scores come from exp."""
     wrong = excused = 0
     worst = 0.0
     allowed = budget("soft_nms", convention).eps
     sigma = convention.detection.soft_sigma
-    assert sigma is not None  # else there is nothing to judge
+    assert sigma is not None  # `OPERATIONS` compares only conventions with a sigma
     for answer, lowered, box, score in zip(*outputs, *inputs, strict=True):
         real = np.isfinite(score)
         wanted, _ = suppression.soft_nms(box[real], score[real], convention)
@@ -272,7 +276,7 @@ def judge_soft_nms(
         if not ((used < len(precise)).all() and len(set(used.tolist())) == len(used)):
             wrong += 1
             continue
-        # What the scores must be if the boxes are kept in the order told, and how far off.
+        # Compute the scores that this order of kept boxes must give, and their errors.
         overlap = boxes.pairwise_iou(precise[used], precise[used], convention)
         exponent = np.tril(overlap, -1) ** 2 / (2 * sigma)
         true = score[real][used].astype(WIDER[dtype]) * np.exp(-exponent.sum(axis=1))
@@ -290,7 +294,7 @@ def judge_soft_nms(
 
 
 def _nearly_sorted(used: Array, wanted: Array, true: Array, margin: Array) -> bool:
-    """Whether two orders of the same boxes differ only among scores within the margin."""
+    """Return whether two orders of the same boxes differ only among scores within the margin."""
     if sorted(used.tolist()) != sorted(wanted.tolist()):
         return False
     place = {box: index for index, box in enumerate(used.tolist())}
@@ -302,7 +306,7 @@ def _nearly_sorted(used: Array, wanted: Array, true: Array, margin: Array) -> bo
 
 
 def same_detections(found: detection.Detections, got: Sequence[Array]) -> bool:
-    """Whether padded detections are these, bit for bit, and the rest of their slots unused."""
+    """Return whether padded detections equal these bit for bit, with all other slots empty."""
     box, score, label, anchor = got
     used = len(found.scores)
     return bool(
@@ -320,11 +324,11 @@ def same_detections(found: detection.Detections, got: Sequence[Array]) -> bool:
 def _select_witnessed(
     box: Array, score: Array, got: Sequence[Array], eps: float, convention: Convention
 ) -> bool:
-    """Whether suppression within the rounding budget of its threshold explains a selection."""
+    """Return whether IoU within the rounding budget explains a selection."""
     rules = convention.detection
     label, anchor = got[2][got[2] > 0], got[3][got[2] > 0]
     if not _plain(convention) or len(label) == rules.max_detections:
-        return False  # what fell off the end cannot be witnessed
+        return False  # all slots are full, and the detections cut off are unknown
     if rules.clip == "before":
         box = boxes.clip(box)
     kept: list[tuple[float, int, int]] = []
@@ -349,7 +353,7 @@ def _select_witnessed(
 def judge_select(
     inputs: Arrays, outputs: Arrays, dtype: str, excuses: bool, convention: Convention
 ) -> Verdict:
-    """Detections, bit for bit: their numbers are passed on."""
+    """Compare selected detections bit for bit: boxes and scores are copies of the inputs."""
     wrong = excused = 0
     anchors = [None] * len(outputs[0]) if outputs[3] is None else outputs[3]
     for box, score, *got in zip(*inputs, *outputs[:3], anchors, strict=True):
@@ -371,7 +375,7 @@ def _chosen_well(
     box: Array,
     convention: Convention,
 ) -> bool:
-    """Whether losses within budget lead the reference to choose these anchors."""
+    """Return whether the class losses are within budget and lead to the chosen anchors."""
     if np.isnan(class_losses).any():
         return False
     dtype = class_losses.dtype.name
@@ -385,10 +389,12 @@ def _chosen_well(
 def judge_multibox(
     inputs: Arrays, outputs: Arrays, dtype: str, excuses: bool, convention: Convention
 ) -> Verdict:
-    """Sums within budget; the chosen anchors are decided on losses that come out of exp and log.
+    """Compare the sums with the reference, and the chosen anchors with the class losses.
 
-    Outputs are the parts of `MultiBox` and the class losses of the anchors; what an implementation
-    does not tell is None, and then its sums must be those of the reference's anchors.
+    Outputs are the parts of `MultiBox` and the class losses of the anchors. The class losses come
+    from exp and log, so the chosen anchors must be those of the reference given these losses. An
+    implementation may return None for a part: then its sums must be those of the reference's
+    anchors.
     """
     *floats, labels, box = inputs
     deltas, logits, wanted = (value.astype(WIDER[dtype]) for value in floats)
@@ -402,7 +408,7 @@ def judge_multibox(
     box_terms = np.where(in_box, losses.smooth_l1(deltas, wanted).sum(axis=-1), 0) / divisors
     box_scale = np.where(in_box, smooth_l1_scale(deltas, wanted).sum(axis=-1), 0) / divisors
     in_class = counted | negatives
-    # The class loss of the anchors that were mined: near-ties exchange almost equal losses.
+    # Sum over the anchors that were mined here; a near-tie exchanges almost equal losses.
     class_terms = multibox.class_losses(logits, labels, convention) * in_class / divisors
     units = class_scale(logits, labels, convention) * in_class / divisors
     weight = convention.loss.box_weight
@@ -431,7 +437,7 @@ def judge_multibox(
 def judge_multibox_gradient(
     inputs: Arrays, outputs: Arrays, dtype: str, excuses: bool, convention: Convention
 ) -> Verdict:
-    """The chosen anchors as in `multibox_loss`; where they are the reference's, the gradients."""
+    """Compare the chosen anchors as `judge_multibox` does; if they agree, the gradients."""
     *floats, labels, box = inputs
     deltas, logits, wanted = (value.astype(WIDER[dtype]) for value in floats)
     by_deltas, by_logits, counted, negatives, class_losses = outputs
@@ -444,7 +450,7 @@ def judge_multibox_gradient(
             return Verdict(1, 0, 1)
     true = gradients.multibox_gradient(deltas, logits, wanted, labels, convention, boxes=box)
     divisors = multibox.normalisers(labels, convention)[:, None, None]
-    # What counts nowhere has no gradient at all.
+    # Anchors that do not count must have a gradient of exactly 0.
     everywhere = convention.loss.box_over == "all"
     in_box = (labels != IGNORE if everywhere else reference.counted)[..., None]
     in_class = (reference.counted | reference.negatives)[..., None]

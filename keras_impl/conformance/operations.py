@@ -1,7 +1,7 @@
-"""How each operation is compared with the reference: what it takes, what it gives, on which cases.
+"""How each operation is compared with the reference: inputs, outputs, workloads and judge.
 
-`OPERATIONS` is the table, in NumPy alone: any implementation can be held to it (`conformance`).
-`judges` has one comparator per operation, `budgets` how far a float may be off.
+`OPERATIONS` is the table. It needs NumPy alone, so any implementation can be compared
+(docs/conformance.md). `judges` has one comparator per operation, `budgets` the errors allowed.
 """
 
 from __future__ import annotations
@@ -66,15 +66,15 @@ class Operation(NamedTuple):
     """How one operation is compared.
 
     Attributes:
-        takes: The arrays that it is given, for people.
-        gives: The arrays that it has to give back, for people.
-        workloads: (generator, dtype, number of cases) → tuples of arrays.
+        takes: A description of the input arrays.
+        gives: A description of the output arrays.
+        workloads: (generator, dtype, number of cases) → tuples of input arrays.
         judge: (inputs, outputs, dtype, excuses allowed, convention) → verdict.
-        settings: Numbers of the convention that the comparison needs to be others, so that
-            small cases meet every limit.
-        keeps: Conventions whose own numbers stay: they have a rule that these would never reach.
-        asks: Whether a convention has a place for this operation.
-        compiled: Whether it can be run in a graph; what makes constants cannot.
+        settings: Overrides of the convention, so that small cases reach every limit.
+        keeps: Whether a convention keeps its own numbers, because `settings` would hide one of
+            its rules.
+        asks: Whether a convention uses this operation.
+        compiled: Whether it can run in a graph; an operation that makes constants cannot.
     """
 
     takes: str
@@ -88,7 +88,7 @@ class Operation(NamedTuple):
 
 
 def _each(function: Callable[..., Any]) -> Callable[..., Array]:
-    """A function of two lists of boxes, for lists of such lists."""
+    """Apply a function of two lists of boxes to each image of a batch."""
 
     def call(first: Array, second: Array, convention: Convention) -> Array:
         return np.stack([function(a, b, convention) for a, b in zip(first, second, strict=True)])
@@ -96,7 +96,7 @@ def _each(function: Callable[..., Any]) -> Callable[..., Array]:
     return call
 
 
-_BOX_PAIRS = "(N, 3, 4) boxes, (N, 5, 4) boxes, xyxy"
+_BOX_PAIRS = "(N, P, 4) boxes, (N, Q, 4) boxes, xyxy"
 _OBJECTS = "(B, M, 4) boxes, (B, M) labels (-1: padding), (A, 4) anchors in cxcywh"
 _TARGETS = "(B, A) labels, (B, A, 4) deltas, (B, A) objects or None"
 _HEADS = "(B, A, 4) deltas, (B, A, C + 1) logits"
@@ -106,7 +106,7 @@ _FOUND = "(B, K, 4) boxes, (B, K) scores, labels (-1: unused), anchors (-1: unus
 
 
 def _plainly(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A function whose answer no convention changes."""
+    """Ignore the convention."""
     return lambda *inputs, convention: function(*inputs)
 
 
@@ -155,13 +155,13 @@ OPERATIONS: dict[str, Operation] = {
     ),
     "pairwise_iou": Operation(
         _BOX_PAIRS,
-        "(N, 3, 5) IoU",
+        "(N, P, Q) IoU",
         rows(overlapping),
         judge_floats("pairwise_iou", _each(boxes.pairwise_iou), _each(iou_scale)),
     ),
     "pairwise_ioa": Operation(
         _BOX_PAIRS,
-        "(N, 3, 5) intersection over the area of the second box",
+        "(N, P, Q) intersection over the area of the second box",
         rows(overlapping),
         judge_floats(
             "pairwise_ioa",
@@ -170,7 +170,7 @@ OPERATIONS: dict[str, Operation] = {
         ),
     ),
     "make_anchors": Operation(
-        "() zero of the dtype wanted",
+        "a scalar 0; the anchors must have its dtype",
         "(A, 4) anchors of the convention's layout, cxcywh",
         anchor_workloads,
         judge_anchors,
@@ -178,7 +178,7 @@ OPERATIONS: dict[str, Operation] = {
     ),
     "match": Operation(
         _OBJECTS,
-        "(B, A) object of each anchor, -1: background, -2: ignored",
+        "(B, A) object of each anchor (-1: background, -2: ignored)",
         match_workloads,
         judge_match,
     ),
@@ -195,7 +195,7 @@ OPERATIONS: dict[str, Operation] = {
         judge_floats("decode", coding.decode, decode_scale),
     ),
     "background_first": Operation(
-        "(N, C + 1) logits as the head has them",
+        "(N, C + 1) logits in the column order of the head",
         "(N, C + 1) logits, background in column 0",
         rows(lambda generator, n: (some_logits(generator, n),)),
         judge_floats("background_first", coding.background_first, _plainly(np.abs)),
@@ -255,44 +255,47 @@ OPERATIONS: dict[str, Operation] = {
         judge_floats("focal", _plainly(losses.focal), _plainly(losses.focal)),
     ),
     "class_losses": Operation(
-        "(N, C + 1) logits, (N,) labels (-1: counts nowhere)",
+        "(N, C + 1) logits, (N,) labels (-1: ignored)",
         "(N,) losses",
         rows(lambda generator, n: (some_logits(generator, n), generator.integers(-1, CLASSES, n))),
         judge_floats("class_losses", multibox.class_losses, class_scale, wide=(0,)),
     ),
     "mine_hard_negatives": Operation(
         "(B, A) losses, (B, A) labels",
-        "(B, A) mask of the negatives that count in each image",
+        "(B, A) mask of the mined negatives of each image",
         mining_workloads,
         judge_mining,
     ),
     "multibox_loss": Operation(
         _LOSS,
-        "total, class loss, box loss, positives, (B, A) positives that count, (B, A) negatives "
-        "that count, (B, A) class losses; each may be None",
+        "total, class loss, box loss, number of positives, (B, A) mask of the positives in the "
+        "loss, (B, A) mask of the negatives in the loss, (B, A) class losses; each may be None",
         multibox_workloads,
         judge_multibox,
         {"box_weight": 2.0},
     ),
     "multibox_gradient": Operation(
         _LOSS,
-        "gradients of the total by deltas and by logits, and the last three of multibox, or None",
+        "(B, A, 4) gradient of the total with respect to the deltas, (B, A, C + 1) with respect to "
+        "the logits; the last three outputs of `multibox_loss`, or None",
         multibox_workloads,
         judge_multibox_gradient,
         {"box_weight": 2.0},
     ),
     "nms": Operation(
         "(B, N, 4) boxes, (B, N) scores (-inf: no box)",
-        "(B, K) kept boxes in the order visited, -1 after the last",
+        "(B, K) indices of the kept boxes in the order visited, -1 after the last",
         nms_workloads,
         judge_nms,
         {"iou_threshold": 0.5},
-        keeps=lambda convention: convention.detection.eta < 1,  # it falls while above one half
+        # At a threshold of one half, eta would never lower it.
+        keeps=lambda convention: convention.detection.eta < 1,
         asks=lambda convention: convention.detection.soft_sigma is None,
     ),
     "soft_nms": Operation(
         "(B, N, 4) boxes, (B, N) scores (-inf: no box)",
-        "(B, K) kept boxes, highest score first, -1 after the last; (B, K) their lowered scores",
+        "(B, K) indices of the kept boxes, highest score first, -1 after the last; (B, K) their "
+        "lowered scores",
         nms_workloads,
         judge_soft_nms,
         {"score_threshold": 0.05},

@@ -1,4 +1,4 @@
-"""The report: one table of implementations by operation."""
+"""The conformance report: one table of operations by implementation."""
 
 from __future__ import annotations
 
@@ -16,12 +16,15 @@ __all__ = [
 
 
 def summary(implementation: Implementation, outcomes: Sequence[Mapping[str, Any]]) -> Any:
-    """What became of each operation of one implementation, for the report.
+    """Summarise the test outcomes of one implementation, by operation.
 
     Args:
-        implementation: Whose.
-        outcomes: For each test its `label`, `cases`, `outcome` ("passed", "failed" or "known
+        implementation: The implementation that was tested.
+        outcomes: For each test its `label`, `cases` and `outcome` ("passed", "failed" or "known
             deviation"), and `excused` or `deviation` where there is one.
+
+    Returns:
+        A report with one implementation, as for `merged` and `to_markdown`.
     """
     operations: dict[str, Any] = {
         name: {"verdict": "not offered", "cases": 0, "excused": 0, "known_deviations": []}
@@ -54,12 +57,14 @@ def summary(implementation: Implementation, outcomes: Sequence[Mapping[str, Any]
 
 
 def merged(old: Any, new: Any) -> Any:
-    """A report with the implementations of both; the new one's stay where both have one."""
+    """Merge two reports; where both have an implementation, the new one wins."""
     return {"implementations": {**old.get("implementations", {}), **new["implementations"]}}
 
 
 def to_markdown(report: Any) -> str:
-    """The report as a table, operation by implementation: cases (known deviations).
+    """Format a report as a Markdown table of operation by implementation.
+
+    A cell holds the number of cases and, in brackets, of known deviations.
 
     Example:
         >>> mine = Implementation("mine", {"area": lambda box, convention: box})

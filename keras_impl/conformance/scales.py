@@ -1,4 +1,4 @@
-"""The largest intermediate of each float operation: the unit in which its error is counted."""
+"""The largest intermediate of each float operation, the unit of its error."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ __all__ = [
 
 
 def iou_scale(first: Array, second: Array, convention: Convention) -> Array:
-    """IoU, with every difference made positive: what an offset cancels counts in full."""
+    """Return the IoU; with an offset, differences count by magnitude, so nothing cancels."""
     rules = convention.overlap
     if not rules.iou_offset:
         return boxes.pairwise_iou(first, second, convention)
@@ -40,7 +40,7 @@ def iou_scale(first: Array, second: Array, convention: Convention) -> Array:
 
 
 def encode_scale(box: Array, anchor: Array, convention: Convention = CANONICAL) -> Array:
-    """The largest intermediate of encoding."""
+    """Return the largest intermediate of encoding."""
     rules = convention.coding
     center, variances = boxes.xyxy_to_cxcywh(box), np.array(rules.variances)
     if rules.form == "difference":
@@ -54,7 +54,7 @@ def encode_scale(box: Array, anchor: Array, convention: Convention = CANONICAL) 
 
 
 def decode_scale(deltas: Array, anchor: Array, convention: Convention = CANONICAL) -> Array:
-    """The largest intermediate of decoding, a sum of its parts."""
+    """Return the largest intermediate of decoding, the sum of its parts."""
     rules = convention.coding
     scaled = _in_code_order(deltas, convention) * np.array(rules.variances)
     size = np.abs(scaled[:, 2:])
@@ -74,12 +74,12 @@ def _in_code_order(values: Array, convention: Convention) -> Array:
 
 
 def softmax_scale(logits: Array) -> Array:
-    """The largest intermediate of softmax."""
+    """Return the largest intermediate of softmax."""
     return losses.softmax(logits) * (1 + logits.max(axis=-1, keepdims=True) - logits)
 
 
 def class_scale(logits: Array, labels: Array, convention: Convention = CANONICAL) -> Array:
-    """The largest intermediate of a class loss; 0 where a label counts nowhere."""
+    """Return the largest intermediate of a class loss; 0 for ignored anchors."""
     rules, columns = convention.loss, coding.background_first(logits, convention)
     known = np.maximum(labels, 0)
     if rules.class_loss == "softmax":
@@ -95,11 +95,11 @@ def class_scale(logits: Array, labels: Array, convention: Convention = CANONICAL
 
 
 def score_scale(logits: Array, convention: Convention) -> Array:
-    """The largest intermediate of a score.
+    """Return the largest intermediate of a score.
 
-    Of a softmax this is finer than `softmax_scale`, and knows the number n of columns: an error of
-    u = eps / 2 in |z - max| inside exp, and n (1 + 1/e) + 10 more (see the budget "softmax"), are
-    counted in units of the 25 u of the 11 columns for which that budget stands.
+    For a softmax this is finer than `softmax_scale` and depends on the number n of columns. The
+    error is u |z - max| inside exp, with u = eps / 2, plus n (1 + 1/e) + 10 u (see the budget
+    "softmax"). It is expressed in units of 25 u, the budget for 11 columns.
     """
     columns = coding.background_first(logits, convention)
     if convention.loss.class_loss != "softmax":
@@ -110,20 +110,20 @@ def score_scale(logits: Array, convention: Convention) -> Array:
 
 
 def smooth_l1_scale(predicted: Array, target: Array, **_: Any) -> Array:
-    """The largest intermediate of smooth L1."""
+    """Return the largest intermediate of smooth L1."""
     distance = np.abs(predicted - target)
     return np.where(distance < 1, distance * distance / 2, distance)
 
 
 def smooth_l1_gradient_scale(predicted: Array, target: Array) -> Array:
-    """The largest intermediate of the gradient of smooth L1."""
+    """Return the largest intermediate of the gradient of smooth L1."""
     return np.minimum(1, np.abs(predicted - target))
 
 
 def focal_gradient_scale(
     logits: Array, targets: Array, alpha: float = 0.25, gamma: float = 2.0
 ) -> Array:
-    """The largest intermediate of the gradient of the focal loss, a sum of its two parts."""
+    """Return the largest intermediate of the gradient of the focal loss, the sum of its parts."""
     sign = 2 * targets - 1
     right, wrong = losses.sigmoid(sign * logits), losses.sigmoid(-sign * logits)
     weight = targets * alpha + (1 - targets) * (1 - alpha)
@@ -132,7 +132,7 @@ def focal_gradient_scale(
 
 
 def class_gradient_scale(logits: Array, labels: Array, convention: Convention = CANONICAL) -> Array:
-    """The largest intermediate of the gradient of a class loss, where the head has its columns."""
+    """Return the largest intermediate of a class loss gradient, in the head's column order."""
     rules, columns = convention.loss, coding.background_first(logits, convention)
     truth = losses.one_hot(np.maximum(labels, 0), columns.shape[-1], columns.dtype)
     if rules.class_loss == "softmax":

@@ -1,11 +1,11 @@
-"""Any implementation of SSD, held to the reference: what it offers, and how it is asked.
+"""Describe any SSD implementation (`Implementation`) and compare it with the reference (`check`).
 
-An `Implementation` is a small adapter: functions of NumPy arrays by the names of
-`comparisons.OPERATIONS`, and the convention that they claim to follow. `check` runs one of them
-on the workloads of that operation and has it judged. docs/conformance.md walks through one.
+An `Implementation` is a small adapter: functions of NumPy arrays, named as in
+`operations.OPERATIONS`, and the convention that they claim to follow. `check` runs one of them on
+the workloads of its operation and judges the results. docs/conformance.md walks through an example.
 
-Nothing here imports Keras or TensorFlow, so that a library that does not get along with them can
-be asked in a process of its own.
+This module imports neither Keras nor TensorFlow, so libraries that conflict with them can be
+compared too, in a process of their own.
 """
 
 from __future__ import annotations
@@ -43,16 +43,16 @@ DTYPES = ("float32", "float64")
 
 
 class Offer(NamedTuple):
-    """One operation as an implementation has it.
+    """One operation of an implementation, with its own claims and limits.
 
     Attributes:
-        function: (arrays, convention=) → what `Operation.gives` says, as arrays.
-        overrides: Answers in which this operation departs from the convention claimed as a whole.
-        fixed: Numbers of the convention that it cannot be told, which the comparison then leaves
-            as they are.
-        dtypes: Those it can be asked in, if not all of the implementation's.
-        workloads: In place of the operation's own, to keep off the inputs on which it is known
-            to deviate; each of these is a `Deviation`.
+        function: (arrays, convention=) → arrays, as `Operation.gives` describes.
+        overrides: Overrides of the implementation's convention for this operation.
+        fixed: Fields of the convention that the function cannot change; the comparison leaves
+            them as claimed.
+        dtypes: Dtypes that it supports; empty for all of the implementation's.
+        workloads: Workloads instead of the operation's own, to avoid inputs on which it is known
+            to deviate. Each of these inputs is a `Deviation`.
     """
 
     function: Callable[..., Any]
@@ -63,17 +63,17 @@ class Offer(NamedTuple):
 
 
 class Deviation(NamedTuple):
-    """An input on which an implementation is known not to do what it claims.
+    """An input on which an implementation is known to differ from its claim.
 
     Attributes:
         name: A few words.
-        offer: Which of its operations.
-        reason: What it does instead, in one sentence.
-        inputs: Arrays for the operation; None where `conflict` names them.
-        conflict: Name of a conflict case whose inputs show it.
-        overrides: Numbers of the convention in this case.
-        certain: Whether it shows on every machine. An order that an unstable sort leaves open
-            may be the right one on some processor.
+        offer: The operation, a name of `Implementation.operations`.
+        reason: One sentence that says what it does instead.
+        inputs: Arrays for the operation; None if `conflict` names them.
+        conflict: Name of a conflict case whose inputs show the deviation.
+        overrides: Overrides of the convention in this case.
+        certain: Whether the deviation shows on every machine. An unstable sort, for example, may
+            be correct by chance on some processors.
     """
 
     name: str
@@ -91,20 +91,23 @@ def _as_it_is(function: Callable[..., Any], mode: str) -> Callable[..., Any]:
 
 @dataclass(frozen=True)
 class Implementation:
-    """What an implementation offers, and what it claims.
+    """An SSD implementation: its operations and the convention that they claim to follow.
 
     Attributes:
         name: Its column in the report.
-        operations: Functions, or `Offer`s, by the name of the operation. Where an operation is
-            offered twice, words in brackets follow the name: "nms [padded]".
-        convention: What the functions claim to follow.
-        dtypes: Of `DTYPES`.
+        operations: Functions or `Offer`s by operation name. To offer one operation twice, add
+            words in brackets: "nms [padded]".
+        convention: The convention that the functions claim to follow.
+        dtypes: Dtypes that it supports, some of `DTYPES`.
         modes: Ways to run it.
-        in_mode: (function of arrays, mode) → function of arrays that runs so.
-        may_fuse: Modes in which a compiler may fuse a product and a sum, so that a near-tie may
-            flip: excused if there is a witness.
-        deviations: Where it is known to be wrong.
-        version: Of the package, for the report.
+        in_mode: (function of arrays, mode) → function of arrays that runs in that mode.
+        may_fuse: Modes in which a compiler may fuse a product and a sum. There a near-tie may
+            flip, and is excused if there is a witness.
+        deviations: Inputs on which it is known to differ from its claim.
+        version: Version of the package, for the report.
+
+    Raises:
+        ValueError: An operation, dtype, mode or deviation that does not exist.
     """
 
     name: str
@@ -118,16 +121,17 @@ class Implementation:
     version: str = ""
 
     def __post_init__(self) -> None:
-        """Refuse what could never be asked."""
+        """Validate the fields."""
         for label in self.operations:
             if operation_of(label) not in OPERATIONS:
                 raise ValueError(
-                    f"operations: expected names among {', '.join(OPERATIONS)}. Received: {label!r}"
+                    f"operations: expected some of {list(OPERATIONS)}. Received: {label!r}"
                 )
         for deviation in self.deviations:
             if deviation.offer not in self.operations:
                 raise ValueError(
-                    f"deviations: expected an offered operation. Received: {deviation.offer!r}"
+                    f"deviations: expected offers among {list(self.operations)}. "
+                    f"Received: {deviation.offer!r}"
                 )
         for name, known, given in (
             ("dtypes", DTYPES, self.dtypes),
@@ -137,16 +141,16 @@ class Implementation:
                 raise ValueError(f"{name}: expected some of {known}. Received: {given}")
 
     def offer(self, label: str) -> Offer:
-        """What is behind a name of `operations`."""
+        """Return the `Offer` of a name of `operations`."""
         found = self.operations[label]
         return found if isinstance(found, Offer) else Offer(found)
 
     def claimed(self, label: str) -> Convention:
-        """The convention that one operation claims to follow."""
+        """Return the convention that one operation claims to follow."""
         return self.convention.replace(**self.offer(label).overrides)
 
     def asked(self) -> list[str]:
-        """The names of `operations` that its convention has a place for."""
+        """List the names of `operations` that the claimed convention uses."""
         return [
             label
             for label in self.operations
@@ -154,34 +158,34 @@ class Implementation:
         ]
 
     def dtypes_of(self, label: str) -> tuple[str, ...]:
-        """Dtypes that one operation can be asked in."""
+        """Return the dtypes that one operation supports."""
         return self.offer(label).dtypes or self.dtypes
 
     def modes_of(self, label: str) -> tuple[str, ...]:
-        """Ways to run one operation."""
+        """Return the modes that one operation can run in."""
         return self.modes if OPERATIONS[operation_of(label)].compiled else self.modes[:1]
 
 
 def operation_of(label: str) -> str:
-    """The operation behind a name: "nms [padded]" is an nms."""
+    """Return the operation of a label: "nms" for "nms [padded]"."""
     return label.partition(" ")[0]
 
 
 @dataclass(frozen=True)
 class Check:
-    """One line of the table: an operation in a mode and a dtype.
+    """One line of the parity table: an operation in one mode and dtype.
 
     Attributes:
         op: The operation, by its name in `reference_numpy`.
-        mode: How it was run.
-        backend: What ran it.
+        mode: The mode that it ran in.
+        backend: The implementation that ran it.
         dtype: One of `DTYPES`.
-        cases: Answers compared: images for decisions, rows of numbers for floats.
-        mismatches: Those that are wrong.
-        excused: Those that differ by a near-tie, with a witness.
-        max_error_eps: Worst error of the floats, in eps × the largest intermediate.
+        cases: Results compared: images for decisions, rows of numbers for floats.
+        mismatches: Results that are wrong.
+        excused: Results that differ by a near-tie, with a witness.
+        max_error_eps: Largest float error, in eps × the largest intermediate.
         budget_eps: The error allowed, derived in `budgets`.
-        passed: Nothing is wrong.
+        passed: Whether there are cases, no mismatches, and no error above the budget.
     """
 
     op: str
@@ -208,18 +212,20 @@ def check(
     """Compare one operation with the reference, in one mode and dtype.
 
     Args:
-        implementation: Whose.
+        implementation: The implementation to compare.
         label: A name of its `operations`.
         mode: One of its modes.
         dtype: One of `DTYPES`.
-        cases: Random images for each decision; floats get 25 rows for each.
-        seed: Of the random cases.
+        cases: Number of random images for decisions; floats get 25 rows per case.
+        seed: Seed of the random cases.
 
     Returns:
-        A line of the table.
+        A line of the parity table.
 
     Raises:
-        ValueError, TypeError: An operation that is not offered, an unknown mode or dtype, no cases.
+        ValueError: An operation that is not offered, an unknown mode or dtype, no cases, a
+            negative seed.
+        TypeError: `cases` or `seed` is not a whole number.
 
     Example:
         >>> from reference_numpy import boxes
@@ -276,17 +282,17 @@ def ask(
     mode: str = "eager",
     overrides: Mapping[str, Any] | None = None,
 ) -> tuple[Any, ...]:
-    """An implementation's answer to these inputs.
+    """Run one operation of an implementation on given inputs.
 
     Args:
-        implementation: Whose.
+        implementation: The implementation to run.
         label: A name of its `operations`.
-        inputs: As `Operation.takes` says.
+        inputs: Arrays, as `Operation.takes` describes.
         mode: One of its modes.
-        overrides: Numbers of the convention in this case.
+        overrides: Overrides of the claimed convention.
 
     Returns:
-        As `Operation.gives` says.
+        Arrays, as `Operation.gives` describes.
     """
     convention = settled(implementation, label, overrides or {})
     function = partial(implementation.offer(label).function, convention=convention)
@@ -301,7 +307,7 @@ def judge(
     mode: str = "eager",
     overrides: Mapping[str, Any] | None = None,
 ) -> Verdict:
-    """What the reference says of that answer; arguments as of `ask`."""
+    """Run `ask` and compare the result with the reference; same arguments."""
     dtype = next(one.dtype.name for one in inputs if np.issubdtype(one.dtype, np.floating))
     outputs = ask(implementation, label, inputs, mode, overrides)
     convention = settled(implementation, label, overrides or {})
@@ -310,9 +316,9 @@ def judge(
 
 
 def settled(implementation: Implementation, label: str, overrides: Mapping[str, Any]) -> Convention:
-    """The convention an operation claims, with other numbers, but for those that are fixed.
+    """Return the convention that an operation claims, with overrides except its fixed fields.
 
-    For `make_anchors` they are numbers of the layout.
+    For `make_anchors` the overrides are fields of the layout.
     """
     claimed, fixed = implementation.claimed(label), implementation.offer(label).fixed
     free = {name: value for name, value in overrides.items() if name not in fixed}

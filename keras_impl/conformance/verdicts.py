@@ -1,4 +1,4 @@
-"""What a judge says of some cases, and how the error of a float is counted."""
+"""The result of a comparison (`Verdict`) and the unit of float errors (`errors`)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,14 @@ WIDER = {"float32": np.float64, "float64": np.longdouble}
 
 
 class Verdict(NamedTuple):
-    """What became of some cases."""
+    """The result of comparing some cases with the reference.
+
+    Attributes:
+        cases: Cases compared.
+        mismatches: Cases that are wrong.
+        excused: Cases that differ from the reference by a proven near-tie.
+        error: The largest float error, in eps × the largest intermediate.
+    """
 
     cases: int
     mismatches: int = 0
@@ -34,11 +41,21 @@ Judge = Callable[[Arrays, Arrays, str, bool, Convention], Verdict]
 
 
 def errors(got: Array, wanted: Array, scale: Array, dtype: str) -> NDArray[np.float64]:
-    """Distance from the wider answer, rounded once, in eps × scale; infinite where one is NaN."""
+    """Return the error of each number, in eps × scale.
+
+    Args:
+        got: The result in `dtype`.
+        wanted: The reference in a wider dtype, which is rounded to `dtype` once.
+        scale: The largest intermediate of each number.
+        dtype: "float32" or "float64".
+
+    Returns:
+        Errors, 0 where both numbers are equal or NaN, infinite where only one is NaN or infinite.
+    """
     limits = np.finfo(dtype)
     with np.errstate(over="ignore", invalid="ignore"):
         rounded = wanted.astype(dtype)
-        # Results below the normal range may be flushed to 0, so nothing is finer than that.
+        # Subnormal results may be flushed to 0, so the unit is never below the smallest normal.
         unit = float(limits.eps) * np.maximum(scale.astype(np.float64), limits.tiny / limits.eps)
         distance = np.abs(got.astype(np.float64) - rounded.astype(np.float64)) / unit
     same = (got == rounded) | (np.isnan(got) & np.isnan(rounded))

@@ -1,4 +1,7 @@
-"""The cases on which each operation is compared: worked by hand, and random ones full of ties."""
+"""The inputs of each comparison: cases worked by hand and random ones with many ties.
+
+Each workload is called as (generator, dtype, number of cases) and yields the inputs of one call.
+"""
 
 from __future__ import annotations
 
@@ -31,14 +34,14 @@ __all__ = [
 ]
 
 Workloads = Callable[[np.random.Generator, str, int], Iterator[Arrays]]
-IMAGES, OBJECTS = 4, 8  # of one batch
+IMAGES, OBJECTS = 4, 8  # per batch, per image
 SMALL = AnchorLayout(
     "parity", (64, 64), ((8, 8), (4, 4), (1, 1)), (0.15, 0.35, 0.6, 0.9), ((2.0, 0.5),) * 3
 )
 
 
 def rows(make: Callable[[np.random.Generator, int], Arrays]) -> Workloads:
-    """One call with many rows; whole numbers keep their dtype."""
+    """Make a workload of one call with 25 rows per case; integers become int32."""
 
     def workloads(generator: np.random.Generator, dtype: str, count: int) -> Iterator[Arrays]:
         made = make(generator, 25 * count)
@@ -51,14 +54,14 @@ def rows(make: Callable[[np.random.Generator, int], Arrays]) -> Workloads:
 
 
 def some_boxes(generator: np.random.Generator, count: int) -> Array:
-    """Boxes of every kind an object can have, far ones and thin ones among them."""
+    """Return (count, 4) boxes in xyxy, some of them thin or partly outside the image."""
     center = generator.uniform(-0.2, 1.2, (count, 2))
     half = 10 ** generator.uniform(-4, 0, (count, 2)) / 2
     return np.concatenate([center - half, center + half], axis=1)
 
 
 def some_inside_out(generator: np.random.Generator, count: int) -> Array:
-    """The same, every fifth turned inside out on one axis and every seventh on the other."""
+    """Return `some_boxes`, every fifth inverted in x and every seventh in y."""
     box = some_boxes(generator, count)
     box[::5, ::2] = box[::5, 2::-2]
     box[::7, 1::2] = box[::7, 3::-2]
@@ -66,13 +69,13 @@ def some_inside_out(generator: np.random.Generator, count: int) -> Array:
 
 
 def some_anchors(generator: np.random.Generator, count: int) -> Array:
-    """Anchors of every size."""
+    """Return (count, 4) anchors in cxcywh, with sizes from .01 to 1."""
     sizes = 10 ** generator.uniform(-2, 0, (count, 2))
     return np.concatenate([generator.uniform(0, 1, (count, 2)), sizes], axis=1)
 
 
 def some_logits(generator: np.random.Generator, count: int) -> Array:
-    """Logits of every size, saturated ones and equal ones among them."""
+    """Return (count, CLASSES) logits of many magnitudes, some saturated or equal."""
     logits = generator.normal(0, 1, (count, CLASSES)) * 10 ** generator.uniform(-1, 2, (count, 1))
     logits[::7] = np.round(logits[::7])
     logits[::11] = 0
@@ -80,7 +83,7 @@ def some_logits(generator: np.random.Generator, count: int) -> Array:
 
 
 def overlapping(generator: np.random.Generator, count: int) -> tuple[Array, Array]:
-    """(count, 3, 4) and (count, 5, 4) boxes: near, far, equal, touching, without area."""
+    """Return (count, 3, 4) and (count, 5, 4) boxes: near, far, equal, touching, without area."""
     first = some_boxes(generator, 3 * count).reshape(count, 3, 4)
     near = first[:, :1] + generator.normal(0, 0.05, (count, 1, 4))
     near[..., 2:] = np.maximum(near[..., 2:], near[..., :2])
@@ -93,10 +96,10 @@ def overlapping(generator: np.random.Generator, count: int) -> tuple[Array, Arra
 
 
 def match_workloads(generator: np.random.Generator, dtype: str, count: int) -> Iterator[Arrays]:
-    """The worked cases on six anchors, then random ones on a small layout.
+    """Yield the worked cases on six anchors, then random ones on a small layout.
 
-    The six are followed by anchors far from everything, as many as make one shape of all, so that
-    everything is compiled once.
+    Anchors far from all objects pad the six to the size of the layout, so that one shape is
+    compiled.
     """
     small = make_anchors(SMALL, dtype)
     grid = np.tile(np.array([9, 9, 0.01, 0.01], dtype), (len(small), 1))
@@ -110,21 +113,22 @@ def match_workloads(generator: np.random.Generator, dtype: str, count: int) -> I
         yield padded[start : start + IMAGES], labels[start : start + IMAGES], grid
     for batch in range(0, count, IMAGES):
         box, label = cases.random_objects(generator, IMAGES, OBJECTS, CLASSES - 1, dtype)
-        if batch % (2 * IMAGES) == 0:  # padding may hold anything, other objects for example
+        if batch % (2 * IMAGES) == 0:
+            # Padding may hold any values, for example other objects.
             box = np.where(label[..., None] < 0, box[::-1, ::-1], box)
             yield box, label, small
         else:
-            yield box, label, generator.permutation(small)  # of no order
+            yield box, label, generator.permutation(small)
 
 
 def crowd_workloads(generator: np.random.Generator, dtype: str, count: int) -> Iterator[Arrays]:
-    """The same with a third of the objects crowds."""
+    """Yield `match_workloads` with a third of the objects as crowds."""
     for work in match_workloads(generator, dtype, count):
         yield *work, generator.random(work[1].shape) < 1 / 3
 
 
 def mining_workloads(generator: np.random.Generator, dtype: str, count: int) -> Iterator[Arrays]:
-    """The worked cases, then random ones, in which some anchors count nowhere."""
+    """Yield the worked cases, then random ones; some of these have ignored anchors."""
     plain = [case for case in cases.MINING if (case.negative_ratio, case.min_negatives) == (3, 0)]
     yield (
         np.array([case.losses for case in plain], dtype),
@@ -138,7 +142,7 @@ def mining_workloads(generator: np.random.Generator, dtype: str, count: int) -> 
 
 
 def nms_workloads(generator: np.random.Generator, dtype: str, count: int) -> Iterator[Arrays]:
-    """The worked cases, then random ones, padded to 40 slots."""
+    """Yield the worked cases, then random ones, all with 40 slots."""
     padded = np.zeros((len(cases.NMS), 40, 4), dtype)
     scores = np.full((len(cases.NMS), 40), -np.inf, dtype)
     for row, case in enumerate(cases.NMS):
@@ -152,7 +156,7 @@ def nms_workloads(generator: np.random.Generator, dtype: str, count: int) -> Ite
 
 
 def select_workloads(generator: np.random.Generator, dtype: str, count: int) -> Iterator[Arrays]:
-    """Scored boxes that reach beyond the image; in one image most scores are at the limit."""
+    """Yield boxes that reach beyond the image; in one image most scores equal the threshold."""
     for _ in range(0, count, IMAGES):
         box, score = cases.random_scored_boxes(generator, IMAGES, 60, 3, dtype)
         number = box.dtype.type
@@ -161,31 +165,31 @@ def select_workloads(generator: np.random.Generator, dtype: str, count: int) -> 
 
 
 def detect_workloads(generator: np.random.Generator, dtype: str, count: int) -> Iterator[Arrays]:
-    """Heads at random; three of four images have a trouble each, where background is first."""
+    """Yield random head outputs; three of four images are hard cases if background is first."""
     anchors = make_anchors(SMALL, dtype)
     for _ in range(0, count, IMAGES):
         deltas = generator.normal(0, 2, (IMAGES, len(anchors), 4))
-        deltas[:, ::5, 2:] += 5  # e times as large, and so across the border
+        deltas[:, ::5, 2:] += 5  # e times as large, so many cross the border
         logits = generator.normal(0, 2, (IMAGES, len(anchors), CLASSES))
         logits[:, ::3] = np.round(logits[:, ::3])
         deltas[:, ::3] = 0
-        logits[1, :, 3] += 6  # one class has more candidates than may enter
-        logits[2, :, 0] += 6  # fewer detections than slots, and some anchors without background
+        logits[1, :, 3] += 6  # more candidates of one class than its limit
+        logits[2, :, 0] += 6  # fewer detections than slots; some anchors are not background
         logits[2, ::20, 0] -= 12
-        logits[2, 7::100] -= 30  # and some whose logits are all low, and sure of a class even so
+        logits[2, 7::100] -= 30  # all logits low, but one class clearly highest
         logits[2, 7::100, 4] += 8
-        logits[3, 16:, 0] += 8  # all in one corner, where one suppresses the other
+        logits[3, 16:, 0] += 8  # all objects in one corner, where they suppress each other
         logits[3, :16, 5] += 6
         yield deltas.astype(dtype), logits.astype(dtype), anchors
 
 
 def multibox_workloads(generator: np.random.Generator, dtype: str, count: int) -> Iterator[Arrays]:
-    """Batches of 96 anchors in all, some without a positive in one image, or in any."""
+    """Yield batches of 96 anchors; some have images or whole batches without positives."""
     anchors = TERMS // IMAGES
     for batch in range(0, count, IMAGES):
         logits = some_logits(generator, TERMS).reshape(IMAGES, anchors, CLASSES)
-        logits[1] /= 16  # less sure, so that little decides who is mined
-        # Few in most images, so that there are negatives to choose among.
+        logits[1] /= 16  # similar losses, so that small differences decide the mining
+        # Few positives in most images, so that mining has negatives to choose from.
         most = np.array([[1], [1 / 8], [1 / 8], [1 / 4]]) * (batch % 3 > 0)
         share = generator.random((IMAGES, 1)) * most
         labels = generator.integers(1, CLASSES, (IMAGES, anchors))
@@ -204,7 +208,7 @@ def multibox_workloads(generator: np.random.Generator, dtype: str, count: int) -
 
 
 def anchor_workloads(generator: np.random.Generator, dtype: str, count: int) -> Iterator[Arrays]:
-    """A zero, which tells the dtype."""
+    """Yield a zero in the requested dtype."""
     yield (np.zeros((), dtype),)
 
 

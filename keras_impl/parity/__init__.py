@@ -1,1 +1,1 @@
-"""Our own implementations held to the reference; needs Keras."""
+"""Compare Keras and the host paths with the reference; needs Keras."""

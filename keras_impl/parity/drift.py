@@ -1,17 +1,18 @@
-"""The worst errors that were seen, on record, so that drift shows before a budget is broken.
+"""Record the worst errors of a parity run and compare later runs with them.
 
-A record is a JSON file: for each operation, dtype, backend and mode the worst error of one run of
-`ssd parity`, the budget beside it, and for each backend the command, machine and versions of that
-run. With the same cases and seed the same libraries give the same errors on the same kind of
-machine; elsewhere they differ a little, so that a difference alone says nothing. What is called
-drift is more than twice the error on record and more than half of the budget, or than `FAR` where
-the budget is wide. A budget that is not the one on record is drift too: somebody changed what may
-be off.
+The record shows drift before an error exceeds its budget. It is a JSON file with the worst error
+and the budget of each operation, dtype, backend and mode, and with the command, machine and
+versions of the run of each backend.
 
-    ssd parity --record docs/error-budgets.json       puts this run in the place of the last one
-    ssd parity --against docs/error-budgets.json      shows this run beside it
+The same cases, seed, libraries and kind of machine give the same errors. Other machines give
+slightly different ones, so a small difference means nothing. An error has *drifted* if it is more
+than twice the recorded error and also more than half of the budget or, for a wide budget, `FAR`.
+A budget that differs from the recorded one is drift too, because the allowed error has changed.
 
-Nothing here runs anything, or imports Keras.
+    ssd parity --record docs/error-budgets.json       replaces the recorded run by this one
+    ssd parity --against docs/error-budgets.json      compares this run with the record
+
+This module runs no operation and does not import Keras.
 """
 
 from __future__ import annotations
@@ -46,16 +47,16 @@ __all__ = [
 ]
 
 HOST = "host"
-FAR = 4.0  # eps; libraries that round exp and log differently are not that far apart
+FAR = 4.0  # eps; different rounding of exp and log causes smaller differences
 BACKENDS = {"tensorflow": "TensorFlow", "jax": "JAX", "torch": "PyTorch"}
 NAMES = {f"keras ({name})": title for name, title in BACKENDS.items()}
 FACTS = ("command", "cases", "seed", "machine", "system", "versions")
-# Modes of all backends, from the plainest on: the order of the page's columns.
+# Modes of all backends, in the order of the page's columns.
 MODES = ("eager", "graph", "jit", "xla", "xla-nofuse", "jit-nofuse", "host")
 
 
 class Key(NamedTuple):
-    """What one error on record is of."""
+    """The operation, dtype, backend and mode of an error."""
 
     op: str
     dtype: str
@@ -64,12 +65,12 @@ class Key(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """One error on record.
+    """One recorded error.
 
     Attributes:
         worst: The largest error seen, in eps × the largest intermediate.
-        budget: The largest allowed.
-        excused: Near-ties that were decided differently, with a witness.
+        budget: The largest error allowed.
+        excused: Number of near-ties that were decided differently, with a witness.
     """
 
     worst: float
@@ -79,11 +80,11 @@ class Entry(NamedTuple):
 
 @dataclass(frozen=True)
 class Record:
-    """What is on record.
+    """Recorded errors and the runs that they come from.
 
     Attributes:
-        runs: By backend, what its errors are of: the `FACTS`.
-        errors: The errors.
+        runs: The `FACTS` of each run, by backend.
+        errors: The errors, by operation, dtype, backend and mode.
     """
 
     runs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -91,13 +92,13 @@ class Record:
 
 
 class Change(NamedTuple):
-    """How one error is beside the one on record.
+    """One error compared with the recorded one.
 
     Attributes:
-        key: Of what.
-        kind: "same", "less", "more", "new", "gone" or, what somebody should look at, "drift".
-        was: On record; None where it is new.
-        now: Of this run; None where it is gone.
+        key: The operation, dtype, backend and mode.
+        kind: "same", "less", "more", "new", "gone", or "drift", which needs attention.
+        was: The recorded error; None if it is new.
+        now: The error of this run; None if it is gone.
     """
 
     key: Key
@@ -106,7 +107,7 @@ class Change(NamedTuple):
     now: Entry | None
 
     def __str__(self) -> str:
-        """One line for people."""
+        """Return one line of text."""
 
         def said(entry: Entry | None) -> str:
             if entry is None:
@@ -118,7 +119,7 @@ class Change(NamedTuple):
 
 
 def entries(checks: Iterable[Check]) -> dict[Key, Entry]:
-    """Lines of the parity table as errors to be put on record."""
+    """Convert lines of the parity table to errors by key."""
     return {
         Key(one.op, one.dtype, one.backend, one.mode): Entry(
             one.max_error_eps, one.budget_eps, one.excused
@@ -128,16 +129,17 @@ def entries(checks: Iterable[Check]) -> dict[Key, Entry]:
 
 
 def compare(record: Record, checks: Sequence[Check], *, whole: bool = False) -> list[Change]:
-    """This run beside the record.
+    """Compare a run with the record.
 
     Args:
-        record: What is on record.
-        checks: Of this run.
-        whole: Whether these are all that their backends have, so that what is on record and not
-            here is gone.
+        record: The record.
+        checks: The checks of this run.
+        whole: Whether these are all checks of their backends. Recorded errors without a check are
+            then "gone".
 
     Returns:
-        A change for each check, "same" among them, in their order; then what is gone.
+        A change for each check, in their order, then the errors that are gone. Unchanged errors
+        are included as "same".
 
     Example:
         >>> one = Check("area", "eager", "keras (jax)", "float32", 9, 0, 0, 0.5, 2.0, True)
@@ -171,22 +173,25 @@ def _kind(was: Entry | None, now: Entry) -> str:
 def recorded(
     record: Record, checks: Sequence[Check], facts: Mapping[str, Any], *, whole: bool = True
 ) -> Record:
-    """The record with this run in the place of the last one.
+    """Return the record with the runs of these backends replaced by this run.
+
+    The results of the host (NumPy) do not depend on the backend. If they are unchanged, the
+    recorded run of the host is kept.
 
     Args:
-        record: What is on record.
-        checks: Of this run.
-        facts: Of this run, as `FACTS` says.
-        whole: Whether these are all that their backends have; what is on record and not here then
-            goes. What NumPy on the host gives is the same beside every backend: where it is what
-            it was, its run stays as it was.
+        record: The record, which is not changed.
+        checks: The checks of this run.
+        facts: The `FACTS` of this run.
+        whole: Whether these are all checks of their backends. Recorded errors without a check are
+            then removed. A part of a run is only merged with a recorded run of equal facts, except
+            for the command.
 
     Returns:
-        Another record; the one given stays.
+        The new record.
 
     Raises:
-        ValueError: A check that did not pass, facts that lack something, or a part of a run that
-            does not go with the rest, because that was another run.
+        ValueError: There are no checks, or one did not pass; `facts` lacks a field or has another
+            one; or a part of a run differs in its facts from the recorded run.
 
     Example:
         >>> one = Check("area", "eager", "keras (jax)", "float32", 9, 0, 0, 0.5, 2.0, True)
@@ -197,7 +202,9 @@ def recorded(
     failed = [one for one in checks if not one.passed]
     if failed or not checks:
         names = sorted({one.op for one in failed})
-        raise ValueError(f"checks: expected some, and all passed. Received: {names or 'none'}")
+        raise ValueError(
+            f"checks: expected at least one check, all passed. Received: {names or 'none'}"
+        )
     if set(facts) != set(FACTS):
         raise ValueError(f"facts: expected {list(FACTS)}. Received: {sorted(facts)}")
     found = entries(checks)
@@ -209,7 +216,7 @@ def recorded(
             continue
         if not whole and theirs and _without_command(runs[backend]) != _without_command(facts):
             raise ValueError(
-                f"checks: expected all of {backend}, because what is on record is of another run, "
+                f"checks: expected all checks of {backend}, because the record is of another run, "
                 f"{runs[backend]['versions']}. Received: a part"
             )
         if whole:
@@ -229,18 +236,18 @@ def _without_command(facts: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read(path: str | os.PathLike[str]) -> Record:
-    """Read a record.
+    """Read a record from a JSON file.
 
     Raises:
-        OSError: It cannot be read.
-        ValueError: It is none.
+        OSError: The file cannot be read.
+        ValueError: The file is not a record.
     """
     try:
         return _revived(json.loads(Path(path).read_text(encoding="utf-8")))
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(
-            f"{path}: expected a record of `ssd parity --record`. Received: something else "
-            f"({type(error).__name__}: {error})"
+            f"{path}: expected a record of `ssd parity --record`. Received: "
+            f"{type(error).__name__}: {error}"
         ) from None
 
 
@@ -252,18 +259,20 @@ def _revived(answer: Any) -> Record:
             excused = row.get("excused", {}).get(mode, 0)
             entry = Entry(float(worst), float(row["budget"]), int(excused))
             if key in errors or not 0 <= entry.worst <= entry.budget < math.inf:
-                raise ValueError(f"{key} twice, or over its budget")
+                raise ValueError(f"{key} is there twice, or over its budget")
             errors[key] = entry
     runs = {
         backend: {name: facts[name] for name in FACTS} for backend, facts in answer["runs"].items()
     }
     if {key.backend for key in errors} != set(runs):
-        raise ValueError(f"expected the runs of its backends. Received: {sorted(runs)}")
+        raise ValueError(
+            f"runs: expected those of the backends in errors. Received: {sorted(runs)}"
+        )
     return Record(runs, errors)
 
 
 def as_json(record: Record) -> str:
-    """A record as text, a line for each operation, dtype and backend, so that changes are seen."""
+    """Format a record as JSON, one line per operation, dtype and backend for readable diffs."""
     rows: dict[tuple[str, str, str, float], dict[str, Entry]] = {}
     for key, entry in sorted(record.errors.items(), key=lambda item: _place(record, item[0])):
         row = (key.op, key.dtype, key.backend, entry.budget)
@@ -279,12 +288,12 @@ def as_json(record: Record) -> str:
 
 
 def write(path: str | os.PathLike[str], record: Record) -> None:
-    """Write a record, all or nothing."""
+    """Write a record to a file, atomically."""
     write_file(path, as_json(record))
 
 
 def _place(record: Record, key: Key) -> tuple[Any, ...]:
-    """Where an error stands: operations in the order of the table, modes in theirs."""
+    """Return the sort key of an error: operations as in `OPERATIONS`, modes as in `MODES`."""
     others = dict.fromkeys(one.op for one in record.errors if one.op not in OPERATIONS)
     return (
         [*OPERATIONS, *others].index(key.op),
@@ -298,16 +307,18 @@ def _place(record: Record, key: Key) -> tuple[Any, ...]:
 
 PAGE = """# Error budgets
 
-For each operation, dtype, backend and mode: the error allowed, and the worst that was seen. Errors
-are in eps of the dtype × the largest intermediate of the operation. Budgets are derived, not
-fitted; why, is below. Decisions have budget 0: they are equal. [parity.md](parity.md) says what is
-compared, and how.
+*Generated by `python -m tests.pages` from `docs/{name}`. Do not edit.*
 
-`ssd parity --against docs/{name}` shows the errors of your machine beside these, and names what has
-drifted: more than twice what it was, and more than half of the budget or 4 eps. `--strict` fails
-then.
-`ssd parity --record docs/{name}` puts a run in the place of the last one of its backend,
-which KERAS_BACKEND names; `python -m tests.pages` writes this page from it.
+This page lists the largest error allowed and the largest error seen, for each operation, dtype,
+backend and mode. The unit is eps of the dtype × the largest intermediate of the operation. Budgets
+are derived, not fitted; the last section gives the derivations. Decisions have budget 0: they must
+be equal. [parity.md](../parity.md) explains the comparison.
+
+- `ssd parity --against docs/{name}` compares the errors of your machine with these and
+  reports drift: an error more than twice the recorded one that is also more than half of the budget
+  or 4 eps. With `--strict`, drift is a failure.
+- `ssd parity --record docs/{name}` replaces the recorded run of the backend that
+  `KERAS_BACKEND` names. `python -m tests.pages` then writes this page.
 
 ## Runs
 
@@ -317,27 +328,31 @@ which KERAS_BACKEND names; `python -m tests.pages` writes this page from it.
 
 {table}
 
-In brackets: near-ties that were decided differently, each with a witness. "–": no such mode.
+Numbers in brackets count near-ties that were decided differently, each with a witness. "–" means
+that there is no such mode.
 
-`mixed_bfloat16` is the column for mixed precision: the network computes in bfloat16, and its rows
-are in eps of bfloat16, 2⁻⁷; targets, loss and detections, made of what this very network says, are
-in eps of float32. The network is judged layer by layer, each from its own input; the unit is then
-all that a layer rounds on the way, and one rounding half of it (`keras_impl/parity/network.py`).
+The dtype `mixed_bfloat16` is mixed precision: the network computes in bfloat16. Its layers are
+measured in eps of bfloat16, 2⁻⁷. Targets, loss and detections are computed from the outputs of this
+network and measured in eps of float32. Each layer of the network is compared by itself, from its
+own input. Its unit is eps × the sum of all magnitudes that it rounds, so its budget is one half
+(`keras_impl/parity/network.py`).
 
-## Why so much is allowed
+## Derivation of the budgets
 
-u is half an eps, the most that one correct rounding is off by.
+u is half an eps, the largest error of one correct rounding. "Relative to X" means that the unit is
+eps × X. Budgets of operations add one u for the rounding of the reference. Budgets of network
+layers do not, because their reference stays in float64.
 
 {why}
 """
 
 
 def as_markdown(record: Record, name: str = "error-budgets.json") -> str:
-    """The page of a record.
+    """Format a record as the page docs/generated/error-budgets.md.
 
     Args:
-        record: What is on record.
-        name: Of its file.
+        record: The record.
+        name: Name of its file.
     """
     columns = sorted(
         {(key.backend, key.mode) for key in record.errors},
@@ -366,9 +381,9 @@ def as_markdown(record: Record, name: str = "error-budgets.json") -> str:
         f"{facts['versions']}"
         for backend, facts in record.runs.items()
     ]
-    why = ["| operation | budget | why |", "|---|---:|---|"]
+    why = ["| operation | budget | derivation |", "|---|---:|---|"]
     for op, one in BUDGETS.items():
-        reason = one.why.replace("|", "\\|")  # else a column would end there
+        reason = one.why.replace("|", "\\|")  # a bare bar would end the column
         why.append(f"| `{op}` | {one.eps:g} | {reason} |")
     return PAGE.format(name=name, runs="\n".join(runs), table="\n".join(table), why="\n".join(why))
 

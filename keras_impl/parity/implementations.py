@@ -1,4 +1,4 @@
-"""Ours as implementations held to the reference: Keras in every mode, and the host's NumPy."""
+"""The implementations of this project: `KERAS` in every mode, and `HOST`, the NumPy fast paths."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from reference_numpy.conventions import CANONICAL, IGNORED, Convention
 
 __all__ = ["COMPILED", "HOST", "KERAS", "MODES", "UNFUSED", "host_as", "keras_as"]
 
-# Where XLA compiles there is one mode more, in a process of its own: compiled, and nothing fused.
+# Where XLA compiles there is one more mode: compiled in its own process, without fusing.
 COMPILED = compiler()
 UNFUSED = f"{COMPILED}-nofuse" if COMPILED else None
 MODES = (*modes(), *([UNFUSED] if UNFUSED else []))
@@ -41,7 +41,8 @@ def _run(function: Callable[..., Any], mode: str) -> Callable[..., Any]:
     if mode != UNFUSED:
         return in_mode(function, mode)
     if NO_FUSING not in os.environ.get("XLA_FLAGS", ""):
-        raise RuntimeError(f"mode {mode}: expected a process with XLA_FLAGS={NO_FUSING}")
+        flags = os.environ.get("XLA_FLAGS")
+        raise RuntimeError(f"XLA_FLAGS: expected {NO_FUSING} for mode {mode}. Received: {flags!r}")
     return in_mode(function, str(COMPILED))
 
 
@@ -95,7 +96,7 @@ def _select(box: Any, score: Any, *, convention: Convention) -> tuple[Any, ...]:
 
 
 def _detect(deltas: Any, logits: Any, anchor: Any, *, convention: Convention) -> tuple[Any, ...]:
-    """Detections, and the boxes and scores they were decided about."""
+    """Return detections, and the decoded boxes and scores that they were decided from."""
     columns = coding.background_first(logits, convention)
     softmax = convention.loss.class_loss == "softmax"
     scores = (losses.softmax if softmax else losses.sigmoid)(columns)[..., 1:]
@@ -143,7 +144,7 @@ KERAS = Implementation(
 
 
 def keras_as(convention: Convention = CANONICAL) -> Implementation:
-    """Keras, claiming another convention: it obeys every one."""
+    """Return Keras with another claimed convention; it supports every convention."""
     return replace(KERAS, convention=convention)
 
 
@@ -178,5 +179,5 @@ HOST = Implementation(
 
 
 def host_as(convention: Convention = CANONICAL) -> Implementation:
-    """The fast paths of the host, claiming another convention: they obey every one."""
+    """Return the host paths with another claimed convention; they support every convention."""
     return replace(HOST, convention=convention)

@@ -1,25 +1,24 @@
-"""Is Keras' network the reference's, layer by layer, in float32 and in mixed precision?
+"""Compare the Keras network with the reference layer by layer, in float32 and mixed precision.
 
-Under Keras' policy "mixed_bfloat16" weights are kept in float32, the network computes in bfloat16,
-and targets, loss and detections are float32 all the same. `run` puts images through a small SSD
-and judges each layer by itself: from *the implementation's own* input the reference computes the
-layer in float64, with the weights as the policy rounds them, and the implementation's output must
-lie within its budget (`conformance.budgets`). Then targets, loss and detections, made of what this
-very network gives, are judged in float32 as everywhere (`judges`).
+Under the Keras policy "mixed_bfloat16", weights stay in float32 and the network computes in
+bfloat16. Targets, loss and detections are still float32. `run` passes images through a small SSD
+and compares each layer by itself: the reference computes it in float64 from the *implementation's
+own* input, with the weights rounded as the policy rounds them, and the output must lie within the
+budget (`conformance.budgets`). Then it compares targets, loss and detections, computed from the
+outputs of this network, in float32 with the usual `judges`.
 
-The unit is eps of the dtype that a layer computes in, times all that it rounds on the way; each
-rounding is off by at most u, half an eps, so that the budget is always one half:
+The unit is eps of the layer's dtype × the sum of all magnitudes that the layer rounds. Each
+rounding is off by at most u, half an eps, so the budget is always one half:
 
-- A sum of n products in any order rounds n times, and is off by at most n u |K| * |x| / (1 - n u)
-  (Higham, Accuracy and Stability of Numerical Algorithms, section 3.1). A bias is one sum more.
-- bfloat16 has 8 bits: eps is 2⁻⁷ and u 2⁻⁸. A convolution makes its sums in float32, where products
-  of two such numbers are exact, and rounds the result once. A bias is added to that, and the sum
-  rounded again.
-- Batch normalisation is done in float32, and rounded once. ReLU6 compares, heads are put in order.
+- A sum of n products in any order rounds n times and is off by at most n u |K| * |x| / (1 - n u)
+  (Higham, Accuracy and Stability of Numerical Algorithms, section 3.1). A bias is one more sum.
+- bfloat16 has 8 bits: eps is 2⁻⁷ and u is 2⁻⁸. A convolution sums in float32, where products of two
+  bfloat16 numbers are exact, and rounds the result once. Then it adds the bias and rounds again.
+- Batch normalisation computes in float32 and rounds its result once. ReLU6 and the heads round
+  nothing.
 
-Two things depend on who computes: see `Ways`. What cannot be seen layer by layer is a network whose
-layers are put together differently; the reference's whole forward pass is there for that
-(tests/parity/test_ssd.py).
+Two details depend on the backend and mode: see `Ways`. This comparison cannot detect layers that
+are connected in a wrong way; tests/parity/test_ssd.py compares the whole forward pass for that.
 """
 
 from __future__ import annotations
@@ -66,7 +65,7 @@ __all__ = [
 
 NAME = "network"
 LAYERS = ("convolution", "depthwise_convolution", "batch_norm", "relu6", "add", "heads")
-HEADS = ("assign_targets", "multibox_loss", "detect")  # what is made of what the heads say
+HEADS = ("assign_targets", "multibox_loss", "detect")  # compared after the network
 OPERATION_OF: dict[type, str] = {
     layers.Conv2D: "convolution",
     layers.DepthwiseConv2D: "depthwise_convolution",
@@ -77,7 +76,7 @@ OPERATION_OF: dict[type, str] = {
     layers.Concatenate: "heads",
 }
 POLICIES = ("float32", "mixed_bfloat16")
-# On a processor `SSD` never has TensorFlow's XLA compile the network.
+# On a CPU, `SSD` never compiles the network with TensorFlow's XLA.
 MODES = tuple(mode for mode in modes() if mode != "xla")
 LAYOUT = AnchorLayout(
     NAME, (64, 96), ((8, 12), (4, 6), (2, 3), (1, 2)), (0.1, 0.25, 0.45, 0.7, 0.9), ((2.0,),) * 4
@@ -87,14 +86,14 @@ U = {"float32": 2.0**-24, "bfloat16": 2.0**-8}  # the largest relative error of 
 
 
 class Ways(NamedTuple):
-    """What a layer in bfloat16 may do beside what is said above.
+    """How a backend may compute in bfloat16 other than described above.
 
     Attributes:
-        narrow: Depthwise convolutions make their sums in bfloat16, each product and each sum
-            rounded. TensorFlow's do, on processors that do not know bfloat16.
-        excess: What goes from one layer into the next, and a weight, may stay in float32. XLA does
-            so where it may (xla_allow_excess_precision). A layer's true input is then not the
-            rounded one that is seen, but one that is rounded to it.
+        narrow: Depthwise convolutions sum in bfloat16 and round each product and each sum, as
+            TensorFlow does on CPUs without bfloat16.
+        excess: Weights and values between two layers may stay in float32, as XLA may leave them
+            (xla_allow_excess_precision). The true input of a layer is then a number that rounds to
+            the input seen here.
     """
 
     narrow: bool
@@ -102,12 +101,12 @@ class Ways(NamedTuple):
 
 
 def ways(mode: str) -> Ways:
-    """Those of this backend in a mode."""
+    """Return the `Ways` of this backend in a mode."""
     return Ways(backend() == "tensorflow" and mode != compiler(), mode == compiler())
 
 
 def to_bfloat16(values: Array) -> NDArray[np.float32]:
-    """The nearest numbers of bfloat16, ties to even, as float32; of finite ones.
+    """Round finite numbers to bfloat16, ties to even; return them as float32.
 
     Example:
         >>> [float(value) for value in to_bfloat16(np.float32([1.00390625, 1.01171875, 3.15]))]
@@ -119,10 +118,10 @@ def to_bfloat16(values: Array) -> NDArray[np.float32]:
 
 
 def a_network(policy: str = "float32", seed: int = 0) -> SSD:
-    """A small detector with weights from a seed, the same on every backend.
+    """Build a small detector with seeded weights, the same on every backend.
 
-    ReLU6 cuts at 0 and at 6 in it, and it makes little of rounding: what float32 loses in all its
-    layers is some eps of what the heads say.
+    The weights are such that ReLU6 cuts at both 0 and 6, and that rounding errors stay small: in
+    float32 the outputs of the heads are off by only some eps.
     """
     generator = np.random.default_rng(seed)
     model = SSD(LAYOUT, CLASSES, alpha=0.1, dtype=policy)
@@ -144,13 +143,13 @@ def a_network(policy: str = "float32", seed: int = 0) -> SSD:
 
 
 def some_images(seed: int = 0) -> NDArray[np.float32]:
-    """Noise in [-1, 1]."""
+    """Return images of uniform noise in [-1, 1]."""
     generator = np.random.default_rng(seed)
     return generator.uniform(-1, 1, (IMAGES, *LAYOUT.image_size, 3)).astype(np.float32)
 
 
 def _some_objects(seed: int) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
-    """Boxes and labels; on no grid, so that no near-tie is left to a compiler that fuses."""
+    """Return random boxes and labels, not on a grid, so that near-ties are unlikely."""
     generator = np.random.default_rng(seed)
     low = generator.uniform(0.0, 0.6, (IMAGES, OBJECTS, 2))
     boxes = np.concatenate([low, low + generator.uniform(0.1, 0.4, low.shape)], axis=-1)
@@ -160,7 +159,7 @@ def _some_objects(seed: int) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
 
 
 def _terms(kernel: tuple[int, ...]) -> int:
-    """How many products a convolution sums for each number of its map."""
+    """Count the products that a convolution sums for each number of its output."""
     rows, columns, channels, filters = kernel
     return rows * columns * (1 if filters == 1 else channels)
 
@@ -169,12 +168,12 @@ def _terms(kernel: tuple[int, ...]) -> int:
 
 
 class Layer(NamedTuple):
-    """One layer by itself.
+    """The comparison of one layer.
 
     Attributes:
-        name: Of the layer.
-        operation: What it does, one of `LAYERS`.
-        error: How far it is off at most, in the unit above.
+        name: Name of the layer.
+        operation: One of `LAYERS`.
+        error: Largest error, in the unit described above.
     """
 
     name: str
@@ -183,10 +182,10 @@ class Layer(NamedTuple):
 
 
 def layer_maps(model: SSD, images: NDArray[np.float32], mode: str) -> dict[str, Array]:
-    """What every layer gives, by its name, in the order of the model.
+    """Return the output of every layer by name, in the order of the model.
 
     Args:
-        model: Of one of `POLICIES`.
+        model: A model under one of `POLICIES`.
         images: (B, H, W, 3) images in [-1, 1].
         mode: One of `MODES`.
     """
@@ -199,19 +198,19 @@ def layer_maps(model: SSD, images: NDArray[np.float32], mode: str) -> dict[str, 
 def judge_layers(
     model: SSD, images: NDArray[np.float32], maps: Mapping[str, Array], mode: str
 ) -> list[Layer]:
-    """Judge every layer by itself.
+    """Compare every layer by itself with the reference.
 
     Args:
-        model: Of `layer_maps`.
-        images: Of `layer_maps`.
-        maps: What `layer_maps` found, or somebody else.
-        mode: Of `layer_maps`.
+        model: The model.
+        images: (B, H, W, 3) images in [-1, 1].
+        maps: Outputs of the layers by name, for example from `layer_maps`.
+        mode: The mode in which the maps were computed, one of `MODES`.
 
     Returns:
-        The layers, in the order of the model.
+        One comparison per layer, in the order of the model.
 
     Raises:
-        TypeError: A layer that the reference does not have.
+        TypeError: The reference has no such layer.
     """
     inner = model.dtype_policy.compute_dtype
     seen = {name: _wide(value) for name, value in maps.items()}
@@ -221,10 +220,10 @@ def judge_layers(
         layer = model.get_layer(name)
         sources = layer.input if isinstance(layer.input, list) else [layer.input]
         given = [seen[one._keras_history.operation.name] for one in sources]
-        worst = np.inf  # of what is not finite, which the reference does not compute with
+        worst = np.inf  # for inputs or outputs that are not finite, which the reference rejects
         if all(np.isfinite(one).all() for one in (*given, seen[name])):
             exact, bound = _expected(layer, given, inner, ways(mode))
-            # Numbers below the normal range may be flushed to 0.
+            # Subnormal numbers may be flushed to 0.
             share = np.abs(seen[name] - exact) / np.maximum(bound, np.finfo(np.float32).tiny)
             worst = float(share.max())
         judged.append(Layer(name, _operation(layer), worst / 2))
@@ -232,19 +231,19 @@ def judge_layers(
 
 
 def _operation(layer: Any) -> str:
-    """Which of `LAYERS` a layer is."""
+    """Return which of `LAYERS` a layer is."""
     for kind, operation in OPERATION_OF.items():
         if isinstance(layer, kind):
             return operation
-    raise TypeError(f"model: expected the layers of an SSD. Received: {type(layer).__name__}")
+    raise TypeError(f"model: expected layers of an SSD. Received: {type(layer).__name__}")
 
 
 def _expected(layer: Any, given: Sequence[Array], inner: str, how: Ways) -> tuple[Array, Array]:
-    """What comes out of a layer exactly, and how far a right one may be from that."""
+    """Return the exact output of a layer and the largest error allowed."""
     operation, u, x, mixed = _operation(layer), U[inner], given[0], inner != "float32"
     exact: Array
     bound: Array
-    # Rounded to what is seen, a number is at most u of itself away, so u / (1 - u) of the other.
+    # A number is within u of itself of its rounded value, so within u / (1 - u) of that value.
     unseen = u / (1 - u) if mixed and how.excess else 0.0
     if operation in ("convolution", "depthwise_convolution"):
         depthwise = operation == "depthwise_convolution"
@@ -255,7 +254,7 @@ def _expected(layer: Any, given: Sequence[Array], inner: str, how: Ways) -> tupl
         size = slide(np.abs(x), np.abs(kernel), **options)
         terms = _terms(kernel.shape)
         if mixed and not (depthwise and how.narrow):
-            larger = (1 + unseen) ** 2  # an input times a weight, at most
+            larger = (1 + unseen) ** 2  # largest factor of an unrounded input times a weight
             bound = (_gamma(terms, U["float32"]) * larger + (larger - 1)) * size
             bound = bound + u * (np.abs(exact) + bound)
         else:
@@ -287,7 +286,7 @@ def _expected(layer: Any, given: Sequence[Array], inner: str, how: Ways) -> tupl
 
 
 def _gamma(roundings: int, u: float) -> float:
-    """The relative error that so many roundings come to at most."""
+    """Return the largest relative error of that many roundings."""
     return roundings * u / (1 - roundings * u)
 
 
@@ -296,18 +295,18 @@ def _wide(values: Any) -> Array:
 
 
 def _as_taken(values: Any, inner: str) -> Array:
-    """Numbers of float32 as a layer takes them in that computes in `inner`."""
+    """Return float32 numbers as a layer that computes in `inner` rounds its inputs."""
     wide = _wide(values)
     return wide if inner == "float32" else to_bfloat16(wide).astype(np.float64)
 
 
-# --- What is made of it -------------------------------------------------------------------
+# --- Targets, loss and detections ---------------------------------------------------------
 
 
 def _judge_heads(
     model: SSD, deltas: Array, logits: Array, mode: str, seed: int
 ) -> dict[str, Verdict]:
-    """Targets, loss and detections, each by its judge; loss and detections of these outputs."""
+    """Judge targets, and the loss and detections computed from these head outputs."""
     heads, anchors, excuses = (deltas, logits), model.anchors, mode == compiler()
     objects = _some_objects(seed)
 
@@ -315,7 +314,7 @@ def _judge_heads(
         return model._targets({"boxes": boxes, "labels": labels})
 
     def loss(deltas: Any, logits: Any, wanted: Any, labels: Any) -> Any:
-        with keras.StatelessScope():  # what is compiled must not change the metrics
+        with keras.StatelessScope():  # compiled code must not change the metrics
             return model.compute_loss(
                 y={"target_deltas": wanted, "target_labels": labels},
                 y_pred={"deltas": deltas, "logits": logits},
@@ -327,7 +326,7 @@ def _judge_heads(
     found = conformance.ask(KERAS, "detect", (*heads, anchors), mode, few)
 
     given = (*heads, wanted, labels, np.zeros_like(deltas))
-    assigned: Any = labels, wanted, None  # what is not told
+    assigned: Any = labels, wanted, None  # the model does not return the objects
     summed: Any = total, *[None] * 6
     verdicts = {
         "assign_targets": judge_targets(
@@ -361,17 +360,17 @@ def run(
     policies: Sequence[str] = POLICIES,
     watch: Callable[[str], None] = lambda text: None,
 ) -> list[Check]:
-    """Judge a network in every mode, under every policy.
+    """Compare a small network with the reference in every mode and policy.
 
     Args:
-        seed: Of its weights, of the images and of the objects in them.
+        seed: Seed of the weights, images and objects.
         modes: Some of `MODES`.
         policies: Some of `POLICIES`.
-        watch: Told what is judged next.
+        watch: Called with a text before each comparison.
 
     Returns:
-        Lines of the parity table, by operation, policy and mode. A case is a layer; of targets and
-        detections it is an image, of the loss a batch.
+        Lines of the parity table, by operation, policy and mode. A case is a layer; for targets and
+        detections it is an image, for the loss a batch.
 
     Raises:
         ValueError: An unknown mode or policy.
@@ -394,7 +393,7 @@ def run(
 
 @contextmanager
 def _everywhere(policy: str) -> Iterator[None]:
-    """Make a policy that of the whole process for a while, as users do."""
+    """Set the global policy for a block of code, as users do."""
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(policy)
     try:

@@ -1,8 +1,8 @@
-"""From the pixels of a photograph to its boxes: do Keras, NumPy and LiteRT agree?
+"""Compare whole detectors (Keras, NumPy, LiteRT) on photographs.
 
-`compare_photographs` puts photographs through whole detectors and compares the outputs of the heads
-and the detections. Sums of some sixty layers in float32 are not equal, so they are asked to be
-close: see `RAW`, `SCORE`, `PIXELS`. `tracing` finds the first layer that departs.
+`compare_photographs` compares the head outputs and the detections. Some sixty layers in float32 do
+not give equal sums, so the results must only be close: within `RAW`, `SCORE` and `PIXELS`.
+`tracing` finds the first layer that differs.
 """
 
 from __future__ import annotations
@@ -27,22 +27,24 @@ __all__ = [
     "compare_photographs",
 ]
 
-RAW = 2e-4  # absolute, of codes that reach 80 and logits that reach 20
+RAW = 2e-4  # absolute, for deltas up to 80 and logits up to 20
 SHOWN = 0.1  # detections above this score are compared
 
 
 @dataclass(frozen=True)
 class PhotoCheck:
-    """What two implementations say of one photograph.
+    """The comparison of two implementations on one photograph.
 
     Attributes:
-        photo: Its file.
-        one, other: Who.
-        deltas, logits: Largest absolute difference of the heads' outputs.
-        detections: How many have a partner: same class, score within `SCORE`, corners within
-            `PIXELS`.
-        alone: How many have none, though they score more than `SCORE` above the threshold.
-        disorder: Pairs in another order although their scores are further apart than `SCORE`.
+        photo: Path of the photograph.
+        one, other: Names of the two implementations.
+        deltas, logits: Largest absolute difference of the head outputs.
+        detections: Number of detections with a partner: same class, scores within `SCORE`,
+            corners within `PIXELS`.
+        alone: Number of detections without a partner that score more than `SCORE` above the
+            threshold.
+        disorder: Number of pairs in another order although their scores differ by more than
+            `SCORE`.
         pixels: Largest difference of a corner, in pixels of the photograph.
         score: Largest difference of a score.
     """
@@ -60,8 +62,8 @@ class PhotoCheck:
 
     @property
     def passed(self) -> bool:
-        """Whether the two agree."""
-        close = self.deltas <= RAW and self.logits <= RAW  # neither is NaN
+        """Whether the two implementations agree."""
+        close = self.deltas <= RAW and self.logits <= RAW  # false for NaN
         return close and self.alone == 0 and self.disorder == 0
 
 
@@ -70,18 +72,18 @@ def compare_photographs(
     detectors: Mapping[str, Detector],
     watch: Callable[[str], None] = lambda text: None,
 ) -> Iterator[PhotoCheck]:
-    """Put photographs through several detectors and compare each with each.
+    """Run several detectors on photographs and compare each pair of detectors.
 
     Args:
-        photographs: Files.
-        detectors: By name; all of one network.
-        watch: Told which photograph is next.
+        photographs: Paths of image files.
+        detectors: Detectors of the same network, by name.
+        watch: Called with the name of each photograph before it is compared.
 
     Yields:
-        One check a photograph and pair.
+        One check per photograph and pair of detectors.
 
     Raises:
-        ValueError: A file that is no image.
+        ValueError: A file is not an image.
     """
     for path in photographs:
         watch(path.name)

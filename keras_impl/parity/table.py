@@ -1,21 +1,22 @@
-"""Does Keras match the reference? The parity table of this machine.
+"""Does Keras match the reference on this machine? The parity table.
 
-Each operation is run in every mode that the backend of Keras has (on TensorFlow eagerly, as a
-graph and under XLA; on JAX eagerly and under jit; on PyTorch eagerly), on cases worked by hand and
-on random ones full of ties, and judged by `reference_numpy`:
+Each operation runs in every mode of the Keras backend: on TensorFlow eagerly, as a graph and under
+XLA; on JAX eagerly and under jit; on PyTorch eagerly. The inputs are cases worked by hand and
+random ones with many ties. `reference_numpy` judges the results:
 
 - *Decisions* (matches, labels, mined anchors, selections and their order) must be equal. The
   reference decides in the same dtype, on the same numbers.
-- *Floats* must lie within the budgets of `conformance.budgets`, of the reference in a wider dtype.
-- XLA as users run it ("xla", "jit") may fuse a product with a sum and so flip a near-tie. Such
-  an answer is counted as *excused* only with a witness: overlaps within the rounding budget of
-  the true ones, for which the reference itself gives exactly this answer. With fusing off
-  ("xla-nofuse", "jit-nofuse", in a process of its own) there are no excuses.
-- `detect` decides about numbers that come out of exp. Its boxes and scores must be within
-  budget, and its decisions those of the reference on these very boxes and scores.
+- *Floats* must lie within the budgets of `conformance.budgets`. The reference is computed in a
+  wider dtype.
+- XLA as users run it ("xla", "jit") may fuse a product with a sum and so flip a near-tie. Such a
+  result counts as *excused* only with a witness: IoU within the rounding budget of the true one,
+  for which the reference gives exactly this result. With fusing off ("xla-nofuse", "jit-nofuse",
+  in a process of its own) there are no excuses.
+- `detect` decides from numbers that come from exp. Its boxes and scores must be within budget, and
+  its decisions must be the reference's for these boxes and scores.
 
-The fast paths in NumPy ("host") are judged likewise, without excuses for their matches. All of
-these obey every convention, so each can be asked for: `run(convention=...)`.
+The NumPy fast paths ("host") are judged in the same way, without excuses for their matches. All of
+these support every convention: `run(convention=...)`.
 """
 
 from __future__ import annotations
@@ -45,17 +46,17 @@ MODES = (*implementations.MODES, "host")
 
 @dataclass(frozen=True)
 class Report:
-    """The table."""
+    """The parity table."""
 
     checks: tuple[Check, ...]
 
     @property
     def passed(self) -> bool:
-        """Whether every check passed, and there was one."""
+        """Whether there are checks and all passed."""
         return bool(self.checks) and all(check.passed for check in self.checks)
 
     def as_json(self) -> dict[str, Any]:
-        """The table for machines."""
+        """Return the table as plain data for JSON."""
         return {"passed": self.passed, "checks": [asdict(check) for check in self.checks]}
 
 
@@ -69,24 +70,26 @@ def run(
     ops: Sequence[str] | None = None,
     watch: Callable[[str], None] = lambda text: None,
 ) -> Report:
-    """Compare every operation in every mode.
+    """Compare every operation with the reference in every mode.
 
     Args:
-        convention: What both sides are to follow; one of the presets, if one of the modes takes
-            a process of its own.
-        cases: Random images for each decision; floats get 25 rows for each.
-        seed: Of the random cases.
+        convention: The convention that both sides follow. It must be a preset if one of the modes
+            runs in its own process.
+        cases: Number of random images for decisions; floats get 25 rows per case.
+        seed: Seed of the random cases.
         modes: Some of `MODES`.
         dtypes: Some of `DTYPES`.
-        ops: Some of `OPERATIONS`; all that the convention has a place for if None.
-        watch: Told what is compared next.
+        ops: Some of `OPERATIONS`; None for all that the convention uses.
+        watch: Called with a text before each comparison.
 
     Returns:
         The table, by operation, mode and dtype.
 
     Raises:
-        ValueError: An unknown mode, dtype or operation, or no cases.
-        ChildProcessError: The process without fusing did not end well; what it said.
+        ValueError: An unknown mode, dtype or operation, an operation that the convention does not
+            use, no cases, or a negative seed.
+        TypeError: `cases` or `seed` is not a whole number.
+        ChildProcessError: The process without fusing failed; the message holds its output.
     """
     asked = tuple(keras_as(convention).asked())
     names = asked if ops is None else tuple(ops)
@@ -104,13 +107,13 @@ def run(
     absent = [name for name in names if name not in asked]
     if absent:
         raise ValueError(
-            f"ops: expected some that the convention {convention.name!r} has a place for. "
+            f"ops: expected operations that the convention {convention.name!r} uses. "
             f"Received: {absent}"
         )
     if UNFUSED in modes and PRESETS.get(convention.name) != convention:
         raise ValueError(
-            f"convention: expected one of the presets with mode {UNFUSED!r}, which another "
-            f"process has to know by its name. Received: {convention.name!r}"
+            f"convention: expected one of the presets for mode {UNFUSED!r}, whose process finds "
+            f"it by name. Received: {convention.name!r}"
         )
 
     here = [mode for mode in modes if mode in implementations.MODES and mode != UNFUSED]
@@ -120,11 +123,11 @@ def run(
         mine = [name for name in names if name in host.asked()]
         checks += _checks(host, mine, host.modes, dtypes, cases, seed, watch)
     if UNFUSED in modes:
-        watch("all under XLA without fusing, in another process")
+        watch("all operations under XLA without fusing, in another process")
         checks += _check_without_fusing(convention, names, dtypes, cases, seed)
     if not checks:
         raise ValueError(
-            f"modes: expected one that {', '.join(names)} can be run in. Received: {list(modes)}"
+            f"modes: expected one that {', '.join(names)} can run in. Received: {list(modes)}"
         )
     order = {name: index for index, name in enumerate(names)}
     return Report(tuple(sorted(checks, key=lambda check: order[check.op])))
@@ -152,7 +155,7 @@ def _checks(
 def _check_without_fusing(
     convention: Convention, names: Sequence[str], dtypes: Sequence[str], cases: int, seed: int
 ) -> list[Check]:
-    """Run what XLA compiles in a process whose XLA may not fuse."""
+    """Compare under XLA in a process in which XLA does not fuse."""
     request = {
         "convention": convention.name,
         "ops": list(names),
@@ -177,11 +180,13 @@ def _check_without_fusing(
 
 
 def _main() -> None:
-    """The other process: checks as JSON on the last line."""
+    """Run the checks of the process without fusing; print them as JSON on the last line."""
     parser = argparse.ArgumentParser(
         prog="python -m keras_impl.parity.table", description=_main.__doc__
     )
-    parser.add_argument("request", type=json.loads, help="JSON: what `_check_without_fusing` asks")
+    parser.add_argument(
+        "request", type=json.loads, help="JSON: the request of `_check_without_fusing`"
+    )
     request = parser.parse_args().request
     fields = {"convention", "ops", "dtypes", "cases", "seed"}
     if not isinstance(request, dict) or set(request) != fields:

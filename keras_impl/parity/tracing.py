@@ -1,14 +1,14 @@
-"""From the pixels of a photograph to its boxes, layer by layer: which layer departs first?
+"""Compare Keras, NumPy and LiteRT layer by layer on one image, to find the first wrong layer.
 
-Comparing maps would not tell: every layer inherits the errors of those before. So each layer is
-judged by itself: from *the implementation's own* input the reference computes the layer in float64,
-and the implementation's output must lie within a bound that holds for a sum of n products in any
-order, g (|K| * |x| + |b|) with g = m u / (1 - m u), m = n + 8 and u half an eps of float32 (Higham,
-Accuracy and Stability of Numerical Algorithms, section 3.1). A batch normalisation that is not
-folded adds what it takes away and puts back. In the end the outputs must be the maps of the heads,
-number for number.
+Comparing whole feature maps would not find it, because every layer inherits the errors of those
+before. So each layer is compared by itself: the reference computes it in float64 from the
+*implementation's own* input, and the implementation's output must lie within the bound
+g (|K| * |x| + |b|), with g = m u / (1 - m u), m = n + 8 and u half an eps of float32. It holds for
+a sum of n products in any order (Higham, Accuracy and Stability of Numerical Algorithms, section
+3.1). A batch normalisation that is not folded adds a shift and subtracts it again, which widens the
+bound. Finally, the outputs must equal the maps of the heads, number for number.
 
-What the bound cannot see: an error in one product that is lost among what n others may be off.
+The bound cannot detect an error in one product that is smaller than the rounding of the n others.
 """
 
 from __future__ import annotations
@@ -37,21 +37,22 @@ __all__ = [
     "trace",
 ]
 
-LINEAR = ("_project", "_deltas", "_logits")  # how the names of layers without ReLU6 end
+LINEAR = ("_project", "_deltas", "_logits")  # name endings of layers without ReLU6
 
 
 @dataclass(frozen=True)
 class LayerCheck:
-    """One layer of one implementation.
+    """The comparison of one layer of one implementation.
 
     Attributes:
-        layer: Its name.
-        shape: (rows, columns, channels) of its map; (A, numbers) of what all heads say together.
-        largest: Largest magnitude in it.
-        who: The implementation.
-        difference: Largest absolute difference of its map to NumPy's, errors of all layers before
-            included.
-        share: Its own error over the bound, largest over the map; above 1 it departs.
+        layer: Name of the layer.
+        shape: (rows, columns, channels) of its feature map; (A, numbers) for the outputs of all
+            heads together.
+        largest: Largest magnitude in the map.
+        who: Name of the implementation.
+        difference: Largest absolute difference from the map of NumPy, including the errors of all
+            layers before.
+        share: Largest error of the layer itself over its bound; above 1 the layer is wrong.
     """
 
     layer: str
@@ -67,7 +68,7 @@ class LayerCheck:
         return not self.share <= 1
 
     def as_json(self) -> dict[str, Any]:
-        """The check for machines."""
+        """Return the check as plain data for JSON."""
         return {**asdict(self), "departs": self.departs}
 
 
@@ -77,16 +78,16 @@ def trace(
     litert: LiteRT | None = None,
     watch: Callable[[str], None] = lambda text: None,
 ) -> list[LayerCheck]:
-    """Judge every layer of Keras, of NumPy in float32 and of LiteRT by itself.
+    """Compare every layer of Keras, NumPy in float32 and LiteRT by itself.
 
     Args:
-        image: (H, W, 3), prepared.
-        model: The network in Keras, whose weights all share.
-        litert: The same network, loaded with `keep`; None to leave it out.
-        watch: Told which layer is next.
+        image: (H, W, 3), prepared for the network.
+        model: The network in Keras; all implementations use its weights.
+        litert: The same network, loaded with `keep`; None to leave LiteRT out.
+        watch: Called with the name of each layer before it is compared.
 
     Returns:
-        A check for each layer and implementation, in the order in which the network has them.
+        A check for each layer and implementation, in the order of the network.
     """
     weights = {variable.path: np.asarray(variable) for variable in model.weights}
     numpy_maps: dict[str, Array] = {}
@@ -129,7 +130,7 @@ def trace(
 
 
 def _in_order(maps: Mapping[str, Array], output: str, layout: AnchorLayout) -> Array:
-    """The maps of the heads as one row an anchor."""
+    """Return the feature maps of the heads with one row per anchor."""
     flat = []
     for level in range(len(layout.feature_maps)):
         x = maps[f"head_{level}_{output}"]
@@ -141,11 +142,12 @@ def _in_order(maps: Mapping[str, Array], output: str, layout: AnchorLayout) -> A
 
 
 class _Layers:
-    """Layers by name in float64, and how far a float32 one may be from them."""
+    """The layers in float64 and the error bounds of float32 layers."""
 
     def __init__(self, weights: Mapping[str, Array]) -> None:
         self.exact = fold({name: value.astype(np.float64) for name, value in weights.items()})
-        self.shift = {}  # what batch normalisation adds and takes away again, before it is folded
+        # The magnitudes that an unfolded batch normalisation adds and subtracts again.
+        self.shift = {}
         for path in self.exact:
             name = path.removesuffix("/bias")
             norm = NORMS.get(name, f"{name}_BN")
@@ -178,12 +180,12 @@ class _Layers:
             if not name.endswith(LINEAR):
                 exact = relu6(exact)
         off = np.abs(found.astype(np.float64) - exact)
-        # Where nothing can be off, nothing may be; subnormals count as nothing.
+        # Subnormal errors are allowed even where the bound is 0.
         return float((off / np.maximum(bound, np.finfo(np.float32).tiny)).max())
 
 
 def _keras_layer(model: SSD, name: str) -> str:
-    """The layer of Keras that gives the map which the reference leaves under a name."""
+    """Return the Keras layer whose output is the reference's map of that name."""
     if name.endswith("_project") and model.batch_norm_momentum is not None:
         return f"{name}_BN"
     if name.endswith((*LINEAR, "_add")):
@@ -200,7 +202,7 @@ def _keras_maps(model: SSD, image: Array, names: Sequence[str]) -> dict[str, Arr
 
 
 def _inputs_of(model: SSD, names: Sequence[str]) -> dict[str, list[str]]:
-    """What each layer is given, by the names of the reference."""
+    """Return the inputs of each layer, by their names in the reference."""
     theirs = {_keras_layer(model, name): name for name in names}
     inputs = {}
     for name in names:
@@ -212,6 +214,6 @@ def _inputs_of(model: SSD, names: Sequence[str]) -> dict[str, list[str]]:
 
 
 def _litert_maps(litert: LiteRT) -> dict[str, Array]:
-    """Of the image that it was given last."""
+    """Return the feature maps of the last image, by their names in the reference."""
     named = {litert_name(name): value for name, value in litert.tensors().items()}
     return {name: value for name, value in named.items() if name is not None}

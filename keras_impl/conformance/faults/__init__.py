@@ -1,12 +1,11 @@
-"""Wrong implementations of each operation, to see that the conformance suite catches them.
+"""Wrong implementations of each operation, which the conformance suite must catch.
 
-`FAULTS` is a table: for each operation a handful of mistakes that people make, each a small
-function of NumPy arrays. `RIGHT` has the same operations without a mistake. The suite is given all
-of them as it is given anybody's implementation (docs/conformance.md); docs/faults.md lists what
-catches each.
+`FAULTS` lists common mistakes for each operation, each as a small function of NumPy arrays. `RIGHT`
+has the same operations without a mistake. The suite tests all of them like any other implementation
+(docs/conformance.md); docs/generated/faults.md shows which test catches which fault.
 
-A fault is the reference with one thing changed, where that can be said: other rules (`by`), other
-inputs (`given`), another answer (`then`). The others are written out.
+Most faults are the reference with one change: other rules (`by`), other inputs (`given`) or other
+outputs (`then`). The others are written out.
 """
 
 from __future__ import annotations
@@ -24,5 +23,5 @@ FAULTS: list[Fault] = sorted(
     key=lambda fault: _ORDER.index(fault.operation),
 )
 
-# What is written out for the faults, with no part wrong: it has to pass.
+# The functions written for the faults, without a mistake: (operation, function). They must pass.
 WRITTEN_OUT: list[tuple[str, Function]] = [one for topic in _TOPICS for one in topic.WRITTEN_OUT]

@@ -1,4 +1,4 @@
-"""Mistakes in suppression and in the choice of detections."""
+"""Mistakes in suppression and in selecting detections."""
 
 from __future__ import annotations
 
@@ -26,7 +26,12 @@ __all__ = ["FAULTS", "WRITTEN_OUT"]
 
 
 def visited(order: Function, drops: Function) -> Function:
-    """Greedy suppression: (scores) → order; (kept boxes, one, convention) → whether it goes."""
+    """Make a greedy suppression.
+
+    Args:
+        order: (scores) → indices in the order in which boxes are visited.
+        drops: (kept boxes, one box, convention) → whether that box is suppressed.
+    """
 
     def call(box: Any, score: Any, convention: Any) -> Any:
         kept: list[int] = []
@@ -77,7 +82,12 @@ def softly(
     decay: Function = lambda overlap, sigma: np.exp(overlap**2 / (-2 * sigma)),
     visits_by: Function = lambda current, first: current,
 ) -> Function:
-    """Soft suppression: (IoU, sigma) → factor; (lowered, first scores) → what is visited by."""
+    """Make a soft suppression.
+
+    Args:
+        decay: (IoU, sigma) → factor of the score.
+        visits_by: (lowered scores, original scores) → scores that decide the order.
+    """
 
     def call(box: Any, score: Any, convention: Any) -> Any:
         rules, current, kept = convention.detection, np.array(score), []
@@ -111,7 +121,7 @@ def across_classes(box: Any, score: Any, convention: Any) -> Any:
 
 
 def best_of_all(score: Any, count: Any) -> Any:
-    """Scores, all but the best of all classes lowered to nothing."""
+    """Set all scores to 0 except the `count` highest of all classes."""
     best = np.argsort(-score, axis=None, kind="stable")[:count]
     only = np.zeros_like(score)
     only.flat[best] = score.flat[best]
@@ -129,7 +139,7 @@ def candidates_of_all_classes(box: Any, score: Any, convention: Any) -> Any:
 
 
 def in_another_order(order: Function) -> Function:
-    """What is found is put in order by keys, the most important last, and cut."""
+    """Sort detections by other keys, the most important last, and keep the first of them."""
 
     def call(box: Any, score: Any, convention: Any) -> Any:
         found = detection.select(box, score, convention, max_detections=score.size)
@@ -149,7 +159,7 @@ def empty_ones_take_slots(box: Any, score: Any, convention: Any) -> Any:
 
 
 def detected(scores: Function) -> Function:
-    """A detector with other scores: logits → (A, C)."""
+    """Make a detector whose scores come from `scores`: logits → (A, C)."""
 
     def call(deltas: Any, logits: Any, anchors: Any, convention: Any) -> Any:
         box = coding.decode(deltas, anchors, convention)
@@ -158,7 +168,7 @@ def detected(scores: Function) -> Function:
     return per_image("detect", call)
 
 
-# Written out above, with no part wrong: it has to pass, or its faults would prove nothing.
+# The functions above without a mistake. They must pass; otherwise a caught fault proves nothing.
 WRITTEN_OUT: list[tuple[str, Function]] = [
     ("nms", visited(by_score, overlapped)),
     ("soft_nms", softly()),
@@ -169,20 +179,20 @@ WRITTEN_OUT: list[tuple[str, Function]] = [
 FAULTS = [
     *of(
         "nms",
-        ("≥ for >", "Drops a box that overlaps by the threshold exactly.", by(suppress_at=">=")),
+        ("≥ for >", "Suppresses a box whose IoU equals the threshold.", by(suppress_at=">=")),
         (
-            "tie to the last",
+            "ties to the last",
             "Visits equal scores from the highest index.",
             by(ties="highest anchor"),
         ),
         (
-            "order of the list",
-            "Visits boxes as they come, not by score.",
+            "list order",
+            "Visits boxes in list order, not by score.",
             visited(lambda score: np.arange(score.size), overlapped),
         ),
         (
-            "kept in the order of the list",
-            "Sorts what it kept by index.",
+            "kept boxes sorted",
+            "Returns the kept boxes sorted by index.",
             per_image(
                 "nms",
                 lambda box, score, convention: np.sort(suppression.nms(box, score, convention)),
@@ -190,33 +200,33 @@ FAULTS = [
         ),
         (
             "all pairs at once",
-            "Lets a box that was dropped drop others.",
+            "Lets a suppressed box suppress others.",
             per_image("nms", all_pairs_at_once),
         ),
         (
-            "the last kept alone",
-            "Compares a box with the last one kept.",
+            "last kept only",
+            "Compares a box only with the last one kept.",
             visited(by_score, lambda kept, *rest: overlapped(kept[-1:], *rest)),
         ),
         (
-            "min for the union",
-            "Compares what is shared with the smaller box.",
+            "smaller area for union",
+            "Divides the intersection by the smaller area.",
             visited(by_score, of_the_smaller),
         ),
         (
             "0 / 0",
-            "Asks whether the overlap is not above the threshold, which NaN is not.",
+            "Keeps a box only if IoU ≤ threshold, which is false for 0 / 0.",
             visited(by_score, not_below),
         ),
         (
             "eta forgotten",
-            "Claims a threshold that falls and keeps it.",
+            "Claims a threshold that falls by eta but keeps it constant.",
             by(eta=1.0),
             {"eta": 0.9, "iou_threshold": 0.7},
         ),
         (
-            "eta to the end",
-            "Claims a threshold that falls while above one half, and lets it fall on.",
+            "eta without end",
+            "Claims a threshold that falls only while above one half but lets it fall further.",
             per_image("nms", falls_below_one_half),
             {"eta": 0.9, "iou_threshold": 0.7},
         ),
@@ -224,92 +234,92 @@ FAULTS = [
     *of(
         "soft_nms",
         (
-            "two sigma squared",
-            "Divides by 2 σ².",
+            "sigma squared",
+            "Divides IoU² by 2σ², not by 2σ.",
             softly(lambda overlap, sigma: np.exp(overlap**2 / (-2 * sigma * sigma))),
         ),
         (
-            "not squared",
-            "Is exp(−IoU / 2σ).",
+            "IoU not squared",
+            "Multiplies by exp(−IoU / 2σ), not by exp(−IoU² / 2σ).",
             softly(lambda overlap, sigma: np.exp(overlap / (-2 * sigma))),
         ),
         ("linear", "Multiplies by 1 − IoU.", softly(lambda overlap, sigma: 1 - overlap)),
         (
-            "order of the first scores",
-            "Visits boxes by what they scored before any was lowered.",
+            "original order",
+            "Visits boxes by their original scores, not by the lowered ones.",
             softly(visits_by=lambda current, first: first),
         ),
-        ("nothing is dropped", "Forgets the threshold of the overlap.", by(iou_threshold=1.0)),
+        ("nothing dropped", "Keeps boxes whose IoU is above the threshold.", by(iou_threshold=1.0)),
         (
-            "no score is too low",
-            "Keeps what fell below the threshold of the score.",
+            "no score threshold",
+            "Keeps boxes whose lowered score is below the threshold.",
             by(score_threshold=-1.0),
         ),
         (
-            "tie to the last",
+            "ties to the last",
             "Visits equal scores from the highest index.",
             by(ties="highest anchor"),
         ),
     ),
     *of(
         "select",
-        ("≥ for >", "Takes a score equal to the threshold.", by(score_at=">=")),
+        ("≥ for >", "Accepts a score equal to the threshold.", by(score_at=">=")),
         (
             "suppression across classes",
-            "Lets a box of one class drop one of another.",
+            "Lets a box of one class suppress a box of another.",
             selected(across_classes),
         ),
         (
-            "one class an anchor",
-            "Looks at the best class of each anchor alone.",
+            "one class per anchor",
+            "Uses only the best class of each anchor.",
             by(suppress_in="anchor"),
         ),
-        ("clipped after", "Cuts boxes when suppression is over.", by(clip="after")),
-        ("not clipped", "Leaves boxes beyond the image.", by(clip="none")),
+        ("clipped after", "Clips boxes after suppression, not before.", by(clip="after")),
+        ("not clipped", "Does not clip boxes to the image.", by(clip="none")),
         (
             "cut before suppression",
-            "Takes the best of all classes first, then suppresses among them.",
+            "Keeps the `max_detections` highest scores of all classes before suppression.",
             selected(cut_before_suppression),
         ),
         (
-            "candidates of all classes together",
-            "Takes the best candidates of all classes instead of each.",
+            "candidates of all classes",
+            "Limits the candidates of all classes together, not of each class.",
             selected(candidates_of_all_classes),
         ),
         (
-            "candidates without a limit",
-            "Lets all that score enter suppression.",
+            "unlimited candidates",
+            "Does not limit the candidates that enter suppression.",
             by(candidates_per_class=None),
         ),
         (
-            "class by class",
-            "Lists the first class first, and cuts the others off.",
+            "sorted by class",
+            "Sorts detections by class before it keeps the first `max_detections`.",
             in_another_order(lambda found: (found.anchors, -found.scores, found.labels)),
         ),
         (
-            "anchor by anchor",
-            "Lists detections by anchor, and cuts the highest scores off.",
+            "sorted by anchor",
+            "Sorts detections by anchor before it keeps the first `max_detections`.",
             in_another_order(lambda found: (found.labels, found.anchors)),
         ),
         (
-            "tie to the last",
-            "Of equal scores lists the highest anchor first.",
+            "ties to the last",
+            "Lists the highest anchor first among equal scores.",
             in_another_order(lambda found: (found.labels, -found.anchors, -found.scores)),
         ),
         (
-            "background shifted",
-            "Counts classes from 0.",
+            "classes from 0",
+            "Numbers classes from 0, not from 1.",
             then(lambda box, score, label, anchor: (box, score, label - 1, anchor)),
         ),
         (
-            "limit of a class before suppression",
-            "Claims two of each class at the most, and lets two of each enter.",
+            "class limit before suppression",
+            "Claims at most two detections per class but limits the candidates to two per class.",
             selected(each_class_has_its_best_first),
             {"max_per_class": 2},
         ),
         (
-            "empty ones take slots",
-            "Claims to drop boxes without area and does so after the cut.",
+            "empty boxes take slots",
+            "Claims to drop boxes without area but drops them after the limit of detections.",
             selected(empty_ones_take_slots),
             {"drop_empty": True},
         ),
@@ -317,23 +327,31 @@ FAULTS = [
     *of(
         "detect",
         (
-            "background is a class",
+            "background detected",
             "Reports the background as class 1.",
             detected(lambda logits: losses.softmax(logits)),
         ),
         (
             "softmax without background",
-            "Leaves the background out before the softmax.",
+            "Computes the softmax without the background column.",
             detected(lambda logits: losses.softmax(logits[:, 1:])),
         ),
-        ("sigmoids", "Scores each class by itself.", by(class_loss="sigmoid")),
-        ("background shifted", "Takes the last column for the background.", by(background="last")),
-        ("variances forgotten", "Decodes without them.", by(variances=(1.0, 1.0, 1.0, 1.0))),
-        ("axes swapped", "Reads codes as (ty, tx, th, tw).", by(code_order="yxhw")),
-        ("clipped after", "Cuts boxes when suppression is over.", by(clip="after")),
         (
-            "corners for anchors",
-            "Is given anchors in xyxy.",
+            "sigmoid scores",
+            "Uses a sigmoid for each class, not a softmax.",
+            by(class_loss="sigmoid"),
+        ),
+        ("background last", "Reads the last column as background.", by(background="last")),
+        (
+            "variances forgotten",
+            "Decodes without the variances.",
+            by(variances=(1.0, 1.0, 1.0, 1.0)),
+        ),
+        ("axes swapped", "Reads codes as (ty, tx, th, tw).", by(code_order="yxhw")),
+        ("clipped after", "Clips boxes after suppression, not before.", by(clip="after")),
+        (
+            "anchors in xyxy",
+            "Passes anchors in xyxy, not in cxcywh, to the decoder.",
             given(lambda *heads: (*heads[:2], np.abs(boxes.cxcywh_to_xyxy(heads[2])))),
         ),
     ),

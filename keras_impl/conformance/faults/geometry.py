@@ -33,7 +33,7 @@ __all__ = ["FAULTS", "WRITTEN_OUT"]
 
 
 def swapped(values: Any) -> Any:
-    """X for y, in boxes and in codes."""
+    """Exchange x and y in boxes or codes."""
     return values[..., [1, 0, 3, 2]]
 
 
@@ -58,7 +58,7 @@ def offset_in_areas(first: Any, second: Any, convention: Any) -> Any:
 
 
 def laid_out(**overrides: Function) -> Function:
-    """By a layout of which fields are changed, each by a function of the layout."""
+    """Make anchors of a changed layout: each override is a function from layout to field value."""
 
     def call(zero: Any, convention: Any) -> Any:
         layout = convention.layout
@@ -97,7 +97,7 @@ def cut_before_the_variance(deltas: Any, anchor: Any, convention: Any) -> Any:
     return coding.decode(cut, anchor, convention, largest_exponent=None)
 
 
-# Written out above, with no part wrong: it has to pass, or its faults would prove nothing.
+# The functions above without a mistake. They must pass; otherwise a caught fault proves nothing.
 WRITTEN_OUT: list[tuple[str, Function]] = [
     ("pairwise_iou", each(iou_by_share)),
     ("pairwise_ioa", each(lambda one, two, _: of_the_crowd(one, two))),
@@ -107,60 +107,60 @@ WRITTEN_OUT: list[tuple[str, Function]] = [
 FAULTS = [
     *of(
         "xyxy_to_cxcywh",
-        ("axes swapped", "Gives (cy, cx, h, w).", then(swapped)),
+        ("axes swapped", "Returns (cy, cx, h, w).", then(swapped)),
         (
-            "the far corner for the size",
-            "Gives (cx, cy, xmax, ymax).",
+            "far corner for size",
+            "Returns (cx, cy, xmax, ymax).",
             plainly(lambda box: joined(boxes.xyxy_to_cxcywh(box)[:, :2], box[:, 2:])),
         ),
         (
-            "the sign of the centre",
-            "Takes half the difference of the corners for the centre.",
+            "minus for plus",
+            "Returns half the difference of the corners as the centre, not half their sum.",
             plainly(lambda box: joined((box[:, 2:] - box[:, :2]) / 2, box[:, 2:] - box[:, :2])),
         ),
         (
             "inclusive pixels",
-            "Adds a pixel of 300 to each side.",
+            "Adds 1/300, one pixel of a 300-pixel image, to width and height.",
             then(lambda box: box + np.array([0, 0, 1, 1], box.dtype) / 300),
         ),
         IN_SINGLE,
     ),
     *of(
         "cxcywh_to_xyxy",
-        ("axes swapped", "Gives (ymin, xmin, ymax, xmax).", then(swapped)),
+        ("axes swapped", "Returns (ymin, xmin, ymax, xmax).", then(swapped)),
         (
-            "whole sizes",
-            "Goes a whole size to each side of the centre.",
+            "whole size",
+            "Places the corners a whole size from the centre, not half.",
             given(lambda box: box * np.array([1, 1, 2, 2], box.dtype)),
         ),
         (
-            "the corner for the centre",
-            "Takes (cx, cy) for the near corner.",
+            "centre for corner",
+            "Uses (cx, cy) as (xmin, ymin).",
             plainly(lambda box: joined(box[:, :2], box[:, :2] + box[:, 2:])),
         ),
-        ("clipped", "Cuts what reaches beyond the image.", then(boxes.clip)),
+        ("clipped", "Clips the boxes to the image.", then(boxes.clip)),
         IN_SINGLE,
     ),
     *of(
         "area",
         (
             "sum for product",
-            "Adds width and height.",
+            "Returns width plus height.",
             plainly(lambda box: (box[:, 2:] - box[:, :2]).sum(axis=-1)),
         ),
         (
-            "inside out counts",
-            "Multiplies two negative sides of a box turned inside out.",
+            "inverted boxes have area",
+            "Does not clamp the sides at 0, so an inverted box (xmax < xmin) has an area.",
             plainly(lambda box: (box[:, 2:] - box[:, :2]).prod(axis=-1)),
         ),
         (
-            "the width twice",
-            "Squares the width.",
+            "width squared",
+            "Returns the square of the width.",
             plainly(lambda box: np.maximum(box[:, 2] - box[:, 0], 0) ** 2),
         ),
         (
             "inclusive pixels",
-            "Adds a pixel of 300 to each side.",
+            "Adds 1/300, one pixel of a 300-pixel image, to each side.",
             given(lambda box: box + np.array([0, 0, 1, 1], box.dtype) / 300),
         ),
         IN_SINGLE,
@@ -168,69 +168,73 @@ FAULTS = [
     *of(
         "flip_horizontally",
         (
-            "corners in place",
-            "Takes both x from 1 and leaves them where they were.",
+            "corners not exchanged",
+            "Replaces each x by 1 − x without exchanging xmin and xmax.",
             plainly(lambda box: np.abs([1, 0, 1, 0] - box)),
         ),
         (
             "upside down",
-            "Mirrors top to bottom.",
+            "Flips top to bottom.",
             plainly(lambda box: box[:, [0, 3, 2, 1]] * [1, -1, 1, -1] + [0, 1, 0, 1]),
         ),
         (
             "around 0",
-            "Mirrors around the left border.",
+            "Flips around the left border.",
             plainly(lambda box: box[:, [2, 1, 0, 3]] * [-1, 1, -1, 1]),
         ),
     ),
     *of(
         "clip",
-        ("far side only", "Cuts at 1 and not at 0.", plainly(lambda box: np.minimum(box, 1))),
-        ("near side only", "Cuts at 0 and not at 1.", plainly(lambda box: np.maximum(box, 0))),
+        ("upper limit only", "Clips at 1 but not at 0.", plainly(lambda box: np.minimum(box, 1))),
+        ("lower limit only", "Clips at 0 but not at 1.", plainly(lambda box: np.maximum(box, 0))),
         (
-            "a half is missing",
-            "Cuts the near corner at 0 and the far one at 1: a box outside turns inside out.",
+            "one limit per corner",
+            "Clips (xmin, ymin) only at 0 and (xmax, ymax) only at 1.",
             plainly(lambda box: joined(np.maximum(box[:, :2], 0), np.minimum(box[:, 2:], 1))),
         ),
         (
             "shifted",
-            "Moves a box into the image and keeps its size.",
+            "Shifts a box that begins left of or above the image and keeps its size.",
             plainly(lambda box: box - np.tile(np.minimum(box[:, :2], 0), 2)),
         ),
         (
-            "to the last pixel",
-            "Cuts at 299/300, as of inclusive pixels.",
+            "last pixel",
+            "Clips at 299/300, the last pixel of a 300-pixel image.",
             plainly(lambda box: np.clip(box, 0, box.dtype.type(299 / 300))),
         ),
     ),
     *of(
         "pairwise_iou",
         ("epsilon added", "Adds 1e-7 to the union.", by(iou_epsilon=1e-7)),
-        ("inclusive pixels", "Adds a pixel of 300 to each side.", by(iou_offset=1 / 300)),
         (
-            "sides not cut at 0",
-            "Multiplies two negative sides of boxes that lie apart on both axes.",
+            "inclusive pixels",
+            "Adds 1/300, one pixel of a 300-pixel image, to each side.",
+            by(iou_offset=1 / 300),
+        ),
+        (
+            "negative sides",
+            "Does not clamp the sides of the intersection at 0.",
             each(iou_unclamped),
         ),
-        ("0 / 0", "Is NaN for a pair without union.", each(iou_or_nan)),
+        ("0 / 0", "Returns NaN for a pair whose union is 0.", each(iou_or_nan)),
         (
-            "the union counts twice what is shared",
+            "intersection counted twice",
             "Divides by the sum of both areas.",
             each(lambda one, two, _: share(shared(one, two), sum(areas(one, two)))),
         ),
         (
-            "min for the union",
+            "smaller area for union",
             "Divides by the smaller area.",
             each(lambda one, two, _: share(shared(one, two), np.minimum(*areas(one, two)))),
         ),
         (
-            "the other way round",
-            "Gives a row for each second box.",
+            "transposed",
+            "Returns one row per second box.",
             then(lambda iou: iou.swapaxes(1, 2)),
         ),
         (
-            "offset in the areas only",
-            "Claims an offset of 1 and forgets it in the intersection.",
+            "offset in areas only",
+            "Claims an offset of 1 but leaves it out of the intersection.",
             each(offset_in_areas),
             {"iou_offset": 1.0},
         ),
@@ -240,30 +244,30 @@ FAULTS = [
         "pairwise_ioa",
         ("IoU", "Divides by the union.", each(boxes.pairwise_iou)),
         (
-            "over the other",
+            "area of the other box",
             "Divides by the area of the first box.",
             each(lambda one, two, _: covered(one, two)),
         ),
         (
             "0 / 0",
-            "Is NaN for a first box without area.",
-            each(lambda one, two, _: shared(one, two) / areas(one, two)[0]),
+            "Returns NaN for a second box whose area is 0.",
+            each(lambda one, two, _: shared(one, two) / areas(one, two)[1]),
         ),
         (
-            "sides not cut at 0",
-            "Multiplies two negative sides of boxes that lie apart on both axes.",
+            "negative sides",
+            "Does not clamp the sides of the intersection at 0.",
             each(
-                lambda one, two, _: share(sides_shared(one, two).prod(axis=-1), areas(one, two)[0])
+                lambda one, two, _: share(sides_shared(one, two).prod(axis=-1), areas(one, two)[1])
             ),
         ),
         IN_SINGLE,
     ),
     *of(
         "make_anchors",
-        ("axes swapped", "Gives (cy, cx, h, w), or goes down the columns.", then(swapped)),
+        ("axes swapped", "Returns (cy, cx, h, w).", then(swapped)),
         (
-            "corner of a cell",
-            "Puts anchors on the near corner of their cell.",
+            "corners of cells",
+            "Places anchors at the top left corner of their cell, not at its centre.",
             laid_out(offset=lambda layout: 0.0),
         ),
         (
@@ -273,27 +277,27 @@ FAULTS = [
         ),
         (
             "extra square last",
-            "Lists s' behind the ratios.",
+            "Lists the extra square after the other aspect ratios.",
             laid_out(extra_square=lambda layout: "last"),
         ),
         (
             "scales off by one",
-            "Takes for each map the scale of the one before.",
+            "Gives each feature map the scale of the previous one.",
             laid_out(scales=lambda layout: (layout.scales[0], *layout.scales[:-1])),
         ),
         (
-            "ratios turned",
-            "Takes height / width for width / height.",
+            "inverted ratios",
+            "Uses height / width as the aspect ratio, not width / height.",
             laid_out(aspect_ratios=turned),
         ),
         (
             "clipped",
-            "Cuts anchors at the border of the image.",
+            "Clips anchors to the image.",
             laid_out(clip=lambda layout: "corners"),
         ),
         (
-            "computed in float32",
-            "Rounds on the way instead of once.",
+            "float32 inside",
+            "Computes in float32 instead of rounding the float64 result once.",
             then(
                 lambda found: (found.astype(np.float32) * np.float32(3) / np.float32(3)).astype(
                     found.dtype
@@ -302,26 +306,38 @@ FAULTS = [
         ),
         (
             "steps forgotten",
-            "Claims Caffe's layout and divides the image by the cells.",
+            "Claims Caffe's layout but divides the image size by the number of cells.",
             laid_out(steps=lambda layout: ()),
             {"layout": PRESETS["caffe"].layout},
         ),
     ),
     *of(
         "encode",
-        ("variances forgotten", "Divides by none.", by(variances=(1.0, 1.0, 1.0, 1.0))),
-        ("reciprocal variances", "Multiplies by them.", by(variances=(10.0, 10.0, 5.0, 5.0))),
-        ("axes swapped", "Gives (ty, tx, th, tw).", by(code_order="yxhw")),
+        (
+            "variances forgotten",
+            "Does not divide by the variances.",
+            by(variances=(1.0, 1.0, 1.0, 1.0)),
+        ),
+        (
+            "reciprocal variances",
+            "Multiplies by the variances.",
+            by(variances=(10.0, 10.0, 5.0, 5.0)),
+        ),
+        ("axes swapped", "Returns (ty, tx, th, tw).", by(code_order="yxhw")),
         (
             "in units of the box",
             "Divides the offset by the size of the box, not of the anchor.",
             in_units_of_the_box,
         ),
-        ("no logarithm", "Takes the difference of sizes.", by(form="difference")),
+        (
+            "plain differences",
+            "Encodes differences of centres and sizes, without ratios or logarithms.",
+            by(form="difference"),
+        ),
         ("epsilon added", "Adds 1e-8 to the sizes.", by(size_epsilon=1e-8)),
         (
             "epsilon on one side",
-            "Claims to add .001 to both sizes and adds it to the box's.",
+            "Claims to add .001 to both sizes but adds it only to the box's.",
             epsilon_of_the_box_alone,
             {"size_epsilon": 1e-3},
         ),
@@ -329,15 +345,23 @@ FAULTS = [
     ),
     *of(
         "decode",
-        ("variances forgotten", "Multiplies by none.", by(variances=(1.0, 1.0, 1.0, 1.0))),
-        ("reciprocal variances", "Divides by them.", by(variances=(10.0, 10.0, 5.0, 5.0))),
-        ("axes swapped", "Reads (ty, tx, th, tw).", by(code_order="yxhw")),
-        ("centres given back", "Gives (cx, cy, w, h).", then(boxes.xyxy_to_cxcywh)),
-        ("no exponential", "Grows an anchor by 1 + tw.", grown_by_a_share),
-        ("sizes cut", "Cuts the exponent at log(1000 / 16).", by(largest_exponent=log(1000 / 16))),
         (
-            "cut before the variance",
-            "Claims to cut the exponent at 1 and cuts the code at 1.",
+            "variances forgotten",
+            "Does not multiply by the variances.",
+            by(variances=(1.0, 1.0, 1.0, 1.0)),
+        ),
+        ("reciprocal variances", "Divides by the variances.", by(variances=(10.0, 10.0, 5.0, 5.0))),
+        ("axes swapped", "Reads codes as (ty, tx, th, tw).", by(code_order="yxhw")),
+        ("cxcywh returned", "Returns (cx, cy, w, h).", then(boxes.xyxy_to_cxcywh)),
+        ("no exponential", "Scales the anchor by 1 + tw, not by exp(tw).", grown_by_a_share),
+        (
+            "exponent limited",
+            "Limits the exponent to log(1000 / 16).",
+            by(largest_exponent=log(1000 / 16)),
+        ),
+        (
+            "limited before the variance",
+            "Claims to limit the exponent to 1 but limits the code itself to 1.",
             cut_before_the_variance,
             {"largest_exponent": 1.0},
         ),
@@ -346,25 +370,25 @@ FAULTS = [
     *of(
         "background_first",
         (
-            "background shifted",
-            "Moves the last column to the front, where the background is first already.",
+            "columns shifted",
+            "Moves the last column to the front although background is already first.",
             by(background="last"),
         ),
         (
-            "background left behind",
-            "Claims a background at the end and leaves it there.",
+            "background left last",
+            "Claims that background is last but leaves it there.",
             by(background="first"),
             {"background": "last"},
         ),
         (
             "shifted the other way",
-            "Claims a background at the end and moves the first column there.",
+            "Claims that background is last but moves the first column to the end.",
             plainly(lambda logits: np.roll(logits, -1, axis=-1)),
             {"background": "last"},
         ),
         (
             "columns exchanged",
-            "Claims a background at the end and exchanges it with the first class.",
+            "Claims that background is last but swaps it with the first class.",
             plainly(lambda logits: joined(logits[:, -1:], logits[:, 1:-1], logits[:, :1])),
             {"background": "last"},
         ),

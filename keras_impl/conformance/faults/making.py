@@ -1,4 +1,4 @@
-"""What faults are made of: the operations without a mistake, and ways to go wrong."""
+"""The parts of the faults: the correct operations (`RIGHT`) and ways to change them."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ class Fault(NamedTuple):
     """A wrong implementation of one operation.
 
     Attributes:
-        operation: Whose.
-        name: A few words, unique among those of the operation.
-        wrong: What it does, in a sentence.
-        function: As `Implementation.operations` wants it.
-        claims: Other answers than the canonical ones that it claims to give.
+        operation: The operation, a name of `OPERATIONS`.
+        name: A few words, unique within the operation.
+        wrong: One sentence that says what the wrong implementation does.
+        function: The implementation, as in `Implementation.operations`.
+        claims: Overrides of the canonical convention that it claims to follow.
     """
 
     operation: str
@@ -46,7 +46,7 @@ class Fault(NamedTuple):
 
 
 def plainly(function: Function) -> Function:
-    """A function that no convention changes, and that overflows without a warning."""
+    """Ignore the convention, and silence floating-point warnings."""
 
     def call(*arrays: Any, convention: Any) -> Any:
         with np.errstate(all="ignore"):
@@ -56,7 +56,7 @@ def plainly(function: Function) -> Function:
 
 
 def each(function: Function) -> Function:
-    """A function of two lists of boxes, for a batch of such lists."""
+    """Apply a function of two lists of boxes to each image of a batch."""
 
     def call(first: Any, second: Any, convention: Any) -> Any:
         with np.errstate(all="ignore"):
@@ -123,18 +123,18 @@ RIGHT: dict[str, Function] = {
 }
 
 
-# Canonically no score is lowered, and nobody asks how.
+# The canonical convention has no soft suppression, so `soft_nms` must claim a sigma.
 CLAIMS: dict[str, Mapping[str, Any]] = {"soft_nms": {"soft_sigma": 0.5}}
 
 
 class Way(NamedTuple):
-    """A mistake that can be made in any operation: its name → a function."""
+    """A mistake that applies to any operation: `of` maps its name to the wrong function."""
 
     of: Callable[[str], Function]
 
 
 def by(**overrides: Any) -> Way:
-    """By other rules than those claimed."""
+    """Follow other rules than those claimed."""
     return Way(
         lambda operation: (
             lambda *arrays, convention: RIGHT[operation](
@@ -145,7 +145,7 @@ def by(**overrides: Any) -> Way:
 
 
 def given(change: Function) -> Way:
-    """Of other inputs than those given, one array or several."""
+    """Change the inputs: `change` takes all arrays and returns one array or a tuple."""
 
     def way(operation: str) -> Function:
         def call(*arrays: Any, convention: Any) -> Any:
@@ -159,7 +159,7 @@ def given(change: Function) -> Way:
 
 
 def then(change: Function) -> Way:
-    """With something done to the answer, which is one array or several."""
+    """Change the outputs: `change` takes one array or several."""
 
     def way(operation: str) -> Function:
         def call(*arrays: Any, convention: Any) -> Any:
@@ -172,7 +172,7 @@ def then(change: Function) -> Way:
 
 
 def in_single(operation: str) -> Function:
-    """In float32, whatever is asked for."""
+    """Compute in float32 and convert the result to the dtype of the inputs."""
 
     def call(*arrays: Any, convention: Any) -> Any:
         kind = arrays[0].dtype
@@ -182,11 +182,16 @@ def in_single(operation: str) -> Function:
     return call
 
 
-IN_SINGLE = ("in float32", "Loses half of the digits of float64 on the way.", Way(in_single))
+IN_SINGLE = ("float32 inside", "Computes in float32 when asked for float64.", Way(in_single))
 
 
 def of(operation: str, *mistakes: tuple[Any, ...]) -> list[Fault]:
-    """Faults of one operation: name, what is wrong, how, and what is claimed."""
+    """List the faults of one operation.
+
+    Args:
+        operation: A name of `OPERATIONS`.
+        mistakes: (name, wrong, function or `Way`) and, optionally, claims; see `Fault`.
+    """
     return [
         Fault(operation, name, wrong, how.of(operation) if isinstance(how, Way) else how, *claims)
         for name, wrong, how, *claims in mistakes

@@ -25,7 +25,7 @@ __all__ = ["FAULTS", "WRITTEN_OUT"]
 
 
 def matched(change: Function) -> Function:
-    """A matcher that is given IoU in place of boxes; of no objects nothing is asked."""
+    """Make a matcher from a function of IoU and convention; without objects all is background."""
 
     def call(box: Any, anchors: Any, convention: Any) -> Any:
         iou = boxes.pairwise_iou(box, boxes.cxcywh_to_xyxy(anchors), convention)
@@ -70,7 +70,7 @@ def even_where_nothing_overlaps(iou: Any, convention: Any) -> Any:
 
 
 def without_padding(labels: Any, rows: Any) -> Any:
-    """Rows of a padded list as if padding were not counted."""
+    """Renumber rows of a padded list as if it had no padding."""
     place = np.cumsum(labels > 0, axis=1) - 1
     return np.where(rows < 0, rows, np.take_along_axis(place, np.maximum(rows, 0), axis=1))
 
@@ -95,13 +95,18 @@ def codes_of_background(box: Any, labels: Any, anchors: Any, *, convention: Any)
 
 def padding_is_an_object(box: Any, labels: Any, anchors: Any, *, convention: Any) -> Any:
     real = labels > 0
-    speck = np.array([0, 0, 1e-3, 1e-3], box.dtype)  # since nothing is refused by the encoder
+    # The encoder raises on degenerate boxes, so padding gets a valid tiny one.
+    speck = np.array([0, 0, 1e-3, 1e-3], box.dtype)
     box = np.where(real[..., None], box, speck)
     return assign(box, np.where(real, labels, 1), anchors, convention=convention)
 
 
 def crowds_by(near: Function) -> Function:
-    """A rule for crowds: (corners of anchors, crowds of one image, limit=) → which are near."""
+    """Assign targets by another rule for crowds.
+
+    Args:
+        near: (anchors in xyxy, crowds of one image, limit=) → mask of the anchors on a crowd.
+    """
 
     def call(box: Any, labels: Any, anchors: Any, crowds: Any, *, convention: Any) -> Any:
         objects = np.where(crowds, -1, labels)
@@ -125,7 +130,7 @@ def crowds_before_objects(
     return np.where(near, -1, label), np.where(free, deltas, 0), np.where(near, -1, own)
 
 
-# Written out above, with no part wrong: it has to pass, or its faults would prove nothing.
+# The functions above without a mistake. They must pass; otherwise a caught fault proves nothing.
 WRITTEN_OUT: list[tuple[str, Function]] = [
     ("match", matched(matching.match)),
     (
@@ -140,53 +145,53 @@ FAULTS = [
         "match",
         (
             "> for ≥",
-            "Leaves an overlap equal to the threshold to the background.",
+            "Treats an IoU equal to the threshold as background.",
             by(positive_at=">"),
         ),
         (
             "no bipartite step",
-            "Lets each object take its best anchor, the last one's stays.",
+            "Forces each object on its best anchor; of several objects the last one keeps it.",
             by(force="last"),
         ),
-        ("nobody is forced", "Knows the threshold alone.", by(force="none")),
+        ("no forced match", "Matches by the threshold alone.", by(force="none")),
         (
-            "forced on what it does not overlap",
-            "Gives every object an anchor, be the overlap 0.",
+            "forced at zero overlap",
+            "Gives every object an anchor, even one that it does not overlap.",
             matched(even_where_nothing_overlaps),
         ),
         (
-            "in the order of the list",
-            "Lets objects choose one after the other instead of the largest overlap first.",
+            "objects in list order",
+            "Lets objects choose anchors in list order instead of by largest IoU.",
             matched(one_object_after_the_other),
         ),
         (
-            "the threshold over the forced",
-            "Gives an anchor above the threshold to its best object, whoever was forced on it.",
+            "threshold before force",
+            "Lets the match by threshold override the forced match.",
             matched(threshold_before_force),
         ),
         (
-            "tie to the last object",
-            "Of equal overlaps with one anchor takes the last object's.",
+            "ties to the last object",
+            "Gives an anchor the last of several objects with equal IoU.",
             matched(last_of_equal_objects),
         ),
         (
-            "tie to the last anchor",
-            "Of equal overlaps with one object forces the last anchor's.",
+            "ties to the last anchor",
+            "Gives an object the last of several anchors with equal IoU.",
             matched(last_of_equal_anchors),
         ),
         (
-            "padding is an object",
-            "Matches rows of label −1 too.",
+            "padding as objects",
+            "Matches padding rows (label −1) like objects.",
             given(lambda box, labels, anchors: (box, np.ones_like(labels), anchors)),
         ),
         (
-            "rows off by the padding",
-            "Counts objects as if padding were not in the list.",
+            "padding not counted",
+            "Numbers objects as if the list had no padding rows.",
             matched_without_padding,
         ),
         (
-            "no band",
-            "Claims to ignore overlaps from .3 and makes them background.",
+            "no ignored anchors",
+            "Claims to ignore anchors from IoU .3 but makes them background.",
             by(ignore_from=None),
             {"ignore_from": 0.3},
         ),
@@ -194,71 +199,75 @@ FAULTS = [
     *of(
         "assign_targets",
         (
-            "background shifted",
-            "Counts classes from 0.",
+            "classes from 0",
+            "Numbers classes from 0, so class 1 becomes background.",
             then(lambda label, *rest: (np.where(label > 0, label - 1, label), *rest)),
         ),
         (
             "label of another row",
-            "Looks labels up as if padding were not in the list.",
+            "Looks up labels as if the list had no padding rows.",
             label_of_another_row,
         ),
-        ("variances forgotten", "Codes boxes without them.", by(variances=(1.0, 1.0, 1.0, 1.0))),
         (
-            "background has a code",
-            "Codes the best object of every anchor that overlaps any.",
+            "variances forgotten",
+            "Encodes boxes without the variances.",
+            by(variances=(1.0, 1.0, 1.0, 1.0)),
+        ),
+        (
+            "background has deltas",
+            "Encodes a box for every anchor that overlaps an object, not only for positives.",
             codes_of_background,
         ),
         (
-            "padding is an object",
-            "Takes rows of label −1 for specks of label 1.",
+            "padding as objects",
+            "Treats padding rows (label −1) as tiny objects with label 1.",
             padding_is_an_object,
         ),
         (
             "> for ≥",
-            "Leaves an overlap equal to the threshold to the background.",
+            "Treats an IoU equal to the threshold as background.",
             by(positive_at=">"),
         ),
         (
-            "ignored is background",
-            "Claims to ignore overlaps from .3 and labels them 0.",
+            "ignored as background",
+            "Claims to ignore anchors from IoU .3 but labels them 0.",
             then(lambda label, *rest: (np.maximum(label, 0), *rest)),
             {"ignore_from": 0.3},
         ),
         (
-            "a line is an object",
-            "Claims to drop objects without width and codes them.",
+            "degenerate objects kept",
+            "Claims to drop degenerate objects but encodes them.",
             by(degenerate="encode", size_epsilon=1e-30),
             {"degenerate": "drop", "force": "last", "force_above": -1.0},
         ),
     ),
     *of(
         "assign_targets_with_crowds",
-        ("crowds ignored", "Leaves anchors on a crowd to the background.", by(crowd_by="none")),
+        ("no rule for crowds", "Labels anchors on a crowd as background.", by(crowd_by="none")),
         (
-            "crowds are objects",
+            "crowds as objects",
             "Matches anchors to a crowd.",
             given(lambda *arrays: arrays[:3]),
         ),
-        ("IoU", "Asks for the IoU with a crowd instead of the IoA.", by(crowd_by="iou")),
+        ("IoU", "Compares IoU instead of IoA with the limit.", by(crowd_by="iou")),
         (
-            "share of the crowd",
-            "Asks which share of the crowd the anchor covers.",
+            "area of the crowd",
+            "Divides the intersection by the area of the crowd, not of the anchor.",
             crowds_by(lambda *pair, limit: (of_the_crowd(*pair) >= limit).any(axis=1)),
         ),
         (
             "> for ≥",
-            "Leaves a share equal to the limit to the background.",
+            "Labels an anchor whose IoA equals the limit as background.",
             crowds_by(lambda *pair, limit: (covered(*pair) > limit).any(axis=1)),
         ),
         (
-            "all crowds together",
-            "Adds the shares that several crowds cover.",
+            "crowds summed",
+            "Adds up the IoA of an anchor with all crowds.",
             crowds_by(lambda *pair, limit: covered(*pair).sum(axis=1) >= limit),
         ),
         (
             "crowds before objects",
-            "Ignores an anchor on a crowd although it has an object.",
+            "Ignores an anchor on a crowd even if it is matched to an object.",
             crowds_before_objects,
         ),
     ),

@@ -42,12 +42,12 @@ def softmax_of(shifted: Any) -> Any:
 
 
 def entropy_of(right: Any, wanted: Any) -> Any:
-    """Cross-entropy from probabilities."""
+    """Compute cross-entropy from probabilities."""
     return -wanted * np.log(right) - (1 - wanted) * np.log(1 - right)
 
 
 def focal_of(logits: Any, wanted: Any, wrong: Any) -> Any:
-    """Focal loss from the probability of what is wrong."""
+    """Compute the focal loss from the probability given to the wrong answer."""
     weight = wanted * 0.25 + (1 - wanted) * 0.75
     return weight * wrong**2 * losses.sigmoid_cross_entropy(logits, wanted)
 
@@ -64,7 +64,7 @@ def mined(
     order: Function = lambda values: np.argsort(-values, kind="stable"),
     count: Function = lambda labels, ratio: ratio * np.count_nonzero(labels > 0),
 ) -> Function:
-    """Mining of one image, with parts to be had wrong."""
+    """Mine one image; each argument replaces one step by a wrong one."""
 
     def call(values: Any, labels: Any, convention: Any) -> Any:
         some, chosen = np.flatnonzero(may(labels)), np.zeros(labels.shape, bool)
@@ -86,7 +86,7 @@ def losing(
     rank: Function = lambda class_loss, box_loss: class_loss,
     in_class: Function = lambda counted, negatives: counted | negatives,
 ) -> Function:
-    """The loss of a batch, with parts to be had wrong."""
+    """Compute the loss of a batch; each argument replaces one step by a wrong one."""
 
     def call(deltas: Any, logits: Any, wanted: Any, labels: Any, box: Any, convention: Any) -> Any:
         class_loss = multibox.class_losses(logits, labels, convention)
@@ -121,7 +121,12 @@ def suppressed_do_not_divide(
 
 
 def spoiled(by_deltas: Function | None = None, by_logits: Function | None = None) -> Function:
-    """Gradients of which one is changed: (gradient, distances, labels), or (gradient, labels)."""
+    """Change the gradients of the multibox loss.
+
+    Args:
+        by_deltas: (gradient by the deltas, deltas - targets) → the changed gradient.
+        by_logits: (gradient by the logits, labels) → the changed gradient.
+    """
 
     def call(deltas: Any, logits: Any, wanted: Any, labels: Any, box: Any, convention: Any) -> Any:
         heads = deltas, logits, wanted, labels, box
@@ -135,7 +140,7 @@ def spoiled(by_deltas: Function | None = None, by_logits: Function | None = None
     return call
 
 
-# Written out above, with no part wrong: it has to pass, or its faults would prove nothing.
+# The functions above without a mistake. They must pass; otherwise a caught fault proves nothing.
 WRITTEN_OUT: list[tuple[str, Function]] = [
     ("mine_hard_negatives", mined()),
     ("multibox_loss", losing()),
@@ -146,40 +151,48 @@ WRITTEN_OUT: list[tuple[str, Function]] = [
 FAULTS = [
     *of(
         "smooth_l1",
-        ("squared", "Is d² / 2 everywhere.", of_distance(lambda d: d * d / 2)),
         (
-            "a half is missing",
-            "Is d² below 1.",
+            "squared everywhere",
+            "Returns d² / 2 for every difference d.",
+            of_distance(lambda d: d * d / 2),
+        ),
+        (
+            "factor missing",
+            "Returns d², not d² / 2, for d between −1 and 1.",
             smoothly(lambda d: d * d, lambda d: np.abs(d) - 0.5),
         ),
         (
-            "the other half is missing",
-            "Is the distance beyond 1.",
+            "offset missing",
+            "Returns abs(d), not abs(d) − 1/2, for d beyond ±1.",
             smoothly(lambda d: d * d / 2, np.abs),
         ),
         (
             "sign",
-            "Is d − 1/2 beyond 1, below 0 too.",
+            "Tests d < 1 instead of abs(d) < 1, so it returns d² / 2 for d ≤ −1.",
             of_distance(lambda d: np.where(d < 1, d * d / 2, d - d.dtype.type(0.5))),
         ),
         IN_SINGLE,
     ),
     *of(
         "softmax",
-        ("the largest is not taken off", "Overflows to NaN.", plainly(softmax_of)),
         (
-            "the largest of all rows",
-            "Takes one number off all rows, so that a row of small logits is 0 / 0.",
+            "maximum not subtracted",
+            "Does not subtract the maximum, so large logits overflow to NaN.",
+            plainly(softmax_of),
+        ),
+        (
+            "maximum of all rows",
+            "Subtracts one maximum from all rows, so a row of small logits becomes 0 / 0.",
             plainly(lambda logits: softmax_of(logits - logits.max())),
         ),
         (
-            "rows for columns",
-            "Sums over the anchors.",
+            "wrong axis",
+            "Sums over the anchors, not over the classes.",
             plainly(lambda logits: losses.softmax(logits.T).T),
         ),
         (
             "base 2",
-            "Raises 2 to the logits.",
+            "Raises 2, not e, to the logits.",
             given(lambda logits: logits * logits.dtype.type(log(2))),
         ),
         IN_SINGLE,
@@ -187,13 +200,13 @@ FAULTS = [
     *of(
         "softmax_cross_entropy",
         (
-            "the largest is not taken off",
-            "Overflows to infinity.",
+            "maximum not subtracted",
+            "Does not subtract the maximum, so large logits overflow to infinity.",
             plainly(lambda z, labels: np.log(np.exp(z).sum(axis=-1)) - of_labels(z, labels)),
         ),
         (
-            "logarithm of a softmax",
-            "Is infinite where the probability is 0.",
+            "logarithm of softmax",
+            "Takes the logarithm of a softmax, so a probability of 0 gives infinity.",
             plainly(lambda z, labels: -np.log(of_labels(losses.softmax(z), labels))),
         ),
         (
@@ -204,25 +217,29 @@ FAULTS = [
             ),
         ),
         (
-            "background shifted",
-            "Takes column label − 1 of an object.",
+            "columns shifted",
+            "Reads column label − 1 for objects.",
             given(lambda z, labels: (z, np.maximum(labels - 1, 0))),
         ),
-        ("sign", "Is the logarithm of the probability.", then(lambda found: -found)),
+        (
+            "sign",
+            "Returns the logarithm of the probability without the minus.",
+            then(lambda found: -found),
+        ),
         IN_SINGLE,
     ),
     *of(
         "sigmoid",
-        ("softmax", "Lets classes compete.", plainly(losses.softmax)),
-        ("sign", "Is σ(−z).", given(lambda logits: -logits)),
+        ("softmax", "Computes a softmax over the classes.", plainly(losses.softmax)),
+        ("sign", "Returns σ(−z).", given(lambda logits: -logits)),
         (
             "digits lost",
-            "Is 1 − σ(−z), which is 0 for a small one.",
+            "Returns 1 − σ(−z), which loses the digits of a small σ(z).",
             plainly(lambda logits: 1 - losses.sigmoid(-logits)),
         ),
         (
-            "in pieces",
-            "Is z / 6 + 1/2 from 0 to 1, as on small machines.",
+            "hard sigmoid",
+            "Returns z / 6 + 1/2, limited to 0 and 1.",
             plainly(lambda logits: np.clip(logits / 6 + logits.dtype.type(0.5), 0, 1)),
         ),
         IN_SINGLE,
@@ -230,13 +247,13 @@ FAULTS = [
     *of(
         "sigmoid_cross_entropy",
         (
-            "logarithms of a sigmoid",
-            "Is infinite or NaN where the sigmoid is 0 or 1.",
+            "logarithms of sigmoids",
+            "Takes logarithms of a sigmoid, so a sigmoid of 0 or 1 gives infinity or NaN.",
             plainly(lambda z, wanted: entropy_of(losses.sigmoid(z), wanted)),
         ),
         (
-            "epsilon added",
-            "Keeps the sigmoid 1e-7 away from 0 and 1.",
+            "sigmoid limited",
+            "Limits the sigmoid to 1e-7 and 1 − 1e-7.",
             plainly(
                 lambda z, wanted: entropy_of(
                     np.clip(losses.sigmoid(z), z.dtype.type(1e-7), z.dtype.type(1 - 1e-7)), wanted
@@ -244,14 +261,14 @@ FAULTS = [
             ),
         ),
         (
-            "a half is missing",
-            "Forgets (1 − t) log(1 − σ(z)).",
+            "term missing",
+            "Leaves out the term (1 − t) log(1 − σ(z)).",
             plainly(lambda z, wanted: wanted * losses.sigmoid_cross_entropy(z, np.ones_like(z))),
         ),
-        ("targets turned", "Takes 1 − t for t.", given(lambda z, wanted: (z, 1 - wanted))),
+        ("targets inverted", "Uses 1 − t for t.", given(lambda z, wanted: (z, 1 - wanted))),
         (
             "overflow",
-            "Is log(1 + exp(z)) − t z, infinite for a large z.",
+            "Computes log(1 + exp(z)) − t z, which is infinite for a large z.",
             plainly(lambda z, wanted: np.log1p(np.exp(z)) - wanted * z),
         ),
         IN_SINGLE,
@@ -259,23 +276,23 @@ FAULTS = [
     *of(
         "focal",
         (
-            "alpha turned",
-            "Weighs what is not there by .25.",
+            "alpha inverted",
+            "Weights targets 0 by alpha = .25 and targets 1 by .75.",
             plainly(lambda z, wanted: losses.focal(z, wanted, 0.75)),
         ),
         (
             "gamma forgotten",
-            "Counts what is already right in full.",
+            "Uses gamma = 0, so confident correct predictions keep their full loss.",
             plainly(lambda z, wanted: losses.focal(z, wanted, gamma=0.0)),
         ),
         (
             "p for 1 − p",
-            "Lowers what is wrong instead of what is right.",
+            "Multiplies by p², not by (1 − p)², p the probability of the target.",
             plainly(lambda z, wanted: focal_of(z, wanted, losses.sigmoid(z * (2 * wanted - 1)))),
         ),
         (
             "digits lost",
-            "Takes 1 − p, which is 0 where p is nearly 1.",
+            "Computes 1 − p by a subtraction, which loses digits where p is almost 1.",
             plainly(
                 lambda z, wanted: focal_of(z, wanted, 1 - losses.sigmoid(z * (2 * wanted - 1)))
             ),
@@ -285,36 +302,36 @@ FAULTS = [
     *of(
         "class_losses",
         (
-            "nothing is background",
+            "ignored as background",
             "Counts label −1 as background.",
             given(lambda z, labels: (z, np.maximum(labels, 0))),
         ),
         (
-            "background shifted",
-            "Takes column label − 1 of an object.",
+            "columns shifted",
+            "Reads column label − 1 for objects.",
             given(lambda z, labels: (z, np.where(labels > 0, labels - 1, labels))),
         ),
         (
-            "background left behind",
-            "Claims a background at the end and looks for it in front.",
+            "background in column 0",
+            "Claims that background is last but reads it from column 0.",
             by(background="first"),
             {"background": "last"},
         ),
         (
             "mean for sum",
-            "Claims sigmoids and averages them over the columns.",
+            "Claims a sigmoid loss but averages it over the columns instead of summing.",
             then(lambda found: found / found.dtype.type(11)),
             {"class_loss": "sigmoid"},
         ),
         (
-            "background is no column",
-            "Claims sigmoids and wants no column to be sure of the background.",
+            "no background target",
+            "Claims a sigmoid loss but sets no target of 1 for background.",
             background_is_no_column,
             {"class_loss": "sigmoid"},
         ),
         (
             "alpha and gamma of the paper",
-            "Claims a focal loss with others.",
+            "Claims alpha .4 and gamma 1.5 for the focal loss but uses .25 and 2.",
             by(focal_alpha=0.25, focal_gamma=2.0),
             {"class_loss": "focal", "focal_alpha": 0.4, "focal_gamma": 1.5},
         ),
@@ -323,95 +340,99 @@ FAULTS = [
         "mine_hard_negatives",
         (
             "over the batch",
-            "Mines the hardest negatives of all images together.",
+            "Mines the hardest negatives of the whole batch, not of each image.",
             mined_in_the_batch,
         ),
         (
-            "tie to the last",
-            "Of equal losses takes the highest anchor's.",
+            "ties to the last",
+            "Mines the highest anchor index among equal losses.",
             mined(order=lambda values: values.size - 1 - np.argsort(-values[::-1], kind="stable")),
         ),
         (
             "easiest first",
-            "Sorts the other way.",
+            "Mines the negatives with the smallest losses.",
             mined(order=lambda values: np.argsort(values, kind="stable")),
         ),
-        ("positives too", "Mines among all anchors.", mined(may=lambda labels: labels >= 0)),
         (
-            "nothing is a negative",
-            "Mines anchors of label −1.",
+            "positives too",
+            "Mines positives as well as negatives.",
+            mined(may=lambda labels: labels >= 0),
+        ),
+        (
+            "ignored as negatives",
+            "Mines ignored anchors (label −1) too.",
             mined(may=lambda labels: labels <= 0),
         ),
         (
             "labels summed",
-            "Counts an object of label 5 five times.",
+            "Counts a positive of label 5 five times.",
             mined(count=lambda labels, ratio: ratio * labels[labels > 0].sum()),
         ),
         (
             "one too few",
-            "Is off by one.",
+            "Mines one negative too few.",
             mined(count=lambda labels, ratio: ratio * np.count_nonzero(labels > 0) - 1),
         ),
-        ("one at the least", "Mines a negative of an image without objects.", by(min_negatives=1)),
-        ("rounded up", "Gives the half of a negative.", by(rounding="up")),
+        ("at least one", "Mines one negative in an image without objects.", by(min_negatives=1)),
+        ("rounded up", "Rounds half a negative up instead of down.", by(rounding="up")),
     ),
     *of(
         "multibox_loss",
         (
             "mining over the batch",
-            "Takes the hardest negatives of all images together.",
+            "Mines the hardest negatives of the whole batch, not of each image.",
             by(mining="batch"),
         ),
         (
-            "normaliser off by the batch size",
-            "Divides by positives per image.",
+            "normaliser off by batch size",
+            "Divides by the mean number of positives per image.",
             by(normaliser="mean"),
         ),
         (
-            "each image by itself",
-            "Divides each image by its own positives, then averages.",
+            "normaliser per image",
+            "Divides the loss of each image by its own positives, then averages.",
             by(normaliser="image"),
         ),
         (
             "0 / 0",
-            "Is NaN for a batch without objects.",
+            "Returns NaN for a batch without objects.",
             losing(divide=lambda labels, convention: positives_of(labels)),
         ),
         (
-            "negatives divide too",
-            "Divides by all anchors that count.",
+            "normaliser with negatives",
+            "Divides by the positives plus the mined negatives.",
             losing(divide=divided_by_what_counts),
         ),
-        ("background has a box", "Counts the box loss of all anchors.", by(box_over="all")),
-        ("weight forgotten", "Adds the box loss once, whatever its weight.", by(box_weight=1.0)),
+        ("background has a box", "Adds the box loss of background anchors.", by(box_over="all")),
+        ("weight forgotten", "Uses 1 as the weight of the box loss.", by(box_weight=1.0)),
         (
             "absolute box loss",
-            "Does not smooth it.",
+            "Uses abs(d) instead of smooth L1.",
             losing(box_loss=lambda deltas, wanted: np.abs(deltas - wanted)),
         ),
         (
             "mean for sum",
-            "Averages the box loss over the four numbers of a code.",
+            "Averages the box loss over the four deltas instead of summing.",
             losing(box_loss=lambda deltas, wanted: losses.smooth_l1(deltas, wanted) / 4),
         ),
         (
             "mined by both losses",
-            "Ranks negatives by the sum of class and box loss.",
+            "Ranks negatives by class loss plus box loss.",
             losing(rank=lambda class_loss, box_loss: class_loss + box_loss),
         ),
         (
-            "positives have no class",
-            "Sums the class loss of negatives alone.",
+            "no class loss of positives",
+            "Sums the class loss of negatives only.",
             losing(in_class=lambda counted, negatives: negatives),
         ),
         (
-            "nothing is background",
+            "ignored as background",
             "Counts label −1 as background.",
             given(lambda *heads: (*heads[:3], np.maximum(heads[3], 0), heads[4])),
         ),
         (
-            "the suppressed do not divide",
-            "Claims suppression before mining and divides by the positives that are left.",
+            "normaliser after suppression",
+            "Claims suppression before mining but divides by the remaining positives, not by all.",
             suppressed_do_not_divide,
             {"mining_nms": 0.3},
         ),
@@ -420,33 +441,33 @@ FAULTS = [
         "multibox_gradient",
         (
             "sign",
-            "Climbs.",
+            "Returns the negative gradient.",
             spoiled(lambda by_deltas, distance: -by_deltas, lambda by_logits, labels: -by_logits),
         ),
         (
-            "of the square",
-            "Is d beyond 1 too, as of a loss that is not smoothed.",
+            "gradient of the square",
+            "Returns d for d beyond ±1, as for a squared loss.",
             spoiled(lambda by_deltas, distance: by_deltas * np.maximum(1, np.abs(distance))),
         ),
         (
-            "only the true column",
-            "Forgets that other classes lose what the true one gains.",
+            "true column only",
+            "Returns 0 for all columns but the true one.",
             spoiled(None, lambda by_logits, labels: np.minimum(by_logits, 0)),
         ),
         (
-            "no negatives",
-            "Holds back the gradient of the mined negatives.",
+            "no gradient of negatives",
+            "Returns 0 for the class gradient of mined negatives.",
             spoiled(None, lambda by_logits, labels: by_logits * (labels > 0)[..., None]),
         ),
         (
-            "normaliser off by the batch size",
-            "Divides by positives per image.",
+            "normaliser off by batch size",
+            "Divides by the mean number of positives per image.",
             by(normaliser="mean"),
         ),
-        ("weight forgotten", "Takes the box loss once, whatever its weight.", by(box_weight=1.0)),
+        ("weight forgotten", "Uses 1 as the weight of the box loss.", by(box_weight=1.0)),
         (
-            "background shifted",
-            "Claims a background at the end and gives its column in front.",
+            "background in column 0",
+            "Claims that background is last but returns its gradient in column 0.",
             spoiled(None, lambda by_logits, labels: np.roll(by_logits, 1, axis=-1)),
             {"background": "last"},
         ),
