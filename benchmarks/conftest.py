@@ -1,7 +1,7 @@
-"""How a benchmark is run, and the one table at the end.
+"""Run the benchmarks and print one table at the end.
 
-A result is checked, then timed. pytest-benchmark measures and writes JSON; its own tables, one a
-load, are replaced by one that shows the implementations side by side.
+Every result is checked before the call is timed. pytest-benchmark times and writes JSON. Its
+tables, one for each load, are replaced by one table with the implementations side by side.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ import keras
 from benchmarks.table import Row, table
 from benchmarks.workloads import Load, Runner, is_quick
 
-# Rounds of a timing: as many as fit into the seconds, within the limits.
+# A timing has as many rounds as fit into SECONDS, within the limits.
 SECONDS = 0.5
 LEAST_ROUNDS, MOST_ROUNDS = 3, 200
 
@@ -39,7 +39,7 @@ LOAD_AVERAGE = pytest.StashKey[float | None]()
 
 def pytest_configure(config: pytest.Config) -> None:
     config.option.benchmark_quiet = True
-    # What is wrong is not timed; that is no second error.
+    # A wrong result is not timed; that must not be reported as a second error.
     config.addinivalue_line("filterwarnings", "ignore:Benchmark fixture was not used")
     config.stash[ROWS] = []
     config.stash[NOTES] = []
@@ -47,12 +47,12 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_sessionstart() -> None:
-    # Raised while the run ends, it would hide the failures that left nothing to save.
+    # As an error at the end of the run, this warning would hide the failures that caused it.
     warnings.filterwarnings("default", "Not saving anything")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Without timing, a corner of the grid is enough to see that everything runs and agrees."""
+    """Without timing, keep only a corner of the grid, enough to check all implementations."""
     if not config.getoption("benchmark_disable"):
         return
 
@@ -66,7 +66,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 class Traced:
-    """A function that counts how often Python runs it: in a graph, only while it is traced."""
+    """A function that counts how often Python runs it; in a graph that is only while tracing."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self.function = function
@@ -82,7 +82,7 @@ Timed = Callable[..., None]
 
 @pytest.fixture
 def timed(benchmark: Any, pytestconfig: pytest.Config) -> Timed:
-    """A function that checks what a load gives in one implementation, and then times it."""
+    """Return a function that checks the result of an implementation on a load, then times it."""
 
     def run(
         load: Load,
@@ -95,14 +95,16 @@ def timed(benchmark: Any, pytestconfig: pytest.Config) -> Timed:
         """Check, then time.
 
         Args:
-            load: What is done.
-            runner: How it is done.
-            function: From `arguments` to a result. For Keras, of tensors: it is put into the
-                runner's mode, and its result is brought back to NumPy within the time measured,
-                which waits for the device.
-            arguments: Made before, and for Keras moved to the device before.
-            check: Fails if the result is wrong, and returns how many near-ties it excused.
-            pairs: What the load has to look at.
+            load: The load.
+            runner: The implementation and its mode.
+            function: Function from `arguments` to a result. A Keras function takes tensors and
+                runs in the runner's mode; the copy of its result to NumPy is timed too, since it
+                waits for the device.
+            arguments: Inputs, made before the timing; for Keras they are moved to the device
+                before.
+            check: Raises AssertionError if the result is wrong; returns the number of near-ties
+                that it excused.
+            pairs: Number of pairs in the load.
         """
         traced = Traced(function)
         device = "cpu"
@@ -125,9 +127,9 @@ def timed(benchmark: Any, pytestconfig: pytest.Config) -> Timed:
                 count = int(seconds / (time.perf_counter() - start))
             runs = traced.runs
             benchmark.group = f"{load.operation} {load}"
-            benchmark.has_error = True  # keeps a timing out of the JSON until the last line below
+            benchmark.has_error = True  # keeps the timing out of the JSON until it is checked
             last = benchmark.pedantic(call, rounds=max(least, min(most, count)))
-            # Peers are called as they come; what they trace they trace out of sight.
+            # Only our own functions can be counted; peers trace graphs of their own.
             in_graph = runner.implementation == "keras" and runner.mode in {"graph", "xla"}
             assert not in_graph or traced.runs == runs, "traced while timed"
             return benchmark.stats.stats.data if benchmark.enabled else [], last
@@ -160,7 +162,7 @@ def timed(benchmark: Any, pytestconfig: pytest.Config) -> Timed:
 
 
 def keras_device() -> str:
-    """Where TensorFlow puts its work: an accelerator if it sees one."""
+    """Return the kind of device that TensorFlow uses: an accelerator if it sees one."""
     kinds = [device.partition(":")[0] for device in keras.distribution.list_devices()]
     return next((kind for kind in kinds if kind != "cpu"), "cpu")
 
@@ -181,5 +183,5 @@ def pytest_terminal_summary(
     write("")
     write(f"{os.cpu_count()} processors, load average {busy} before the run; {software}")
     excused = sum(row.excused for row in rows)
-    proven = ", each a proven near-tie" if excused else ""
-    write(f"decided differently from the reference in {excused} images{proven}")
+    proven = ", each with a proof" if excused else ""
+    write(f"near-ties excused in {excused} images{proven}")

@@ -1,4 +1,4 @@
-"""The one table that a run prints: a line a load, the implementations side by side."""
+"""Format the table that a run prints: a line for each load, implementations side by side."""
 
 from __future__ import annotations
 
@@ -8,18 +8,21 @@ from benchmarks.workloads import REFERENCE, RUNNERS, Runner
 
 
 class Row(NamedTuple):
-    """One timing: what the JSON holds in `extra_info`, seconds, and excused near-ties."""
+    """One timing: its `extra_info` in the JSON, its median in seconds, its excused near-ties."""
 
     extra_info: dict[str, Any]
     median: float
     excused: int
 
 
-LEGEND = "ms: median milliseconds; M/s: million pairs a second; ratio: speed beside the reference"
+LEGEND = (
+    "ms: median in milliseconds; M/s: million pairs per second; "
+    "ratio: speed relative to the reference"
+)
 
 
 def table(rows: list[Row]) -> list[str]:
-    """One block an operation, one line a load, a group of columns for each runner."""
+    """Return the lines: a block for each operation, a line for each load, columns by runner."""
     operations: dict[str, dict[tuple[Any, ...], dict[Runner, Row]]] = {}
     for row in rows:
         info = row.extra_info
@@ -47,7 +50,7 @@ def table(rows: list[Row]) -> list[str]:
 
 
 def numbers(row: Row | None, reference: Row | None) -> list[str]:
-    """Time, pairs a second and ratio; "-" where there is nothing to say."""
+    """Return time, pairs per second and ratio; "-" for what was not measured."""
     if row is None:
         return ["-", "-", "-"]
     pairs = row.extra_info["pairs_per_second"]
@@ -59,6 +62,6 @@ def numbers(row: Row | None, reference: Row | None) -> list[str]:
 
 
 def short(number: float) -> str:
-    """Three digits or, below 1, three decimals; 8 columns hold any."""
+    """Format a number with three digits or, below 1, three decimals; it fits into 8 columns."""
     decimals = next((digits for least, digits in ((100, 0), (10, 1), (1, 2)) if number >= least), 3)
     return f"{number:.{decimals}f}"

@@ -1,4 +1,4 @@
-"""The checks themselves: what is right passes, what is wrong fails, a near-tie is counted."""
+"""Test the checks of the benchmarks: right passes, wrong fails, a near-tie counts as excused."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ def batched(images: list[Any], kind: type) -> Any:
 
 
 def padded_targets(images: list[Targets]) -> Targets:
-    """As Keras has them: a batch axis and int32."""
+    """Return targets in the form of Keras: with a batch axis and int32."""
     labels, deltas, objects = batched(images, Targets)
     return Targets(labels.astype(np.int32), deltas, objects.astype(np.int32))
 
 
 def with_object(targets: Targets, work: MatchingWorkload, anchor: int, number: int) -> Targets:
-    """The targets of one image with another object at one anchor, all else following from it."""
+    """Return the targets of one image with another object at one anchor, otherwise consistent."""
     labels, deltas, objects = (np.array(part) for part in targets)
     objects[anchor] = number
     labels[anchor], deltas[anchor] = 0, 0
@@ -92,7 +92,10 @@ def test_a_number_that_does_not_follow_from_the_objects_fails(matching, part):
 
 
 def two_objects_one_anchor(difference: float) -> tuple[MatchingWorkload, Targets]:
-    """Mirror images around an anchor, the second wider by so much; the other targets."""
+    """Return two boxes mirrored at one anchor, the second wider by `difference`, and targets.
+
+    The targets give the anchor to the second object; the reference gives it to the first.
+    """
     boxes = np.array([[[0.375, 0.25, 0.875, 0.75], [0.125 - difference, 0.25, 0.625, 0.75]]])
     work = MatchingWorkload(
         boxes.astype(np.float32), np.array([[1, 2]], np.int32), np.float32([[0.5, 0.5, 0.5, 0.5]])
@@ -124,7 +127,7 @@ def detected(work: DecodingWorkload) -> list[Detections]:
 
 
 def padded(images: list[Detections]) -> Detections:
-    """As Keras has them: a batch axis, and as many slots in each image."""
+    """Return detections in the form of Keras: with a batch axis, padded to equal length."""
     slots = CANONICAL.detection.max_detections
 
     def fill(part: np.ndarray, value: int) -> np.ndarray:
@@ -146,7 +149,11 @@ def exchanged(found: Detections, first: int, second: int) -> Detections:
 
 
 def with_candidate(found: Detections, work: DecodingWorkload, place: int) -> Detections:
-    """With a candidate at `place` that the reference suppresses: its neighbour's neighbour."""
+    """Add a detection that the reference suppresses.
+
+    It is the best remaining candidate that has the class of the detection at `place` and a lower
+    score.
+    """
     truth = HeadTruth(work.deltas[0], work.logits[0], work.anchors)
     label = found.labels[place]
     waiting = np.array(truth.scores[:, label - 1])
@@ -177,7 +184,7 @@ def test_right_detections_pass(decoding):
 def test_a_missing_detection_fails(decoding, place):
     right = detected(decoding)
     wrong = padded([without(right[0], place), right[1]])
-    with pytest.raises(AssertionError, match="missed one that nothing suppresses"):
+    with pytest.raises(AssertionError, match="is missing that no kept anchor suppresses"):
         check_detections(wrong, decoding)
 
 
@@ -191,7 +198,7 @@ def test_another_order_fails(decoding):
 def test_a_suppressed_detection_fails(decoding):
     right = detected(decoding)
     wrong = padded([with_candidate(right[0], decoding, 0), right[1]])
-    with pytest.raises(AssertionError, match="kept one that a kept one suppresses"):
+    with pytest.raises(AssertionError, match="a kept anchor suppresses another"):
         check_detections(wrong, decoding)
 
 
@@ -221,7 +228,7 @@ def test_a_number_that_is_off_fails(decoding, part):
 
 @pytest.mark.parametrize(("difference", "excused"), [(1e-7, True), (1e-3, False)])
 def test_only_a_near_tie_may_come_in_another_order(difference, excused):
-    # Two anchors far apart say the same of two boxes, all but.
+    # Two anchors far apart predict boxes with nearly equal scores.
     logits = np.full((1, 2, 2), 0, np.float32)
     logits[0, :, 1] = [1 + difference, 1]
     anchors = np.float32([[0.25, 0.25, 0.25, 0.25], [0.75, 0.75, 0.25, 0.25]])
@@ -257,7 +264,7 @@ def test_only_a_near_tie_may_escape_suppression(difference, excused):
 
 
 def test_what_is_not_among_the_candidates_is_neither_missed_nor_kept():
-    # All candidates are one box, and what comes after them is elsewhere.
+    # All candidates have the same box; the anchor after the limit has another one.
     limit = CANONICAL.detection.candidates_per_class
     anchors = np.float32([[0.25, 0.25, 0.25, 0.25]] * limit + [[0.75, 0.75, 0.25, 0.25]])
     logits = np.zeros((1, limit + 1, 2), np.float32)

@@ -1,7 +1,7 @@
-"""Decoding and suppression: from the head outputs of a batch to its detections.
+"""Benchmark decoding and suppression: from the head outputs of a batch to its detections.
 
-`decoding` reads heads of a trained network, `decoding-hard` those of an untrained one. A pair is
-an anchor and a class.
+The head outputs of `decoding` resemble those of a trained network, those of `decoding-hard` an
+untrained one. A pair is an anchor and a class.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def test_decoding(load: Load, runner: Runner, timed):
     work = decoding_work(load)
 
     def check(found: Any) -> int:
-        # The reference is what the others are compared with, and peers chose differently.
+        # The reference needs no check, and peers follow other conventions.
         if runner == REFERENCE or runner in THEIRS:
             return 0
         return check_detections(found, work)

@@ -1,7 +1,7 @@
-"""The pretrained detector: from a prepared photograph to its boxes, beside the bare network.
+"""Benchmark the pretrained detector: the cost of decoding relative to the network.
 
-What decoding adds is a ratio of two times that are taken in turn, so that whatever else the machine
-does is shared alike: the whole, from the array to the boxes, over the interpreter's `invoke` alone.
+The ratio is the time from the prepared array to the boxes, over that of the interpreter's `invoke`
+only. The two are timed in turn, so that other work on the machine affects both alike.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from keras_impl.weights.npz import load_model
 from keras_impl.weights.published import OIDV4, weights_file
 
 ROUNDS = 200
-MOST = 1.15  # of the bare network's time
+MOST = 1.15  # largest ratio
 
 
 @pytest.fixture(scope="module")
 def network(tmp_path_factory):
-    """The pretrained detector, exported to LiteRT; `ssd weights oidv4` fetches it."""
+    """Export the pretrained detector to LiteRT; `ssd weights oidv4` fetches it."""
     try:
         model = load_model(weights_file(OIDV4.name))
     except FileNotFoundError as error:
@@ -61,7 +61,7 @@ def test_decoding_costs_little_beside_the_network(network, threads, pytestconfig
     ratio = float(np.median(whole) / np.median(bare))
     pytestconfig.stash[NOTES].append(
         f"photograph to boxes, LiteRT with {threads} thread{'s' * (threads > 1)}: "
-        f"{np.median(whole) * 1e3:.2f} ms, its invoke alone {np.median(bare) * 1e3:.2f} ms, "
+        f"{np.median(whole) * 1e3:.2f} ms, its invoke only {np.median(bare) * 1e3:.2f} ms, "
         f"ratio {ratio:.3f} (at most {MOST})"
     )
     if not pytestconfig.getoption("benchmark_disable"):

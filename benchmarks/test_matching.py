@@ -1,7 +1,7 @@
-"""Matching and encoding: from the objects of a batch to what each anchor has to learn.
+"""Benchmark matching and encoding: from the objects of a batch to the targets of the anchors.
 
-The reference takes image after image, as it is meant to be read; Keras the batch at once.
-A pair is an object and an anchor; padding makes none.
+The reference processes one image after the other; Keras processes the batch at once. A pair is an
+object and an anchor; padding is not counted.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def by_reference(anchors: np.ndarray, boxes: np.ndarray, labels: np.ndarray) -> 
 
 
 def by_host(anchors: np.ndarray) -> Any:
-    """Into memory that is used again, as an input pipeline does."""
+    """Return the host's target assignment into reused memory, as in an input pipeline."""
     assigner, held = TargetAssigner(anchors), {}
 
     def assign(boxes: np.ndarray, labels: np.ndarray) -> HostTargets:
@@ -47,8 +47,8 @@ def test_matching(load: Load, runner: Runner, timed):
 
     def check(found: Any) -> int:
         if runner == REFERENCE or (runner in THEIRS and not PEERS[runner.implementation].yardstick):
-            return 0  # what the others are compared with; and peers that chose differently
-        # Only XLA fuses multiplications with additions: elsewhere there is nothing to excuse.
+            return 0  # The reference needs no check, and peers follow other conventions.
+        # Only XLA fuses multiplications with additions; without it no near-tie is excused.
         return check_targets(found, work, excuse=runner.mode == "xla")
 
     if runner in THEIRS:

@@ -1,9 +1,9 @@
-"""The forward pass of the digit detector: one image, as a graph.
+"""Benchmark the forward pass of the digit detector: one image, as a graph.
 
-Not under XLA: on a CPU its convolutions are not oneDNN's, and a pass takes several times as long
-(`keras_impl.models.ssd` decides so). Not by the reference, whose forward pass is there to be read.
-There are no objects and no pairs, and what is said of each anchor is checked against the same model
-run eagerly.
+XLA is left out: on a CPU its convolutions are not oneDNN's and a pass takes several times as long,
+so `keras_impl.models.ssd` does not use it there. The reference is left out too: its forward pass is
+written to be read, not to be fast. There are no objects and no pairs. The outputs are compared with
+the same model run eagerly.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def test_network(timed):
             right = keras.ops.convert_to_numpy(expected[name])
             assert found[name].shape == right.shape == (NETWORK.batch, NETWORK.anchors, width)
             error = np.abs(found[name] - right).max()
-            assert error <= 1e-5 * np.abs(right).max(), f"{name}: off by {error}"
+            assert error <= 1e-5 * np.abs(right).max(), f"{name}: differs by {error}"
         return 0
 
     timed(NETWORK, Runner("keras", "graph"), forward, (inputs.astype(np.float32),), check)

@@ -1,4 +1,4 @@
-"""The table, from numbers that are easy to divide."""
+"""Test the table with numbers that are easy to divide."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The grid: which loads are timed, and by whom; `reference_numpy.testing.workloads` fills them.
+"""The grid of loads and runners; `reference_numpy.testing.workloads` makes the inputs.
 
-A load is written batch x objects x anchors, as in "8x32x8732".
+The name of a load is images x objects x anchors, as in "8x32x8732".
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from reference_numpy.testing import workloads
 SEED = 0
 ANCHORS = ("ssd_mobilenet300", "ssd300")  # layouts of 1917 and 8732 anchors
 OBJECTS = (1, 8, 32, 100)
-# One image, as when a camera is read; a small and a large batch, as in training. Nobody decodes
-# 32 images at once, and a compilation for them takes seconds.
+# One image, as from a camera; a small and a large batch, as in training. Decoding 32 images at once
+# is rare, and compiling it takes seconds.
 BATCHES = {"matching": (1, 8, 32), "decoding": (1, 8), "decoding-hard": (1, 8)}
-# Where the heads are unsure everywhere, how many objects there are changes nothing.
+# If the heads are unsure everywhere, the number of objects does not matter.
 HARD_OBJECTS = (8,)
-# Eagerly every operation of every step of a loop is called from Python: up to seconds an image.
+# In eager mode Python calls every operation of every loop step: up to seconds per image.
 LARGEST_EAGER_BATCH = 1
 
 
 class Load(NamedTuple):
-    """One size of one operation; the network has no objects."""
+    """One size of one operation; for the network `objects` is None."""
 
     operation: str
     layout: str
@@ -45,7 +45,7 @@ class Load(NamedTuple):
 
 
 class Runner(NamedTuple):
-    """Who does the work, and how."""
+    """An implementation and its mode."""
 
     implementation: str
     mode: str
@@ -56,7 +56,7 @@ class Runner(NamedTuple):
 
 REFERENCE = Runner("reference", "host")
 OURS = (REFERENCE, *(Runner("keras", mode) for mode in ("host", "eager", "graph", "xla")))
-# Other people's, where they are installed: `tox run -e bench-peers`.
+# Other libraries, if installed: `tox run -e bench-peers`.
 THEIRS = tuple(Runner(name, peer.mode) for name, peer in PEERS.items() if installed(name))
 RUNNERS = (*OURS, *THEIRS)
 
@@ -74,14 +74,14 @@ def loads(operation: str) -> list[Load]:
 
 
 def does(runner: Runner, operation: str) -> bool:
-    """Whether somebody has an operation at all; TensorFlow, for one, suppresses but matches not."""
+    """Return whether a runner has an operation; TensorFlow, for example, has no matching."""
     if runner in OURS:
         return True
     return operation.partition("-")[0] in PEERS[runner.implementation].operations
 
 
 def grid(*operations: str) -> pytest.MarkDecorator:
-    """Parametrise a test with `load` and `runner`; all runners of a load follow each other."""
+    """Parametrise a test by `load` and `runner`; all runners of a load follow each other."""
     return pytest.mark.parametrize(
         ("load", "runner"),
         [
@@ -98,11 +98,11 @@ def grid(*operations: str) -> pytest.MarkDecorator:
 
 
 def is_quick(load: Load) -> bool:
-    """Whether a load is in the corner of the grid that `--benchmark-disable` checks."""
+    """Return whether `--benchmark-disable`, which checks without timing, runs a load."""
     return load.objects is None or (load.layout, load.objects, load.batch) == (ANCHORS[0], 8, 1)
 
 
-# The runners of a load share its numbers; the next load needs others.
+# All runners of a load share its inputs; the cache holds one load at a time.
 
 
 @lru_cache(maxsize=1)

@@ -1,1 +1,1 @@
-"""Leaves that several rooms use: files, HTML, choices."""
+"""Helpers that several packages share: files, HTML, charts, timing, names of options."""

@@ -1,4 +1,4 @@
-"""Names for types that all rooms share."""
+"""Type aliases that all packages share."""
 
 from __future__ import annotations
 
@@ -10,4 +10,4 @@ __all__ = ["Array", "Arrays", "Tensor"]
 
 Array = NDArray[Any]
 Arrays = tuple[Array, ...]
-Tensor = Any  # of whatever backend Keras runs on
+Tensor = Any  # a tensor of Keras' backend

@@ -1,4 +1,4 @@
-"""Charts, drawn by matplotlib, with one look: in files, and in pages that may be light or dark."""
+"""Charts by matplotlib in one style, for files and for HTML pages, light or dark."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any
 
 __all__ = ["finish", "look", "new_figure", "svg"]
 
-# Told apart on white and on black; where there are more lines than these, marks tell them apart.
+# Colours that are distinct on white and on black; further lines reuse them with other markers.
 COLOURS = ("#3b82f6", "#f97316", "#10b981", "#a855f7", "#ef4444", "#d4a106", "#06b6d4", "#ec4899")
 MARKS = "os^D"
-INK = "#5b6571"  # stands for the page's own colour until `svg` replaces it
+INK = "#5b6571"  # placeholder that `svg` replaces by the text colour of the page
 
 
 def new_figure(columns: int, size: tuple[float, float]) -> tuple[Any, list[Any]]:
-    """A matplotlib figure of `size` inches, and its axes side by side."""
+    """Return a matplotlib figure of `size` inches, and its axes side by side."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=size, layout="constrained")
@@ -24,27 +24,27 @@ def new_figure(columns: int, size: tuple[float, float]) -> tuple[Any, list[Any]]
 
 
 def look(index: int) -> dict[str, Any]:
-    """Colour and mark of the line number `index`."""
+    """Return the colour and the marker of line number `index`."""
     row, column = divmod(index, len(COLOURS))
     return {"color": COLOURS[column], "marker": MARKS[(column + row) % len(MARKS)], "ms": 5}
 
 
 def finish(axes: Any, *, legend: bool = True) -> None:
-    """Grid and legend."""
+    """Add a grid and, if asked, a legend."""
     axes.grid(alpha=0.3)
     if legend:
         axes.legend(frameon=False)
 
 
 def svg(figure: Any, title: str) -> str:
-    """The figure as an SVG element whose text has the colour of the page.
+    """Return a figure as an SVG element whose text has the colour of the page.
 
     Args:
-        figure: Of matplotlib.
-        title: What a screen reader says.
+        figure: A matplotlib figure.
+        title: The title for screen readers.
 
     Returns:
-        `<svg class="chart" …>`, the same for the same figure.
+        `<svg class="chart" …>`; the same figure gives the same text.
     """
     import matplotlib as mpl
 

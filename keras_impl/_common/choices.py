@@ -1,4 +1,4 @@
-"""Names and defaults of options; the command line shows them before anything is imported."""
+"""Names and defaults of options; no heavy imports, so that `ssd --help` is quick."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ __all__ = [
     "DigitMode",
 ]
 
-Backend = Literal["keras", "numpy", "litert"]  # who runs a detector
-DigitMode = Literal["1", "1-10", "both"]  # digits on a canvas; both: a coin decides for each
+Backend = Literal["keras", "numpy", "litert"]  # backends of a detector
+DigitMode = Literal["1", "1-10", "both"]  # digits per canvas; both: chosen at random for each
 
 BACKENDS: tuple[Backend, ...] = get_args(Backend)
 DIGIT_MODES: tuple[DigitMode, ...] = get_args(DigitMode)
-DETECTORS = ("digits", "oidv4")  # detectors with a name
+DETECTORS = ("digits", "oidv4")  # named detectors
 
-SCORE = 0.5  # detections below this score are not reported
-CASES = 40  # random cases of each operation in a parity run
-CANVASES = 8  # images of a demo
+SCORE = 0.5  # default score threshold of detections
+CASES = 40  # default number of random cases for each operation in a parity run
+CANVASES = 8  # default number of images in a demo

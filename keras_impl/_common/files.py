@@ -1,4 +1,4 @@
-"""Files: where Keras keeps what it fetched, downloads that are checked, writing all or nothing."""
+"""Files: Keras' folder, downloads checked by SHA-256, and writing all or nothing."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from pathlib import Path
 
 __all__ = ["check_sum", "fetch", "keras_home", "write_file"]
 
-PATIENCE = 30.0  # seconds that a server may be silent
-DEADLINE = 1800.0  # seconds that a download may take
-PIECE = 2**16  # bytes
+PATIENCE = 30.0  # seconds to wait for a silent server
+DEADLINE = 1800.0  # seconds for a whole download
+PIECE = 2**16  # bytes read at a time
 
 
 def keras_home() -> Path:
-    """Where Keras keeps what it downloads (keras/src/backend/config.py)."""
+    """Return the folder of Keras' downloads, as keras/src/backend/config.py computes it."""
     home = Path.home()
     default = (home if os.access(home, os.W_OK) else Path("/tmp")) / ".keras"
     return Path(os.environ.get("KERAS_HOME", default))
 
 
 def write_file(path: str | os.PathLike[str], data: str | bytes) -> None:
-    """Write a file all or nothing: who reads it meets the old one or the new one whole."""
+    """Write a file all or nothing: a reader sees the whole old file or the whole new one."""
     content = data.encode() if isinstance(data, str) else data
     if os.path.exists(path) and not os.path.isfile(path):
-        Path(path).write_bytes(content)  # a device or a pipe, which no file may replace
+        Path(path).write_bytes(content)  # a device or a pipe, which must not be replaced
         return
-    path = Path(os.path.realpath(path))  # a link keeps pointing where it does
+    path = Path(os.path.realpath(path))  # a link stays, and its target is replaced
     mode = path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_mask()
-    # A new name that nobody can guess: in a shared folder another might be somebody's link.
+    # A random name: in a shared folder a name that can be guessed might be a stranger's link.
     handle, unfinished = tempfile.mkstemp(".part", f".{path.name}.", path.parent)
     try:
         with os.fdopen(handle, "wb") as file:
@@ -46,23 +46,23 @@ def write_file(path: str | os.PathLike[str], data: str | bytes) -> None:
 
 
 def _mask() -> int:
-    """The permissions that this process withholds from new files; read by setting them."""
+    """Return this process's umask, which can only be read by setting it."""
     mask = os.umask(0o077)
     os.umask(mask)
     return mask
 
 
 def check_sum(data: bytes, sha256: str, size: int, source: object) -> bytes:
-    """The data, if they are what was expected.
+    """Check the size and the SHA-256 of data, and return the data.
 
     Args:
-        data: Whatever was read.
-        sha256: What its SHA-256 has to be, in hexadecimal.
-        size: How many bytes are expected; more or fewer is said before the sum.
-        source: Where it came from, for the message.
+        data: The bytes to check.
+        sha256: The expected SHA-256, in hexadecimal.
+        size: The expected number of bytes, checked first.
+        source: Where the data came from, for the message.
 
     Raises:
-        ValueError: They are not.
+        ValueError: Size or SHA-256 differ.
 
     Example:
         >>> check_sum(b"", hashlib.sha256(b"").hexdigest(), 0, "nowhere")
@@ -82,16 +82,16 @@ def check_sum(data: bytes, sha256: str, size: int, source: object) -> bytes:
 def fetch(
     url: str, sha256: str, size: int, advance: Callable[[int], None] = lambda count: None
 ) -> bytes:
-    """Download a file of a known size and sum; nothing is written.
+    """Download a file of known size and SHA-256 into memory.
 
     Args:
-        url: Where it is.
-        sha256: Of `check_sum`.
-        size: Of `check_sum`; never more than a byte beyond it is read.
+        url: The address.
+        sha256: The expected SHA-256, in hexadecimal.
+        size: The expected number of bytes; at most one byte more is read.
         advance: Called with the number of bytes that came since the last call.
 
     Raises:
-        ConnectionError: It cannot be had.
+        ConnectionError: The download failed.
         ValueError: It is another file.
     """
     pieces = []
@@ -104,8 +104,8 @@ def fetch(
                 advance(len(piece))
                 if time.monotonic() - started > DEADLINE:
                     raise TimeoutError(f"more than {DEADLINE:g} seconds")
-    except (OSError, ValueError, http.client.HTTPException) as error:  # a ValueError of the URL
+    except (OSError, ValueError, http.client.HTTPException) as error:  # ValueError: a faulty URL
         if isinstance(error, urllib.error.HTTPError):
-            error.close()  # it is an answer too, with a connection
-        raise ConnectionError(f"download: {url} cannot be had: {error}") from None
+            error.close()  # This error is a response too, and holds a connection.
+        raise ConnectionError(f"download: {url} could not be fetched: {error}") from None
     return check_sum(b"".join(pieces), sha256, size, url)

@@ -1,4 +1,4 @@
-"""What the HTML pages share: their looks, tables and lists of facts."""
+"""Shared parts of the HTML pages: style, tables, lists of facts."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ PAGE = """<!DOCTYPE html>
 
 
 def page(title: str, program: str, body: str, style: str = "") -> str:
-    """A whole page that loads nothing from anywhere, marked as written by `program`."""
+    """Return a self-contained page, marked as written by `program`."""
     return PAGE.format(
         title=escape(title), generator=_generator(program), style=STYLE + style, body=body
     )
 
 
 def has_generator(path: Path, program: str) -> bool:
-    """Whether a file is a page that `program` wrote."""
+    """Return whether a file is a page that `program` wrote."""
     try:
         with path.open(encoding="utf-8", errors="replace") as file:
             return _generator(program) in file.read(1000)
@@ -46,17 +46,17 @@ def _generator(program: str) -> str:
 
 
 def verdict(passed: bool, text: str) -> str:
-    """The answer of a page, in its first line."""
+    """Return the verdict of a page, its first line."""
     return f'<p class="verdict {state(passed)}">{"✓" if passed else "✗"} {escape(text)}</p>'
 
 
 def badge(passed: bool, text: str) -> str:
-    """A word in green or red."""
+    """Return a word in green or red."""
     return f'<b class="{state(passed)}">{text}</b>'
 
 
 def facts_list(facts: dict[str, str]) -> str:
-    """Names and texts as a list of definitions."""
+    """Return names and texts as a definition list."""
     lines = "".join(
         f"<dt>{escape(name)}</dt><dd>{escape(text)}</dd>" for name, text in facts.items()
     )
@@ -66,7 +66,7 @@ def facts_list(facts: dict[str, str]) -> str:
 def table(
     head: Sequence[str], rows: Iterable[Sequence[str]], states: Sequence[str] | None = None
 ) -> str:
-    """A table of cells that are HTML already; it scrolls by itself on a narrow screen."""
+    """Return a table; cells are HTML. On a narrow screen the table scrolls, not the page."""
     top = "".join(f'<th scope="col">{cell}</th>' for cell in head)
     lines = []
     for index, row in enumerate(rows):
@@ -85,7 +85,7 @@ def _cell(content: str) -> str:
 
 
 def state(passed: bool) -> str:
-    """The class that colours what passed or failed."""
+    """Return the CSS class of a result that passed or failed."""
     return "good" if passed else "bad"
 
 

@@ -1,4 +1,4 @@
-"""Time a call: its first answer is checked, then it is repeated, and must give the same again."""
+"""Time a call: check its first result, repeat it, and check that the last result is the same."""
 
 from __future__ import annotations
 
@@ -13,16 +13,17 @@ from keras_impl._common.arrays import Array
 
 __all__ = ["Measured", "arrays_of", "measure", "timed_rounds"]
 
-LEAST, MOST = 5, 2000  # rounds, however long they take or short they are
+LEAST, MOST = 5, 2000  # limits of the number of rounds, at any duration
 
 
 class Measured(NamedTuple):
-    """How long a call takes.
+    """Times of a call.
 
     Attributes:
-        first: Seconds of the first call, which traces and compiles; its answer was checked.
-        excused: Near-ties that the check excused.
-        rounds: Seconds of each further call.
+        first: Seconds of the first call, which also traces and compiles and whose result was
+            checked.
+        excused: Number of near-ties that the check excused.
+        rounds: Seconds of each timed call.
     """
 
     first: float
@@ -31,7 +32,7 @@ class Measured(NamedTuple):
 
 
 def arrays_of(result: Any) -> list[Array]:
-    """The arrays of a result, however nested."""
+    """Return all arrays in a nested result."""
     if isinstance(result, Mapping):
         result = list(result.values())
     if isinstance(result, list | tuple):
@@ -42,16 +43,16 @@ def arrays_of(result: Any) -> list[Array]:
 def timed_rounds(
     call: Callable[[], Any], seconds: float, least: int = LEAST, most: int = MOST
 ) -> tuple[list[float], Any]:
-    """Repeat a call after a warm-up, without garbage collection.
+    """Time a call repeatedly, after a warm-up and without garbage collection.
 
     Args:
-        call: What to time; it ends when its result is there.
-        seconds: How long to go on, with `least` and `most` rounds as limits.
-        least: Rounds at least.
-        most: Rounds at most.
+        call: The call; it returns when its result is ready.
+        seconds: Total time for the rounds, within the limits `least` and `most`.
+        least: Smallest number of rounds.
+        most: Largest number of rounds.
 
     Returns:
-        Seconds of each round, and what the last one gave.
+        Seconds of each round, and the result of the last one.
     """
     last = call()
     rounds: list[float] = []
@@ -61,7 +62,7 @@ def timed_rounds(
     try:
         began = time.perf_counter()
         while len(rounds) < least or (time.perf_counter() - began < seconds and len(rounds) < most):
-            del last  # a pipeline does not keep it either
+            del last  # A pipeline does not keep earlier results either.
             start = time.perf_counter()
             last = call()
             rounds.append(time.perf_counter() - start)
@@ -81,23 +82,23 @@ def measure(
     repeats: bool = True,
     run: Callable[..., tuple[list[float], Any]] = timed_rounds,
 ) -> Measured:
-    """Check a call's answer, then time it.
+    """Check the result of a call, then time the call.
 
     Args:
-        call: What to time; it ends when its result is there.
-        check: Raises AssertionError if the first answer is wrong, or returns how many near-ties it
-            excused.
-        seconds: How long to time.
-        least: Rounds at least.
-        most: Rounds at most.
-        repeats: Whether every call gives the same answer.
-        run: Times the rounds, as `timed_rounds` does.
+        call: The call; it returns when its result is ready.
+        check: Raises AssertionError if the first result is wrong; returns the number of near-ties
+            that it excused.
+        seconds: Total time for the rounds.
+        least: Smallest number of rounds.
+        most: Largest number of rounds.
+        repeats: Whether every call returns the same result.
+        run: Function that times the rounds, as `timed_rounds` does.
 
     Returns:
         The times.
 
     Raises:
-        AssertionError: The first answer is wrong, or the last is another one.
+        AssertionError: The first result is wrong, or the last result differs from the first.
 
     Example:
         >>> measured = measure(lambda: np.ones(3).sum(), seconds=0.0)
@@ -108,12 +109,12 @@ def measure(
     answer = call()
     first = time.perf_counter() - start
     excused = check(answer) if check else 0
-    # Copied, because a call may use the memory of its last answer again.
+    # Copied, because a call may reuse the memory of its last result.
     kept = [part.copy() for part in arrays_of(answer)] if repeats else None
     del answer
     rounds, last = run(call, seconds, least, most)
     if kept is not None:
         others = arrays_of(last)
         if len(kept) != len(others) or not all(map(np.array_equal, kept, others)):
-            raise AssertionError("the last timed call gave another result than the first")
+            raise AssertionError("the result of the last timed call differs from the first")
     return Measured(first, excused, rounds)

@@ -1,1 +1,1 @@
-"""What `ssd bench` measures: plan, run, records, page."""
+"""The benchmark behind `ssd bench`: plan, run, records, page."""

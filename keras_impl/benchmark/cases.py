@@ -1,4 +1,4 @@
-"""What is called, and how its result is checked, for each operation."""
+"""For each operation: the call that is timed, and the check of its result."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ __all__ = [
     "write_photographs",
 ]
 
-CLOSE = 1e-4  # of the largest: what sums of many products in another order may be off
+CLOSE = 1e-4  # allowed difference, relative to the largest value: sums run in another order
 
 
 def device_of(job: Job, request: Mapping[str, Any]) -> str:
-    """Where TensorFlow puts its work, if it may; the host's CPU for all others."""
+    """Return the kind of device that a job runs on: "cpu", or TensorFlow's accelerator."""
     if request["device"] == "cpu" or job.mode == "host" or job.implementation != "keras":
         return "cpu"
     import keras
@@ -54,13 +54,13 @@ def device_of(job: Job, request: Mapping[str, Any]) -> str:
 
 
 class Case(NamedTuple):
-    """What is timed.
+    """A call to time, and its check.
 
     Attributes:
-        call: One round; it ends when the result is there.
-        check: Raises AssertionError if the first result is wrong, or returns how many images
-            were excused; None where there is nothing to compare with.
-        repeats: Whether every call gives the same.
+        call: Runs one round and returns when the result is ready.
+        check: Raises AssertionError if the first result is wrong; returns how many images were
+            excused. None if there is nothing to compare with.
+        repeats: Whether every call returns the same.
     """
 
     call: Callable[[], Any]
@@ -69,9 +69,9 @@ class Case(NamedTuple):
 
 
 def case_of(job: Job, request: Mapping[str, Any]) -> Case:
-    """What a job calls, with its inputs made."""
+    """Make the inputs of a job and return its case."""
     if job.operation == "matching":
-        # A copy of the outputs to NumPy is no memory of the call.
+        # Memory is measured without copying the outputs to NumPy.
         return matching_case(job, matching_work(job.load), to_numpy=request["kind"] != "memory")
     if job.operation == "decoding":
         return _decoding(job, *_decoding_work(job.load, request["photographs"]))
@@ -83,7 +83,7 @@ def case_of(job: Job, request: Mapping[str, Any]) -> Case:
 def _in_mode(
     function: Callable[..., Any], mode: str, *arguments: Array, to_numpy: bool = True
 ) -> Callable[[], Any]:
-    """A function of tensors that are there already."""
+    """Return a call of a function in a Keras mode, its arguments already on the device."""
     import keras
 
     from keras_impl.backends import in_mode
@@ -93,18 +93,18 @@ def _in_mode(
 
 
 def _right(found: Any) -> int:
-    """The reference is what others are compared with."""
+    """Accept every result: the check of the reference itself."""
     return 0
 
 
 def matching_work(load: str) -> MatchingWorkload:
-    """Boxes, labels and anchors of a load."""
+    """Make the boxes, labels and anchors of a load."""
     batch, objects, anchors = sizes(load)
     return matching_workload(LAYOUTS[anchors], batch, objects, SEED)
 
 
 def matching_case(job: Job, work: MatchingWorkload, *, to_numpy: bool = True) -> Case:
-    """Target assignment by whom a job names."""
+    """Return the case for target assignment by the job's implementation."""
     from keras_impl.benchmark.correctness import check_targets
 
     boxes, labels, anchors = work
@@ -121,7 +121,7 @@ def matching_case(job: Job, work: MatchingWorkload, *, to_numpy: bool = True) ->
         assigner = TargetAssigner(anchors)
         if job.implementation.endswith(NEW_ARRAYS):
             return Case(lambda: assigner.assign(boxes, labels), check)
-        # Memory that held the targets of other images, as in a pipeline.
+        # The reused memory first holds the targets of other images, as in a pipeline.
         batch, objects = labels.shape
         others = matching_workload(LAYOUTS[len(anchors)], batch, objects, SEED + 1)
         held = assigner.assign(others.boxes, others.labels)
@@ -184,9 +184,10 @@ def _decoding(job: Job, work: DecodingWorkload, convention: Convention) -> Case:
 
 
 def write_photographs(path: str) -> None:
-    """What the heads of the Open Images detector say of eight photographs.
+    """Write the head outputs of oidv4 on eight photographs to an .npz file.
 
-    Its scores are sigmoids, and its codes (ty, tx, th, tw); what is kept is the canonical choice.
+    Its scores are sigmoids and its codes (ty, tx, th, tw); detections are kept by the canonical
+    rules.
     """
     from keras_impl.data.photographs import sample_photographs
     from keras_impl.detector.detector import load_detector
@@ -206,18 +207,18 @@ def write_photographs(path: str) -> None:
         name="oidv4, kept as canonical",
         detection=CANONICAL.detection,
     )
-    said = {name: np.asarray(value) for name, value in detector.heads(images).items()}
+    outputs = {name: np.asarray(value) for name, value in detector.heads(images).items()}
     np.savez(
         path,
-        deltas=said["deltas"],
-        logits=said["logits"],
+        deltas=outputs["deltas"],
+        logits=outputs["logits"],
         anchors=detector.anchors.astype(np.float32),
         convention=np.array(json.dumps(asdict(convention))),
     )
 
 
 def _digit_model() -> Any:
-    """The digit detector, untrained."""
+    """Build the digit detector, untrained."""
     import keras
 
     from keras_impl.training.digits import digit_model
@@ -228,7 +229,7 @@ def _digit_model() -> Any:
 
 
 def _digit_batch(count: int) -> tuple[Array, Array, Array]:
-    """Canvases of the package's digits: images, boxes, labels."""
+    """Make canvases of the shipped digits: images, boxes, labels."""
     from keras_impl.data.canvases import batch_images, canvas, collate
     from keras_impl.data.mnist import load_digits
 
@@ -238,7 +239,7 @@ def _digit_batch(count: int) -> tuple[Array, Array, Array]:
 
 
 def _network() -> Case:
-    """The forward pass of the digit detector: one image, as a graph."""
+    """Return the case for the forward pass of the digit detector: one image, as a graph."""
     import keras
 
     model = _digit_model()
@@ -250,14 +251,17 @@ def _network() -> Case:
             right = keras.ops.convert_to_numpy(right)
             error = np.abs(found[name] - right).max()
             if found[name].shape != right.shape or not error <= CLOSE * np.abs(right).max():
-                raise AssertionError(f"{name}: off by {error} from the same model run eagerly")
+                raise AssertionError(f"{name}: differs by {error} from the same model run eagerly")
         return 0
 
     return Case(_in_mode(forward, "graph", images), check)
 
 
 def _targets_and_loss() -> Case:
-    """What a training step does beside the network: targets, loss, its gradient by the heads."""
+    """Return the case for a training step without the network.
+
+    It assigns targets and computes the loss and its gradient with respect to the head outputs.
+    """
     from keras_impl.backends import gradients
     from reference_numpy.gradients import multibox_gradient
 
@@ -283,8 +287,9 @@ def _targets_and_loss() -> Case:
             error = float(np.abs(mine - theirs).max() / np.abs(theirs).max())
             if others.any() or not error <= CLOSE:
                 raise AssertionError(
-                    f"not the reference's gradients by {name}: {others.sum()} anchors are heard "
-                    f"that should not be, or not that should be; numbers are off by {error:.2g}"
+                    f"gradients with respect to {name} differ from the reference's: "
+                    f"{others.sum()} anchors are zero in only one of both; largest relative "
+                    f"difference {error:.2g}"
                 )
         return 0
 
@@ -292,7 +297,7 @@ def _targets_and_loss() -> Case:
 
 
 def _training_step() -> Case:
-    """One step of `fit` on the digit detector: network, loss, gradients, Adam."""
+    """Return the case for one step of `fit`: network, loss, gradients, Adam."""
     import keras
 
     from reference_numpy.multibox import multibox_loss
@@ -300,7 +305,7 @@ def _training_step() -> Case:
     model = _digit_model()
     model.compile(keras.optimizers.Adam(1e-3, global_clipnorm=10.0))
     images, boxes, labels = _digit_batch(sizes(TRAINING_LOAD)[0])
-    # With the statistics of the batch, as in the step.
+    # training=True, because the step too normalises by the statistics of the batch.
     said = {name: np.asarray(part) for name, part in model(images, training=True).items()}
     inputs, box, label = map(keras.ops.convert_to_tensor, (images, boxes, labels))
 
@@ -314,14 +319,14 @@ def _training_step() -> Case:
         )
         error = abs(float(found["loss"]) / float(right.total) - 1)
         if not error <= CLOSE:
-            raise AssertionError(f"the first loss is off by {error} of the reference's")
+            raise AssertionError(f"the first loss differs from the reference's by {error}")
         return 0
 
     return Case(step, check, repeats=False)
 
 
 def _reference_targets(boxes: Array, labels: Array, model: Any) -> tuple[Array, Array]:
-    """Labels and deltas of a batch, by the reference."""
+    """Return the reference's labels and deltas of a batch."""
     assign = reference_targets.assign_targets
     found = [
         assign(*image, model.anchors, model.convention) for image in zip(boxes, labels, strict=True)

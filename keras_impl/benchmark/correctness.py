@@ -1,9 +1,9 @@
-"""Is a result right? Asked before it is timed.
+"""Compare a result with the reference before it is timed.
 
-A *decision* (which object, which detection, in which order) must be the reference's. Where the
-rounding of a compiler or of an exponential may differ from NumPy's, another decision is excused
-if, and only if, it is right for numbers that differ from the true ones by no more than rounding:
-a near-tie. `keras_impl.conformance` judges both.
+A *decision* (which object, which detection, in which order) must equal the reference's. There is
+one exception. A compiler or an exponential may round differently from NumPy; another decision is
+then excused if it is right for numbers within rounding of the true ones: a near-tie. The
+comparators are those of `keras_impl.conformance`.
 """
 
 from __future__ import annotations
@@ -23,23 +23,24 @@ __all__ = ["check_detections", "check_targets"]
 
 
 def check_targets(found: Any, work: MatchingWorkload, *, excuse: bool) -> int:
-    """Compare targets with the reference's, by the judgement of the parity table.
+    """Compare targets with the reference's, as `ssd parity` does.
 
     Args:
         found: `keras_impl.ops.targets.Targets` as arrays.
-        work: What they were made of.
+        work: The inputs that they were computed from.
         excuse: Whether near-ties are excused.
 
     Returns:
-        Images in which one was.
+        The number of images in which a near-tie was excused.
 
     Raises:
-        AssertionError: They are not the reference's; it says where.
+        AssertionError: The targets differ; the message says where.
     """
     shape = (len(work.boxes), len(work.anchors))
     _demand_shapes(found, [shape, (*shape, 4), shape])
     dtypes = [part.dtype for part in found]
-    _demand(dtypes == [np.int32, np.float32, np.int32], f"another dtype: {dtypes}")
+    wanted = [np.dtype(kind) for kind in (np.int32, np.float32, np.int32)]
+    _demand(dtypes == wanted, f"targets: expected dtypes {wanted}. Received: {dtypes}")
     excused = 0
     for image, (boxes, labels, *parts) in enumerate(zip(*work[:2], *found, strict=True)):
         inputs = (boxes[None], labels[None], work.anchors)
@@ -60,21 +61,21 @@ def check_targets(found: Any, work: MatchingWorkload, *, excuse: bool) -> int:
 
 
 def check_detections(found: Any, work: DecodingWorkload, convention: Convention = CANONICAL) -> int:
-    """Compare detections with the reference's, by the judgement of the parity table.
+    """Compare detections with the reference's, as `ssd parity` does.
 
     Exponentials of two libraries differ in the last bit, so near-ties are excused in every mode.
 
     Args:
         found: `keras_impl.ops.detection.Detections` as arrays.
-        work: What they were made of.
-        convention: What the heads mean; its rules of detection must be the canonical ones.
+        work: The inputs that they were computed from.
+        convention: How to read the heads; its detection rules must be the canonical ones.
 
     Returns:
-        Images in which a near-tie was excused.
+        The number of images in which a near-tie was excused.
 
     Raises:
-        AssertionError: They are not the reference's; it says where.
-        ValueError: Other rules of detection.
+        AssertionError: The detections differ; the message says where.
+        ValueError: The detection rules are not the canonical ones.
     """
     batch, slots = len(work.deltas), convention.detection.max_detections
     _demand_shapes(found, [(batch, slots, 4), *[(batch, slots)] * 3])
@@ -95,10 +96,13 @@ def check_detections(found: Any, work: DecodingWorkload, convention: Convention 
 
 def _demand_shapes(found: Any, expected: Sequence[tuple[int, ...]]) -> None:
     shapes = [part.shape for part in found]
-    _demand(shapes == list(expected), f"another shape: {shapes}, expected {list(expected)}")
+    _demand(
+        shapes == list(expected),
+        f"result: expected shapes {list(expected)}. Received: {shapes}",
+    )
 
 
 def _demand(truth: Any, message: str) -> None:
-    """As `assert`, but also where Python leaves assertions out (`python -O`)."""
+    """Raise an AssertionError unless `truth`; unlike `assert`, also under `python -O`."""
     if not truth:
         raise AssertionError(message)

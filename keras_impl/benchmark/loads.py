@@ -1,4 +1,4 @@
-"""What is timed, and on how much: operations, devices, and the sizes of each load."""
+"""Operations, devices and loads of the benchmark."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ __all__ = [
 OPERATIONS = ("matching", "decoding", "network", "targets_and_loss", "training_step")
 DEVICES = ("cpu", "gpu")
 SEED = 0
-# Batch x objects x anchors.
+# Loads of matching: images x objects x anchors.
 OBJECT_LOADS = ("32x1x8732", "32x8x8732", "32x32x8732", "8x100x8732")
 ANCHOR_LOADS = ("32x32x1917", "32x32x8732", "32x32x24564")
 IMAGE_LOADS = ("1x1x8732", "1x10x8732", "1x100x8732", "1x1000x8732")
-EAGER_LOAD = "1x8x1917"  # eagerly Python starts every operation of every step of a loop
+EAGER_LOAD = "1x8x1917"  # small: in eager mode Python starts every operation of every loop step
 LAYOUTS: dict[int, AnchorLayout] = {1917: SSD_MOBILENET300, 8732: SSD300, 24564: CAFFE_SSD512}
-# 8 images on 8732 anchors and 21 classes; photographs on 1917 and 24.
+# Loads of decoding: 8 images with 8732 anchors and 21 classes; photographs with 1917 and 24.
 DECODING_LOADS = ("realistic", "hard", "photographs")
 DECODING_BATCH = DECODING_OBJECTS = 8
-NETWORK_LOAD = "1x2884"  # batch x anchors of the digit detector
+NETWORK_LOAD = "1x2884"  # images x anchors of the digit detector
 TRAINING_LOAD = "8x10x2884"
-NEW_ARRAYS = " (new arrays)"  # of an implementation that is not given memory to use again
+NEW_ARRAYS = " (new arrays)"  # suffix of an implementation that is called without `out`
 
 
 def sizes(load: str) -> tuple[int, ...]:
-    """The numbers of a load.
+    """Return the numbers in the name of a load.
 
     Example:
         >>> sizes("32x8x8732")
@@ -41,10 +41,10 @@ def sizes(load: str) -> tuple[int, ...]:
     """
     numbers = str(load).split("x")
     if not all(number.isdecimal() for number in numbers):
-        raise ValueError(f"load: expected whole numbers with x between. Received: {load!r}")
+        raise ValueError(f"load: expected whole numbers joined by x. Received: {load!r}")
     return tuple(map(int, numbers))
 
 
 def device_kind(device: str) -> str:
-    """As Keras names devices: "gpu:0" is a "gpu"."""
+    """Return the kind of a Keras device: "gpu" for "gpu:0"."""
     return device.partition(":")[0]

@@ -1,6 +1,6 @@
-"""The page of `ssd bench`: one HTML file that needs nothing else.
+"""The HTML page of `ssd bench`: one self-contained file.
 
-Nothing is decided or measured here; `benchmark.Benchmark` holds all that is shown.
+It shows a `Benchmark`; nothing is measured or judged here.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from keras_impl.benchmark.records import Benchmark, Record, Target
 __all__ = ["check_file", "number", "render", "summary", "verdict", "write"]
 
 PROGRAM = "mobilenetv2-ssd bench"
-TITLE = "MobileNetV2 SSD: how fast, beside whom"
+TITLE = "MobileNetV2 SSD: benchmark"
 
 Line = list[tuple[float, float]]
 
@@ -42,7 +42,7 @@ Line = list[tuple[float, float]]
 
 
 def summary(done: Benchmark) -> str:
-    """The answer in one line.
+    """Summarise the run in one line.
 
     Example:
         >>> summary(Benchmark(()))
@@ -58,7 +58,7 @@ def summary(done: Benchmark) -> str:
     if done.failures:
         words.append(f"{len(done.failures)} FAILED")
     words.append(
-        f"{checked} of them checked against the reference first"
+        f"{checked} of them checked against the reference"
         + (f" ({ties} near-{'tie' if ties == 1 else 'ties'} excused)" if ties else "")
     )
     words.append(
@@ -69,12 +69,12 @@ def summary(done: Benchmark) -> str:
 
 
 def verdict(target: Target) -> str:
-    """Whether a target is met, in words."""
+    """Return the word for a target: "met", "NOT MET" or "not measured"."""
     return {True: "met", False: "NOT MET", None: "not measured"}[target.met]
 
 
 def number(value: float) -> str:
-    """Three digits, without an exponent.
+    """Format a number with three digits and no exponent.
 
     Example:
         >>> [number(value) for value in (0.01234, 1.5, 123.4, 12345.6)]
@@ -87,25 +87,24 @@ def number(value: float) -> str:
 
 
 def check_file(path: str | os.PathLike[str]) -> None:
-    """Find out that a page cannot be written before it is worked for.
+    """Raise an error if the page cannot be written, before the work begins.
 
     Args:
-        path: Where `write` shall write.
+        path: The file that `write` will write.
 
     Raises:
-        ValueError: There is no such folder, it may not be written to, or the file is somebody
-            else's.
+        ValueError: The folder does not exist, the file cannot be written, or it exists and is not
+            a page of this program.
     """
     path = Path(path)
     if path.is_dir() or not path.parent.is_dir():
         what = "a folder" if path.is_dir() else "in a folder that does not exist"
-        raise ValueError(f"html: expected a file. Received: {path}, {what}")
+        raise ValueError(f"html: expected a file. Received: {path}, which is {what}")
     if not os.access(path if path.exists() else path.parent, os.W_OK):
         raise ValueError(f"html: expected a file that can be written. Received: {path}")
     if path.is_file() and path.stat().st_size and not has_generator(path, PROGRAM):
         raise ValueError(
-            f"html: expected a new file, or an old page. Received: {path}, which holds something "
-            "else"
+            f"html: expected a new file, or an old page. Received: {path}, which is neither"
         )
 
 
@@ -113,9 +112,9 @@ def write(path: str | os.PathLike[str], done: Benchmark, command: str = "ssd ben
     """Write the page.
 
     Args:
-        path: Where to.
-        done: What to show.
-        command: The command that made it.
+        path: The file to write.
+        done: The results to show.
+        command: The command line of the run.
     """
     write_file(path, render(done, command))
 
@@ -124,29 +123,29 @@ def write(path: str | os.PathLike[str], done: Benchmark, command: str = "ssd ben
 
 
 def render(done: Benchmark, command: str = "ssd bench") -> str:
-    """The page as text.
+    """Return the page as HTML.
 
     Args:
-        done: What to show.
-        command: The command that made it.
+        done: The results to show.
+        command: The command line of the run.
 
     Returns:
-        HTML that loads nothing from anywhere.
+        HTML that loads nothing from elsewhere.
     """
     facts = {
         "command": command,
-        "form": "quick" if done.quick else "full",
+        "run": "quick" if done.quick else "full",
         "peers": ", ".join(done.peers) or "none installed",
         **done.facts,
-        "seconds taken": f"{done.seconds:.0f}",
+        "duration": f"{done.seconds:.0f} seconds",
     }
     body = BODY.format(
         verdict=html_verdict(done.passed, summary(done)),
-        failures=_sentences("What failed", done.failures),
+        failures=_sentences("Failures", done.failures),
         targets=_targets(done.targets),
         charts="\n".join(_charts(done)),
         tables="\n".join(_tables(done)),
-        notes=_sentences("What was left out", done.notes),
+        notes=_sentences("Left out", done.notes),
         facts=facts_list(facts),
     )
     return page(TITLE, PROGRAM, body, STYLE)
@@ -175,15 +174,15 @@ def _targets(found: Sequence[Target]) -> str:
 
 
 def _tables(done: Benchmark) -> Iterable[str]:
-    """One table an operation, one row a timing."""
+    """Yield one table for each operation, with one row for each timing."""
     head = (
         "load",
         "implementation",
         "mode",
         "device",
         "median, ms",
-        "quartiles apart, ms",
-        "fastest peer's time over it",
+        "spread (IQR), ms",
+        "x fastest peer",
         "extra memory, MB",
         "first call, ms",
         "exact",
@@ -215,7 +214,7 @@ def _tables(done: Benchmark) -> Iterable[str]:
 
 
 def _order(load: str) -> tuple[tuple[int, ...], str]:
-    """Loads that are numbers by these, then the others by name."""
+    """Sort key: loads with numbers by their numbers, then the others by name."""
     return (sizes(load), "") if load[:1].isdigit() else ((1 << 30,), load)
 
 
@@ -223,7 +222,7 @@ def _order(load: str) -> tuple[tuple[int, ...], str]:
 
 
 def _charts(done: Benchmark) -> Iterable[str]:
-    """The curves of matching for which there are points."""
+    """Yield the curves of matching that have points."""
     names = list(dict.fromkeys(_name(record) for record in done.records))
 
     def lines(
@@ -244,25 +243,25 @@ def _charts(done: Benchmark) -> Iterable[str]:
 
     for title, x_name, y_name, found in (
         (
-            "Time against objects, batches on 8732 anchors",
-            "objects in an image",
-            "ms for an image",
+            "Time against objects: batches of images, 8732 anchors",
+            "objects per image",
+            "ms per image",
             lines(OBJECT_LOADS, lambda load: sizes(load)[1], of_an_image),
         ),
         (
-            "Time against objects, one image on 8732 anchors",
+            "Time against objects: one image, 8732 anchors",
             "objects in the image",
             "ms",
             lines(IMAGE_LOADS, lambda load: sizes(load)[1], lambda record: record.median_ms),
         ),
         (
-            "Time against anchors, 32 images with 32 objects",
+            "Time against anchors: 32 images x 32 objects",
             "anchors",
             "ms",
             lines(ANCHOR_LOADS, lambda load: sizes(load)[2], lambda record: record.median_ms),
         ),
         (
-            "Extra memory at the peak, 32 images with 32 objects",
+            "Extra memory against anchors: 32 images x 32 objects",
             "anchors",
             "MB",
             lines(
@@ -291,7 +290,7 @@ def _chart(
     looks: Mapping[str, int],
     peers: Sequence[str],
 ) -> str:
-    """Lines on two logarithmic scales; peers are dashed."""
+    """Draw lines on logarithmic axes, those of peers dashed."""
     from matplotlib.ticker import LogLocator
 
     figure, (axes,) = new_figure(1, (5.4, 4.2))
@@ -319,34 +318,40 @@ BODY = """{verdict}
 {failures}
 
 <h2>Targets</h2>
-<p>Each target is judged by its worst load.</p>
+<p>The worst load of each target counts.</p>
 {targets}
 
 <h2>Curves</h2>
-<p>Matching and coding, median of the rounds. Both scales are logarithmic; peers are dashed.</p>
+<p>Target assignment (matching and encoding): median of the rounds. Both axes are logarithmic; peers
+are dashed.</p>
 <div class="cards">
 {charts}
 </div>
 
 <h2>All timings</h2>
-<p>A load is images × objects × anchors. Decoding is of 8 images, on 8732 anchors and 21
-classes, or, of photographs, on 1917 and 24. <code>keras host</code> is NumPy; it is given the
-memory of an earlier answer to use again, but for <code>keras NEW_ARRAYS</code>. Above 1 the
-fastest peer takes longer.</p>
+<p>A load is images × objects × anchors. Decoding takes 8 images with 8732 anchors and 21 classes;
+the load <code>photographs</code> has 1917 anchors and 24 classes. <code>keras host</code> runs in
+NumPy and writes into the arrays of an earlier result; <code>keras NEW_ARRAYS</code> makes new
+ones. <code>x fastest peer</code> is the speed relative to the fastest peer: the peer's median
+divided by this one's; above 1 this one is faster.</p>
 {tables}
 {notes}
 
 <h2>How it was measured</h2>
-<p>Each implementation in a process of its own. The first call, which also traces and compiles, is
-timed apart, and its result is compared with the NumPy reference before anything else is timed.
-<code>exact</code> says that labels, objects and anchors are the reference's, but for near-ties,
-each with a proof, which are counted as excused. Peers follow rules of their own and are not
-compared. Then at least five rounds, with the garbage collector off, each from inputs that are in
-place to a result that is back in NumPy; where their quartiles are further apart than a quarter of
-the median, all are done again, up to three times, and the quickest count. Memory is that of one
-call at its peak beyond inputs and outputs, in a fresh process: as NumPy reports it for functions on
-the host, and otherwise as the resident memory rises. Times of two machines, or of two runs, do not
-compare; ratios of one run do.</p>
+<ul>
+<li>Each implementation runs in its own process.</li>
+<li>The result of the first call is compared with the NumPy reference before anything else is
+timed. <code>exact</code> means that labels, objects and anchors equal the reference's, except in
+near-ties, each with a proof; these are counted as excused. Peers follow rules of their own and are
+not compared. The first call also traces and compiles, and is timed separately.</li>
+<li>Then at least five rounds are timed with the garbage collector off. A round starts with inputs
+in place and ends with the result in NumPy. The spread is the interquartile range (IQR) of the
+rounds. If it is larger than a quarter of the median, all rounds are repeated, up to three times,
+and the pass with the least median counts.</li>
+<li>Extra memory is the peak of one call without its inputs and outputs, in a fresh process: the
+allocations of NumPy for functions on the host, otherwise the rise of the resident memory.</li>
+<li>Compare ratios within one run. Times of different machines or runs are not comparable.</li>
+</ul>
 
 <h2>This run</h2>
 {facts}""".replace("NEW_ARRAYS", NEW_ARRAYS.strip())

@@ -1,4 +1,4 @@
-"""What `ssd bench` measures on this machine, in which order."""
+"""The measurements of `ssd bench` on this machine, in order."""
 
 from __future__ import annotations
 
@@ -23,12 +23,14 @@ __all__ = [
     "plan",
 ]
 
-SECONDS = {False: 1.0, True: 0.25}  # of rounds for a load; full and quick
-LIMIT = {False: 1170.0, True: 165.0}  # of a run: 20 and 3 minutes, with time left for the page
+# By whether the run is `--quick`.
+SECONDS = {False: 1.0, True: 0.25}  # seconds of rounds for each load
+LIMIT = {False: 1170.0, True: 165.0}  # seconds for a run; the page comes after, within 20 and 3 min
+TIME_IS_UP = "left out: the time limit was reached"
 
 
 class Job(NamedTuple):
-    """One thing to measure."""
+    """One measurement."""
 
     operation: str
     implementation: str
@@ -38,15 +40,16 @@ class Job(NamedTuple):
 
 @dataclass(frozen=True)
 class Plan:
-    """What is measured.
+    """All measurements of a run.
 
     Attributes:
-        timings: Timed, checked where it is ours; those of one implementation and mode follow
-            each other and share a process.
-        memory: Of which peak memory is measured, in a process each.
-        seconds: Rounds of a timing may take that long together.
-        limit: Seconds for everything; what is not begun by then is left out, and that is said.
-        quick: Whether this is the short form.
+        timings: The timings. Those of one implementation and mode follow each other and share a
+            process; our own results are checked.
+        memory: The measurements of peak memory, each in its own process.
+        seconds: Seconds for the rounds of one timing.
+        limit: Seconds for the whole run. Measurements that have not begun by then are left out
+            and reported.
+        quick: Whether this is a `--quick` run.
     """
 
     timings: tuple[Job, ...]
@@ -57,16 +60,16 @@ class Plan:
 
 
 def plan(quick: bool = False) -> Plan:
-    """What `ssd bench` measures on this machine.
+    """Return the measurements of `ssd bench` on this machine.
 
-    What matters most comes first, in case that the time does not suffice. The long form adds
-    photographs, decoding in graphs, and for everyone the loads of one image and memory.
+    The most important come first, in case the time runs out. A full run adds photographs, decoding
+    in graphs and, for all implementations, loads of one image and memory.
 
     Args:
-        quick: Three minutes, not twenty.
+        quick: Plan for 3 minutes instead of 20.
 
     Returns:
-        A plan, with the peers that are installed.
+        A plan with the peers that are installed.
     """
     from keras_impl.benchmark.peers import PEERS, installed
 

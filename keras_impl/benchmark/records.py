@@ -1,4 +1,4 @@
-"""What comes out of a run: records, targets, and both beside each other."""
+"""Results of a benchmark run: records, and the targets judged by them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ __all__ = [
 
 
 class Key(NamedTuple):
-    """What a record is about."""
+    """What was measured: operation, implementation, mode and load."""
 
     operation: str
     implementation: str
@@ -40,21 +40,21 @@ class Key(NamedTuple):
 
 @dataclass(frozen=True)
 class Record:
-    """One timing, as the JSON has it.
+    """One timing, with the fields of the JSON.
 
     Attributes:
         operation: One of `OPERATIONS`.
         implementation: "reference", "keras", or the name of a peer.
         mode: "host", "eager", "graph" or "xla".
-        device: Where it ran.
+        device: The device it ran on, "cpu" or an accelerator.
         load: Images x objects x anchors, as "32x8x8732"; for decoding "hard", "realistic" or
             "photographs".
-        median_ms: Median of the rounds.
-        iqr_ms: Between their quartiles.
-        ratio_to_fastest_peer: How many times as fast as the fastest peer on the same load; None
-            if no peer was timed on it.
-        peak_extra_bytes: Memory at the peak beyond inputs and outputs; None if not measured.
-        exact: Whether the result is the reference's; None for peers.
+        median_ms: Median of the rounds, in milliseconds.
+        iqr_ms: Spread of the rounds: the interquartile range (IQR), in milliseconds.
+        ratio_to_fastest_peer: The fastest peer's median over this one's, on the same load: above 1
+            this one is faster. None if no peer was timed on that load.
+        peak_extra_bytes: Peak memory without inputs and outputs, in bytes; None if not measured.
+        exact: Whether the result equals the reference's; None for peers.
     """
 
     operation: str
@@ -70,18 +70,18 @@ class Record:
 
     @property
     def key(self) -> Key:
-        """What it is about."""
+        """The key of this record."""
         return Key(self.operation, self.implementation, self.mode, self.load)
 
 
 class Target(NamedTuple):
-    """Something that was promised.
+    """A promise about speed or memory, and whether this run keeps it.
 
     Attributes:
-        name: What.
-        wanted: How much of it.
-        reached: How much there is; None if it was not measured.
-        met: Whether that is enough; None if it was not measured.
+        name: The quantity.
+        wanted: The promised value.
+        reached: The measured value; None if it was not measured.
+        met: Whether the promise is kept; None if it was not measured.
     """
 
     name: str
@@ -92,18 +92,19 @@ class Target(NamedTuple):
 
 @dataclass(frozen=True)
 class Benchmark:
-    """All that a run found out.
+    """The results of a whole run.
 
     Attributes:
-        records: In the order of the operations.
-        first_ms: Of the first call of each, which traces and compiles.
-        excused: Images of each in which a near-tie was decided differently, with a proof.
-        failures: What was wrong or did not run, a sentence each.
-        notes: What was left out and why, likewise.
-        facts: The machine, and the versions.
+        records: All timings, in the order of the operations.
+        first_ms: For each timing the milliseconds of the first call, which traces and compiles.
+        excused: For each timing the images in which a near-tie was decided differently, with a
+            proof.
+        failures: One sentence for each wrong result and each measurement that did not run.
+        notes: One sentence for each measurement that was left out, with the reason.
+        facts: The machine and the versions.
         peers: Names of the peers that were timed.
-        quick: Whether this was the short form.
-        seconds: How long it took.
+        quick: Whether this was a `--quick` run.
+        seconds: Duration of the run.
     """
 
     records: tuple[Record, ...]
@@ -118,21 +119,25 @@ class Benchmark:
 
     @property
     def passed(self) -> bool:
-        """Whether everything ran, and nothing was wrong. That a target is missed is no failure."""
+        """Whether everything ran and was right. A missed target is no failure."""
         return bool(self.records) and not self.failures
 
     @property
     def targets(self) -> list[Target]:
-        """What was promised, beside what was reached."""
+        """The targets, judged by the records."""
         return targets(self.records)
 
     def as_json(self) -> list[dict[str, Any]]:
-        """The records for machines."""
+        """Return the records as JSON values."""
         return [asdict(record) for record in self.records]
 
 
 def with_ratios(records: Sequence[Record], peers: Sequence[str]) -> list[Record]:
-    """Records beside the fastest of these peers on the same load.
+    """Return the records with `ratio_to_fastest_peer` filled in.
+
+    Args:
+        records: All timings of one run.
+        peers: Names of the implementations that count as peers.
 
     Example:
         >>> def timed(who: str, ms: float) -> Record:
@@ -158,13 +163,13 @@ def with_ratios(records: Sequence[Record], peers: Sequence[str]) -> list[Record]
 
 
 def targets(records: Sequence[Record]) -> list[Target]:
-    """What was promised of speed and memory, beside what was reached.
+    """Judge the targets for speed and memory by the records of one run.
 
     Args:
-        records: Of one run, with ratios.
+        records: All timings of the run, with ratios.
 
     Returns:
-        One target each; those whose loads were not all measured have no verdict.
+        All targets. A target has no verdict unless all of its loads were measured.
     """
     known = {record.key: record for record in records}
 
@@ -204,12 +209,12 @@ def targets(records: Sequence[Record]) -> list[Target]:
     )
     return [
         at_least(
-            "matching on the host, beside the fastest peer",
+            "matching on the host: speed relative to the fastest peer",
             20,
             [ratio("matching", load) for load in OBJECT_LOADS],
         ),
         at_least(
-            "matching on the host, beside the same loops compiled by numba",
+            "matching on the host: speed relative to plain loops compiled by numba",
             1,
             [
                 quotient(of("matching", load, implementation="numba"), of("matching", load))
@@ -217,41 +222,39 @@ def targets(records: Sequence[Record]) -> list[Target]:
             ],
         ),
         at_least(
-            "matching in a graph (XLA), beside the fastest peer",
+            "matching in a graph (XLA): speed relative to the fastest peer",
             4,
             [ratio("matching", load, "xla") for load in OBJECT_LOADS],
         ),
         at_most(
-            "time of matching on the host, 24564 anchors over 8732 (32 x 32 objects)",
+            "matching on the host: time for 24564 anchors relative to 8732 (32 x 32 objects)",
             1.3,
             [quotient(large, small)],
             _times,
         ),
         at_most(
-            "time of matching on the host for ten times the objects of one image, 1 to 1000",
+            "matching on the host: time for ten times the objects in one image (1 to 1000)",
             10,
             [quotient(more, less) for less, more in itertools.pairwise(images)],
             _times,
         ),
+        at_most("matching on the host: extra memory (32x32x8732)", 8e6, [peak("host")], _megabytes),
         at_most(
-            "extra memory of matching on the host (32x32x8732)", 8e6, [peak("host")], _megabytes
-        ),
-        at_most(
-            "extra memory of matching under XLA (32x32x8732)",
+            "matching in a graph (XLA): extra memory (32x32x8732)",
             batch * anchors * 16,
             [peak("xla")],
             _megabytes,
         ),
         *(
             at_least(
-                f"decoding on the host, beside the fastest peer: {load}",
+                f"decoding on the host, {load}: speed relative to the fastest peer",
                 5,
                 [ratio("decoding", load)],
             )
             for load in DECODING_LOADS
         ),
         at_most(
-            "target assignment and loss, of a training step",
+            "training step: share of target assignment and loss",
             0.03,
             [share],
             _percent,
@@ -260,7 +263,7 @@ def targets(records: Sequence[Record]) -> list[Target]:
 
 
 def _worst(choose: Callable[..., float], found: Sequence[float | None]) -> float | None:
-    """The worst of all, if all are known."""
+    """Return the worst value, or None unless all values are known."""
     known = [value for value in found if value is not None]
     return choose(known) if len(known) == len(found) else None
 

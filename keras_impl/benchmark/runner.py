@@ -1,32 +1,31 @@
-"""How fast, how large, and beside whom: what `ssd bench` measures.
+"""Run the measurements of `ssd bench`: speed and memory, next to other libraries.
 
-Every implementation runs in processes of its own, so that libraries that do not get along never
-meet, and memory is that of one thing only. In each of them, load after load:
+Every implementation runs in its own processes (`worker`, which reports in lines of JSON). So
+libraries that do not get along never meet, and memory belongs to one implementation. A process
+measures one load after the other:
 
-1. **Right first.** The first call, which also traces and compiles and is timed apart, gives a
-   result that is compared with `reference_numpy` (`correctness`). A wrong one is not timed, and
-   the whole run has failed. Peers do other things than the reference and are not compared.
-2. **Timed.** One more call, then rounds until the time for a load is used up, at least five,
-   with the garbage collector off. Inputs and anchors are made before, for a graph as tensors on
-   the device; the result is back in NumPy at the end, which waits for the device. If the quartiles
-   are far apart (`QUIET`), something else was using the machine: all rounds are done again, up to
-   `PASSES` times, and those with the least median count, for peers as for us.
-3. **The same.** The last result must be the first one, bit for bit.
+1. **Check.** The result of the first call is compared with `reference_numpy` (`correctness`). A
+   wrong result is not timed and fails the whole run. Peers follow other rules than the reference
+   and are not compared. The first call also traces and compiles, and is timed separately.
+2. **Time.** After one more call, rounds are timed until the time for a load is used up, at least
+   five, with the garbage collector off. Inputs and anchors are made before, for a graph as tensors
+   on the device. A round ends when the result is back in NumPy, which waits for the device. If the
+   spread (IQR) is large (`QUIET`), something else was using the machine: all rounds are repeated,
+   up to `PASSES` times, and the pass with the least median counts, for peers too.
+3. **Compare.** The last result must equal the first one, bit for bit.
 
-`exact` says that all whole numbers (labels, objects, anchors) are the reference's, but for
+`exact` means that all integers (labels, objects, anchors) equal the reference's, except in
 near-ties, each with a proof: XLA may fuse a product with a sum, and exponentials of two libraries
-differ in the last bit. How often that was needed is counted in `Benchmark.excused`. Of a network
-it says that its heads are those of the same model run eagerly, and of a training step that its
-first loss is the reference's, both within what sums in another order explain.
+differ in the last bit. `Benchmark.excused` counts these. For the network, `exact` means that its
+head outputs equal those of the same model run eagerly; for a training step, that its first loss
+equals the reference's; both up to the rounding of sums in another order.
 
-Memory is what one call needs at its peak beyond its inputs and outputs, in a fresh process. NumPy
-reports its allocations to `tracemalloc`, so that for functions on the host the figure is exact, and
-includes all that the function keeps between calls. For others it is how far the resident memory
-rises over what it was before a second call (Linux only).
+Memory is the peak of one call without its inputs and outputs, in a fresh process. NumPy reports its
+allocations to `tracemalloc`, so the figure for functions on the host is exact; it includes
+everything that the function keeps between calls. For others it is the rise of the resident memory
+during a second call (Linux only).
 
-Ratios compare medians of one run. Nothing is printed here: `cli` and `page` show it.
-
-Such a process is `worker`: it says what happens as lines of JSON.
+Ratios compare medians of one run. Nothing is printed here: `cli` and `page` do that.
 """
 
 from __future__ import annotations
@@ -45,7 +44,7 @@ from pathlib import Path
 from typing import Any
 
 from keras_impl.benchmark.loads import DEVICES, NEW_ARRAYS, OPERATIONS, device_kind
-from keras_impl.benchmark.plan import Job, Plan
+from keras_impl.benchmark.plan import TIME_IS_UP, Job, Plan
 from keras_impl.benchmark.records import Benchmark, Key, Record, with_ratios
 
 __all__ = [
@@ -53,9 +52,9 @@ __all__ = [
     "run",
 ]
 
-PATIENCE = 120.0  # seconds in which TensorFlow should have started
-GRACE = 3.0  # seconds after which a process that should have stopped is stopped
-# So that memory which is given back to the system is given back at once, whatever was freed before.
+PATIENCE = 120.0  # seconds within which TensorFlow must start
+GRACE = 3.0  # seconds after its limit at which a process is killed
+# With these, freed memory returns to the system at once, so that the resident memory is exact.
 FRESH_MEMORY = {
     "MALLOC_MMAP_THRESHOLD_": "65536",
     "MALLOC_TRIM_THRESHOLD_": "65536",
@@ -67,11 +66,11 @@ FRESH_MEMORY = {
 
 
 class NoAcceleratorError(RuntimeError):
-    """The accelerator that was asked for is not there; the message says so in a sentence."""
+    """TensorFlow sees no accelerator, although one was asked for."""
 
 
 class _Findings:
-    """What the processes say, while they say it."""
+    """Collect the reports of the processes."""
 
     def __init__(self, advance: Callable[[int], None]) -> None:
         self.advance = advance
@@ -105,20 +104,20 @@ def run(
     watch: Callable[[str], None] = lambda text: None,
     advance: Callable[[int], None] = lambda steps: None,
 ) -> Benchmark:
-    """Measure all that a plan holds.
+    """Run all measurements of a plan.
 
     Args:
         chosen: The plan.
-        device: "cpu", or "gpu" for Keras' graphs on whatever accelerator TensorFlow sees; what
-            runs on the host, and the peers, stay there.
-        watch: Told what is measured next.
-        advance: Told how many measurements are done.
+        device: "cpu", or "gpu" to run Keras' graphs on the accelerator that TensorFlow sees;
+            functions on the host and the peers stay on the CPU.
+        watch: Called with the name of the next measurement.
+        advance: Called with the number of measurements done since the last call.
 
     Returns:
-        What was found out. What fails does not stop the rest.
+        The results. A measurement that fails does not stop the others.
 
     Raises:
-        NoAcceleratorError: An accelerator is asked for and there is none.
+        NoAcceleratorError: `device` is "gpu" and TensorFlow sees no accelerator.
         ValueError: An unknown device.
     """
     if device not in DEVICES:
@@ -137,7 +136,7 @@ def run(
         jobs = list(chosen.timings)
         photographs = str(Path(folder) / "photographs.npz")
         if any(job.load == "photographs" for job in jobs):
-            watch("the heads of photographs")
+            watch("computing the head outputs of photographs")
             if absent := _ask_for_photographs(photographs, left()):
                 findings.notes.append(f"decoding of photographs: {absent}")
                 skipped = [job for job in jobs if job.load == "photographs"]
@@ -165,7 +164,7 @@ def run(
 
     from keras_impl.benchmark.peers import PEERS
 
-    watch("the table")
+    watch("computing ratios")
     names = {record.implementation for record in findings.records.values()}
     peers = tuple(
         name
@@ -174,7 +173,7 @@ def run(
     )
     if not peers:
         findings.notes.append(
-            "peers: none is installed, so there are no ratios; "
+            "no peers are installed, so there are no ratios; "
             'run: pip install "mobilenetv2-ssd[keras,bench-peers]"'
         )
     weighed = [
@@ -196,7 +195,7 @@ def run(
 
 
 def _facts() -> dict[str, str]:
-    """The machine and the versions, those of the peers among them."""
+    """Return the machine and the versions, including those of the peers."""
     from keras_impl.backends.machine import about_this_machine
 
     facts = about_this_machine()
@@ -221,12 +220,12 @@ def _demand_accelerator() -> None:
     if all(device_kind(name) == "cpu" for name in seen):
         raise NoAcceleratorError(
             "device: expected an accelerator that TensorFlow sees. "
-            f"Received: {', '.join(seen) or 'none'}; --device cpu runs the same on the processor"
+            f"Received: {', '.join(seen) or 'none'}; --device cpu runs everything on the CPU"
         )
 
 
 def _ask_for_photographs(path: str, limit: float) -> str | None:
-    """Let the heads of photographs be written; why there are none, if so."""
+    """Have a process write the head outputs of photographs; return the reason if it cannot."""
     absent: list[str] = []
     request = {"kind": "photographs", "device": "cpu", "photographs": path}
     status = _talk(request, limit, lambda said: absent.append(said["absent"]))
@@ -236,7 +235,7 @@ def _ask_for_photographs(path: str, limit: float) -> str | None:
 def _order(
     request: dict[str, Any], who: str, findings: _Findings, watch: Callable[[str], None]
 ) -> None:
-    """One process, and what comes of its jobs."""
+    """Run the jobs of one process and collect its reports."""
     jobs = [Job(*job) for job in request["jobs"]]
     waiting = list(jobs)
     if request["limit"] <= 0:
@@ -260,19 +259,19 @@ def _order(
         _leave_out(waiting, findings)
     else:
         for job in waiting:
-            findings.failures.append(f"{what}{Key(*job)}: {status or 'nothing was said of it'}")
+            findings.failures.append(f"{what}{Key(*job)}: {status or 'its process did not report'}")
         findings.advance(len(waiting))
 
 
 def _leave_out(jobs: Sequence[Job], findings: _Findings) -> None:
-    findings.notes += [f"{Key(*job)}: left out, the time was up" for job in jobs]
+    findings.notes += [f"{Key(*job)}: {TIME_IS_UP}" for job in jobs]
     findings.advance(len(jobs))
 
 
 def _talk(
     request: Mapping[str, Any], limit: float, hear: Callable[[Mapping[str, Any]], None]
 ) -> str | None:
-    """Start a process, hear what it says, and tell how it ended if it ended badly."""
+    """Run one process and pass its reports on; return how it ended, or None if it ended well."""
     environment = {
         **os.environ,
         "TF_CPP_MIN_LOG_LEVEL": "3",
@@ -294,7 +293,9 @@ def _talk(
         try:
             assert child.stdout is not None
             for line in child.stdout:
-                if line.startswith("{") and line.endswith("}\n"):  # whole; nothing else is said
+                if line.startswith("{") and line.endswith(
+                    "}\n"
+                ):  # A killed process may cut a line.
                     hear(json.loads(line))
             status = child.wait()
         finally:
@@ -305,4 +306,4 @@ def _talk(
             return None
         errors.seek(0)
         lines = [line.strip() for line in errors if line.strip()]
-    return f"its process ended with {status}: {lines[-1] if lines else 'it said nothing'}"
+    return f"its process ended with status {status}: {lines[-1] if lines else 'no message'}"

@@ -1,4 +1,4 @@
-"""A process of a benchmark: it checks a result, times the call, and says so in lines of JSON.
+"""A benchmark process: it checks and times calls, and reports in lines of JSON.
 
 python -m keras_impl.benchmark.worker REQUEST
 """
@@ -18,23 +18,24 @@ import numpy as np
 from keras_impl._common.timing import measure, timed_rounds
 from keras_impl.benchmark.cases import case_of, device_of, write_photographs
 from keras_impl.benchmark.memory import weigh
-from keras_impl.benchmark.plan import Job
+from keras_impl.benchmark.plan import TIME_IS_UP, Job
 from keras_impl.benchmark.records import Key, Record
 
 __all__ = [
     "work",
 ]
 
-PASSES, QUIET = 3, 0.25  # rounds are repeated where their quartiles are so far apart
+# All rounds are repeated, up to PASSES times, if their IQR is more than QUIET of the median.
+PASSES, QUIET = 3, 0.25
 
 
 def work(request: Mapping[str, Any], say: Callable[[Mapping[str, Any]], None]) -> None:
-    """Do what a request asks for, in this process.
+    """Do the measurements of a request in this process.
 
     Args:
         request: "kind" ("time", "memory", "photographs" or "devices"), "device", "jobs",
-            "seconds", "limit", and "photographs", where the heads of these are.
-        say: Told of each job when it begins and when it has ended.
+            "seconds", "limit", and "photographs", the file of their head outputs.
+        say: Called when a job begins and when it ends.
     """
     began = time.monotonic()
     if request["kind"] == "devices":
@@ -52,7 +53,7 @@ def work(request: Mapping[str, Any], say: Callable[[Mapping[str, Any]], None]) -
         job = Job(*fields)
         about = {"job": job, "key": Key(*job)}
         if time.monotonic() - began >= request["limit"]:
-            say({**about, "left_out": "the time was up"})
+            say({**about, "left_out": TIME_IS_UP})
             continue
         say({"doing": str(Key(*job))})
         try:
@@ -61,8 +62,8 @@ def work(request: Mapping[str, Any], say: Callable[[Mapping[str, Any]], None]) -
             else:
                 say({**about, **_time(job, request)})
         except NotImplementedError as error:
-            say({**about, "left_out": " ".join(str(error).split()) or "it cannot"})
-        except Exception as error:  # whatever is wrong with one load, the next may be right
+            say({**about, "left_out": " ".join(str(error).split()) or "not implemented"})
+        except Exception as error:  # One load that fails must not stop the next.
             text = " ".join(str(error).split())
             wrong = isinstance(error, AssertionError)
             say({**about, "failed": text if wrong else f"{type(error).__name__}: {text}"})
@@ -95,7 +96,7 @@ def _time(job: Job, request: Mapping[str, Any]) -> dict[str, Any]:
 def _quiet_rounds(
     call: Callable[[], Any], seconds: float, least: int, most: int
 ) -> tuple[list[float], Any]:
-    """Rounds, repeated where something else on the machine disturbed them; the best of them."""
+    """Time rounds, again if other work disturbed them; return the pass with the least median."""
     passes: list[list[float]] = []
     while True:
         rounds, last = timed_rounds(call, seconds, least, most)
@@ -112,7 +113,7 @@ def _median_and_iqr(rounds: list[float]) -> tuple[float, float]:
 
 
 def _main() -> None:
-    """The other process: lines of JSON, and nothing else, on what was stdout."""
+    """Serve one request: write lines of JSON, and nothing else, to stdout."""
     parser = argparse.ArgumentParser(
         prog="python -m keras_impl.benchmark.worker", description=_main.__doc__
     )
@@ -125,8 +126,10 @@ def _main() -> None:
         **dict.fromkeys(("time", "memory"), ("device", "jobs", "seconds", "limit")),
     }
     if kind not in needed or not {*needed[kind]} <= set(request):
-        parser.error(f"request: expected kind, and what it needs: {needed}. Received: {request!r}")
-    # Whatever a library prints goes where errors go.
+        parser.error(
+            f"request: expected a kind and its fields, one of {needed}. Received: {request!r}"
+        )
+    # Libraries that print to stdout must not disturb the JSON, so their output goes to stderr.
     channel = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
 

@@ -1,10 +1,11 @@
-"""The command `ssd`, the same as `python -m keras_impl`: it parses, calls and shows.
+"""The command line `ssd`; `python -m keras_impl` is the same.
 
-Each command is a module that parses its options and calls. Only what is light is imported at the
-top, so that `ssd --help` is quick and works where the extra `mobilenetv2-ssd[keras]` is not
-installed. Answers
-go to stdout; progress, warnings and errors to stderr. Exit status: 0 done, 1 done but something
-disagrees or could not be read, 2 a mistake of the user's, 130 interrupted.
+Each command has its own module, which parses options, calls the library and prints the result.
+Heavy packages are imported inside the commands, so that `ssd --help` is quick and works without the
+extra `mobilenetv2-ssd[keras]`. Results go to stdout; progress, warnings and errors go to stderr.
+
+Exit status: 0 success; 1 finished, but something disagrees or could not be read; 2 a mistake in
+the command; 130 interrupted.
 """
 
 from __future__ import annotations
@@ -32,15 +33,15 @@ from keras_impl.cli.status import DISAGREES, INTERRUPTED, MISTAKE, OK, UsageErro
 
 __all__ = ["main"]
 
-# A command is a module with a function `add`; they are listed in this order.
+# Each command is a module with a function `add`. The help lists them in this order.
 COMMANDS = (demo, train, evaluate, detect, weights, export, parity, bench, conventions)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command.
+    """Run one command line.
 
     Args:
-        argv: Arguments; those of the process if None.
+        argv: The arguments; by default those of this process.
 
     Returns:
         The exit status.
@@ -51,16 +52,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         0
     """
     for stream in (sys.stdout, sys.stderr):
-        # A name of a file, or a sign that this terminal has not, must not end a run.
+        # A character that the terminal cannot show, as in a file name, must not end the run.
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
     hint = ""
+    options: dict[str, str] = {}
     try:
         try:
             arguments = _parser().parse_args(argv)
             hint = arguments.on_interrupt
+            options = _options(arguments)
             status = int(arguments.run(arguments))
-        except SystemExit as stop:  # argparse: a help text, or a mistake that it has shown
+        except SystemExit as stop:  # argparse has printed a help text or an error
             status = int(stop.code or OK)
         sys.stdout.flush()
         return status
@@ -68,28 +71,45 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"\nssd: interrupted{hint}", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
-        # Whoever read the answer has seen enough; Python must not complain at its own exit.
+        # The reader closed the pipe, as `head` does. Without this Python complains at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DISAGREES
     except (UsageError, ValueError, OSError) as error:
         if os.environ.get("SSD_DEBUG"):
             raise
-        print(f"ssd: error: {' '.join(str(error).split())}", file=sys.stderr)
+        text = " ".join(str(error).split())
+        name, colon, rest = text.partition(": ")
+        if colon and name in options:
+            text = f"{options[name]}: {rest}"
+        print(f"ssd: error: {text}", file=sys.stderr)
         return MISTAKE
+
+
+def _options(arguments: argparse.Namespace) -> dict[str, str]:
+    """Return the option that sets each given argument, so that errors name the option."""
+    options = {
+        name: f"--{name.replace('_', '-')}"
+        for name, value in vars(arguments).items()
+        if value is not None
+    }
+    return {**options, "ops": "--op", "modes": "--mode"}
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(
         prog="ssd",
-        description="SSD on MobileNetV2: a Keras detector and the NumPy reference it is held to.",
+        description="""\
+Object detection with SSD on MobileNetV2, in Keras; a NumPy reference checks it.""",
         epilog="""\
 begin with:
-  ssd demo                        detect digits with both, compare, write demo-out/report.html
-  ssd weights oidv4               fetch a detector of 23 everyday things (10 MB), then
+  ssd demo              detect digits with Keras and with NumPy, compare both,
+                        write demo-out/report.html
+  ssd weights oidv4     fetch a detector for photographs: 23 classes, 10 MB
   ssd detect photo.jpg --model oidv4 --out found
 
-exit status: 0 done; 1 done, but something disagrees or could not be read; 2 a mistake in the
-command; 130 interrupted. SSD_DEBUG=1 shows where an error comes from.""",
+exit status: 0 success; 1 finished, but something disagrees or could not be
+read; 2 a mistake in the command; 130 interrupted.
+SSD_DEBUG=1 in the environment shows the traceback of an error.""",
     )
     parser.add_argument("--version", action="version", version=_version())
     parser.set_defaults(run=None, on_interrupt="")

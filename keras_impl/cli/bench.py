@@ -1,9 +1,8 @@
-"""`ssd bench`."""
+"""The command `ssd bench`."""
 
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +12,7 @@ from keras_impl.cli.console import (
     check_json,
     make_console,
     make_table,
+    note,
     write_json,
 )
 from keras_impl.cli.options import add_command, add_json
@@ -20,9 +20,8 @@ from keras_impl.cli.startup import need_extra, need_tensorflow, start_keras
 from keras_impl.cli.status import DISAGREES, OK
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from keras_impl.benchmark.records import Record
+    from keras_impl.cli.console import Table
 
 __all__ = ["add"]
 
@@ -33,29 +32,32 @@ def add(commands: Any) -> None:
         commands,
         "bench",
         _run,
-        "time matching, decoding and training beside other people's SSDs",
+        "time matching, decoding and training next to other libraries",
         """\
-Times target assignment and detection on the host, as a graph and under XLA, beside the peers that
-are installed, on the same numbers, each in a process of its own; then the network and a training
-step. What is ours is compared with the NumPy reference before it is timed. Peak memory is that of
-one call beyond its inputs and outputs. A load is images x objects x anchors. Leave the machine
-alone meanwhile: at most 20 minutes, 3 with --quick.""",
+Times target assignment and detection on the host, as a graph and under XLA,
+next to other libraries (the peers) on the same inputs, then the network and a
+training step. Every implementation runs in its own process. Our results are
+compared with the NumPy reference before they are timed. Extra memory is the
+peak of one call without its inputs and outputs. A load is images x objects x
+anchors. Run nothing else meanwhile: at most 20 minutes, or 3 with --quick.""",
         """\
 examples:
   ssd bench --quick
   ssd bench --html bench.html --json bench.json
   ssd bench --quick --json - | jq '.[] | select(.exact == null)'
-  ssd bench --device gpu                  Keras' graphs on the accelerator that TensorFlow sees
+  ssd bench --device gpu     Keras' graphs on the accelerator of TensorFlow
 
-the peers: pip install "mobilenetv2-ssd[keras,bench-peers]"; without them there are no ratios.
-photographs: ssd weights oidv4 fetches the detector whose heads are read.
-the JSON: [{"operation", "implementation", "mode", "device", "load", "median_ms", "iqr_ms",
-"ratio_to_fastest_peer", "peak_extra_bytes", "exact"}]; exact is null for peers.
+The peers need pip install "mobilenetv2-ssd[keras,bench-peers]"; without peers
+there are no ratios. The load "photographs" needs `ssd weights oidv4`.
+JSON: [{"operation", "implementation", "mode", "device", "load", "median_ms",
+"iqr_ms", "ratio_to_fastest_peer", "peak_extra_bytes", "exact"}]; iqr_ms is the
+spread (interquartile range), exact is null for peers.
 
-exit status 1 if a result was wrong or something did not run, not if a target is missed.""",
+exit status 1 if a result is wrong or something did not run; a missed target is
+no failure.""",
     )
-    parser.add_argument("--quick", action="store_true", help="fewer loads and rounds, 3 minutes")
-    parser.add_argument("--html", metavar="FILE", help="also write a page with curves here")
+    parser.add_argument("--quick", action="store_true", help="fewer loads and rounds: 3 minutes")
+    parser.add_argument("--html", metavar="FILE", help="also write a page with curves")
     parser.add_argument(
         "--device",
         choices=("cpu", "gpu"),
@@ -77,7 +79,7 @@ def _run(arguments: argparse.Namespace) -> int:
             page.check_file(arguments.html)
     chosen = plan(arguments.quick)
     with Progress("starting TensorFlow", len(chosen.timings) + len(chosen.memory)) as progress:
-        start_keras()  # for what is said of the machine; nothing is timed in this process
+        start_keras()  # for the facts about the machine; nothing is timed in this process
         try:
             done = runner.run(
                 chosen, device=arguments.device, watch=progress.say, advance=progress.advance
@@ -94,7 +96,7 @@ def _run(arguments: argparse.Namespace) -> int:
     console = make_console(arguments.json)
     for operation in dict.fromkeys(record.operation for record in done.records):
         console.print(operation.replace("_", " "), style="bold")
-        console.print(_bench_table([one for one in done.records if one.operation == operation]))
+        _bench_table([one for one in done.records if one.operation == operation]).print(console)
     table = make_table(("target", None), ("wanted", "right"), ("reached", "right"), ("", None))
     for target in done.targets:
         table.add_row(
@@ -104,33 +106,34 @@ def _run(arguments: argparse.Namespace) -> int:
             page.verdict(target),
             style="bold" if target.met is False else None,
         )
-    console.print(table)
-    for note in done.notes:
-        console.print(note, soft_wrap=True)
+    table.print(console)
+    for line in done.notes:
+        console.print(line)
     names = ("machine", "versions", "peers' versions")
     facts = ", ".join(done.facts[name] for name in names if name in done.facts)
-    console.print(f"{facts}; {done.seconds:.0f} seconds", soft_wrap=True)
-    console.print(page.summary(done), soft_wrap=True)
+    console.print(f"{facts}; {done.seconds:.0f} seconds")
+    console.print(page.summary(done))
     if arguments.html is not None:
         console.print(f"page: {arguments.html}", soft_wrap=True)
     for failure in done.failures:
-        print(f"ssd: FAILED: {failure}", file=sys.stderr)
+        note(f"ssd: FAILED: {failure}")
     return OK if done.passed else DISAGREES
 
 
 def _bench_table(records: Sequence[Record]) -> Table:
-    """The timings of one operation."""
+    """Return the table of one operation, one row for each timing."""
     from keras_impl.benchmark.page import number
 
     table = make_table(
         ("load", None),
         ("implementation", None),
         ("mode", None),
-        ("ms", "right"),
-        ("iqr", "right"),
+        ("median, ms", "right"),
+        ("spread (IQR), ms", "right"),
         ("x fastest peer", "right"),
-        ("extra MB", "right"),
+        ("extra memory, MB", "right"),
         ("exact", None),
+        spare=("exact",),
     )
     for record in records:
         ratio, peak = record.ratio_to_fastest_peer, record.peak_extra_bytes

@@ -1,4 +1,4 @@
-"""What people read: tables, progress, and JSON for machines."""
+"""Output of the commands: tables, messages, progress and JSON."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 import os
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,24 +16,30 @@ from keras_impl.cli.status import UsageError
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Table as RichTable
 
 __all__ = [
     "Progress",
+    "Table",
     "as_options",
     "check_json",
     "finite",
     "make_console",
     "make_table",
+    "note",
     "write_json",
 ]
 
-BEAT = 15.0  # seconds between lines of progress where there is no terminal
+BEAT = 15.0  # seconds between progress lines where stderr is no terminal
 
 
 @contextmanager
 def as_options(**options: str) -> Iterator[None]:
-    """Errors of functions name their arguments; the user gave options."""
+    """Rename arguments in error messages to the options that set them.
+
+    Args:
+        **options: The option of each argument, as in `path="--out"`.
+    """
     try:
         yield
     except (ValueError, ModuleNotFoundError) as error:
@@ -44,7 +50,7 @@ def as_options(**options: str) -> Iterator[None]:
 
 
 def finite(answer: Any) -> Any:
-    """The same with null for what JSON cannot say: an error that is infinite."""
+    """Replace infinite and NaN floats by None, since JSON has no such numbers."""
     if isinstance(answer, Mapping):
         return {name: finite(value) for name, value in answer.items()}
     if isinstance(answer, list | tuple):
@@ -53,13 +59,13 @@ def finite(answer: Any) -> Any:
 
 
 def check_json(given: str | None) -> None:
-    """Refuse a --json file that cannot be written, before any work."""
+    """Raise an error if the --json file cannot be written, before the work begins."""
     if given in (None, "-"):
         return
     path = Path(str(given))
     if path.is_dir() or not path.parent.is_dir():
         what = "a folder" if path.is_dir() else "in a folder that does not exist"
-        raise UsageError(f"--json: expected a file or -. Received: {given}, {what}")
+        raise UsageError(f"--json: expected a file or -. Received: {given}, which is {what}")
     if not os.access(path if path.exists() else path.parent, os.W_OK):
         raise UsageError(f"--json: expected a file that can be written. Received: {given}")
     if path.is_file() and path.stat().st_size:
@@ -67,13 +73,13 @@ def check_json(given: str | None) -> None:
             json.loads(path.read_bytes())
         except ValueError:
             raise UsageError(
-                f"--json: expected a new file, or an old result. Received: {given}, which holds "
-                "something else"
+                f"--json: expected a new file, or an old result. Received: {given}, which is not "
+                "JSON"
             ) from None
 
 
 def write_json(given: str, answer: Any) -> None:
-    """Write a result as JSON; - is stdout."""
+    """Write a result as JSON to a file, or to stdout if `given` is "-"."""
     text = json.dumps(answer, indent=2, allow_nan=False) + "\n"
     if given == "-":
         sys.stdout.write(text)
@@ -84,30 +90,132 @@ def write_json(given: str, answer: Any) -> None:
     write_file(given, text)
 
 
-def make_console(json_to: str | None) -> Console:
-    """The console for people: stderr if JSON goes to stdout."""
+def make_console(json_to: str | None = None, *, stderr: bool = False) -> Console:
+    """Return the console for tables and messages: stdout, or stderr if JSON goes to stdout."""
     from rich.console import Console
 
-    stderr = json_to == "-"
+    stderr = stderr or json_to == "-"
     stream = sys.stderr if stderr else sys.stdout
-    # A file has no width: no line of a table is to be broken there.
+    # A pipe or a file has no width, so no line is wrapped there.
     width = None if stream.isatty() else 10_000
     return Console(stderr=stderr, width=width, markup=False, emoji=False, highlight=False)
 
 
-def make_table(*columns: tuple[str, str | None]) -> Table:
-    """A plain table; a column is a name and how it is aligned (None: left)."""
-    from rich import box
-    from rich.table import Table
+def note(text: str) -> None:
+    """Print a message on stderr, wrapped between words on a terminal."""
+    make_console(stderr=True).print(text)
 
-    table = Table(box=box.SIMPLE, pad_edge=False)
-    for name, justify in columns:
-        table.add_column(name, justify="right" if justify else "left", overflow="fold")
-    return table
+
+class Table:
+    """A plain table that fits into the terminal.
+
+    Cells wrap between words first. If that is not enough, the columns named in `spare` are left
+    out one by one, and a line below the table names them. Pipes and files get every column.
+
+    Args:
+        columns: Header of each column, and "right" or None for the left.
+        spare: Headers of columns that may be left out, the least important first.
+        show_header: Whether to print the headers.
+    """
+
+    def __init__(
+        self,
+        columns: Sequence[tuple[str, str | None]],
+        spare: Sequence[str] = (),
+        *,
+        show_header: bool = True,
+    ) -> None:
+        """See the class."""
+        self.columns = list(columns)
+        self.spare = spare
+        self.show_header = show_header
+        self.rows: list[tuple[tuple[str, ...], dict[str, Any]]] = []
+
+    def add_row(self, *cells: str, **options: Any) -> None:
+        """Add a row; options are those of `rich.table.Table.add_row`."""
+        self.rows.append((cells, options))
+
+    def print(self, console: Console) -> None:
+        """Print the table."""
+        shown = list(range(len(self.columns)))
+        hidden: list[str] = []
+        for name in self.spare:
+            if self._widths(shown, console.width) is not None:
+                break
+            shown = [index for index in shown if self.columns[index][0] != name]
+            hidden.append(name)
+        console.print(self._as_rich(shown, console.width))
+        if hidden:
+            names = ", ".join(hidden)
+            console.print(f"not shown for lack of width: {names} (a pipe shows all)")
+
+    def _widths(self, shown: Sequence[int], available: int) -> list[int] | None:
+        """Return the width of each column, or None if a word does not fit."""
+        from rich.cells import cell_len
+
+        texts = [
+            [self.columns[index][0] * self.show_header, *(cells[index] for cells, _ in self.rows)]
+            for index in shown
+        ]
+        wanted = [max(map(cell_len, column)) for column in texts]
+        widths = []
+        for index, (header, *cells) in zip(shown, texts, strict=True):
+            # Cells of spare columns do not wrap: such a column is left out instead.
+            whole = self.columns[index][0] in self.spare
+            words = [*header.split(), *(cells if whole else " ".join(cells).split())]
+            widths.append(max(map(cell_len, words), default=0))
+        for gap in (3, 2):
+            room = available - sum(widths) - gap * (len(shown) - 1) - 2
+            if room >= sum(wanted) - sum(widths):
+                return wanted
+        if room < 0:
+            return None
+        # Cells come before headers, and columns that lack little come first, since then most
+        # columns do not wrap.
+        for texts_of in ([column[1:] for column in texts], texts):
+            lacks = {
+                place: max(map(cell_len, column), default=0) - widths[place]
+                for place, column in enumerate(texts_of)
+            }
+            for place, lack in sorted(lacks.items(), key=lambda item: item[1]):
+                more = min(max(lack, 0), room)
+                widths[place] += more
+                room -= more
+        return widths
+
+    def _as_rich(self, shown: Sequence[int], available: int) -> RichTable:
+        from rich import box
+        from rich.table import Table as RichTable
+
+        widths = self._widths(shown, available)
+        # Two spaces between columns where three would not fit.
+        wide = widths is not None and sum(widths) + 3 * (len(shown) - 1) + 2 <= available
+        table = RichTable(
+            box=box.SIMPLE,
+            pad_edge=False,
+            collapse_padding=not wide,
+            show_header=self.show_header,
+        )
+        for place, index in enumerate(shown):
+            name, justify = self.columns[index]
+            table.add_column(
+                name,
+                justify="right" if justify else "left",
+                overflow="fold",
+                width=None if widths is None else widths[place],
+            )
+        for cells, options in self.rows:
+            table.add_row(*(cells[index] for index in shown), **options)
+        return table
+
+
+def make_table(*columns: tuple[str, str | None], spare: Sequence[str] = ()) -> Table:
+    """Return an empty table; a column is its header and its alignment (None: left)."""
+    return Table(columns, spare)
 
 
 class Progress:
-    """A bar on a terminal, and elsewhere a line now and then; all of it on stderr."""
+    """Progress on stderr: a bar on a terminal, elsewhere a line every `BEAT` seconds."""
 
     def __init__(self, text: str, total: int | None = None) -> None:
         self.text, self.total, self.done = text, total, 0
@@ -137,7 +245,7 @@ class Progress:
                 console=Console(stderr=True, markup=False, highlight=False),
                 transient=True,
                 refresh_per_second=4,
-                # What is printed meanwhile appears above the bar, unless it goes to a file.
+                # Lines printed to the terminal meanwhile appear above the bar.
                 redirect_stdout=sys.stdout.isatty(),
             )
             self.task = self.bar.add_task(self.text, total=self.total)
@@ -149,14 +257,14 @@ class Progress:
             self.bar.stop()
 
     def say(self, text: str) -> None:
-        """What is being done now."""
+        """Show the step that begins now."""
         self.text = text
         if self.bar:
             self.bar.update(self.task, description=text)
         self._beat()
 
     def advance(self, steps: int, text: str | None = None) -> None:
-        """So many more are done."""
+        """Count more steps as done."""
         self.done += steps
         self.text = text or self.text
         if self.bar:
@@ -164,9 +272,9 @@ class Progress:
         self._beat()
 
     def print(self, text: str) -> None:
-        """A line that stays."""
+        """Print a line that stays on the screen."""
         if self.bar:
-            self.bar.console.print(text, soft_wrap=True)
+            self.bar.console.print(text)
         else:
             print(text, file=sys.stderr)
 

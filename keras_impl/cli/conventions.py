@@ -1,4 +1,4 @@
-"""`ssd conventions`."""
+"""The command `ssd conventions`."""
 
 from __future__ import annotations
 
@@ -22,11 +22,13 @@ def add(commands: Any) -> None:
         commands,
         "conventions",
         _run,
-        "what known SSDs do differently, by name",
+        "show the conventions of known SSDs",
         """\
-Without a name, a list of the known systems. With one, its choices: where the anchors are, which
-object an anchor is matched to, how a box is coded, which negatives count, which detections are
-kept; and where it differs from canonical.""",
+Known SSDs choose differently: where the anchors are, which object an anchor is
+matched to, how a box is encoded, which negatives count, which detections are
+kept. A preset is one such set of choices (a convention) with a name. Without
+NAME, lists all presets. With NAME, shows every field of that preset next to
+canonical, this project's own; fields that differ are bold.""",
         """\
 examples:
   ssd conventions
@@ -35,10 +37,16 @@ examples:
   ssd conventions paz --json paz.json""",
     )
     parser.add_argument(
-        "name", metavar="NAME", nargs="?", choices=tuple(PRESETS), help=", ".join(PRESETS)
+        "name",
+        metavar="NAME",
+        nargs="?",
+        choices=tuple(PRESETS),
+        help=f"one of {', '.join(PRESETS)}",
     )
     parser.add_argument(
-        "--differences", action="store_true", help="only where it differs from canonical"
+        "--differences",
+        action="store_true",
+        help="show only the fields that differ from canonical",
     )
     add_json(parser)
 
@@ -48,13 +56,18 @@ def _run(arguments: argparse.Namespace) -> int:
     check_json(arguments.json)
     if arguments.name is None:
         if arguments.differences:
-            raise UsageError("--differences: expected the name of a convention before it")
-        table = make_table(("name", None), ("what it is", None), ("differences", "right"))
+            raise UsageError(
+                "--differences: expected the name of a convention, as in "
+                "`ssd conventions caffe --differences`. Received: no name"
+            )
+        table = make_table(("name", None), ("system", None), ("differences", "right"))
         for name in PRESETS:
             table.add_row(name, _text_of(name).partition("\n")[0], str(len(_differences(name))))
         if arguments.json:
             write_json(arguments.json, {name: asdict(one) for name, one in PRESETS.items()})
-        make_console(arguments.json).print(table)
+        console = make_console(arguments.json)
+        table.print(console)
+        console.print("differences: number of fields in which the preset differs from canonical")
         return OK
     if arguments.json:
         write_json(arguments.json, asdict(PRESETS[arguments.name]))
@@ -65,8 +78,9 @@ def _run(arguments: argparse.Namespace) -> int:
             style = "bold" if field in own else None
             table.add_row(field, value, ours, style=style)
     console = make_console(arguments.json)
-    console.print(_text_of(arguments.name).partition("\n\nExample:")[0])
-    console.print(table)
+    paragraphs = _text_of(arguments.name).partition("\n\nExample:")[0].split("\n\n")
+    console.print("\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs))
+    table.print(console)
     return OK
 
 
@@ -75,7 +89,7 @@ def _text_of(name: str) -> str:
 
 
 def _choices(name: str) -> dict[str, tuple[str, str]]:
-    """Every field, its value in a convention and in the canonical one, as texts."""
+    """Return the text of each field's value: in this convention, and in canonical."""
     ours, theirs = asdict(PRESETS["canonical"]), asdict(PRESETS[name])
     return {
         f"{part}.{field}": (_as_text(value), _as_text(ours[part][field]))
@@ -86,13 +100,14 @@ def _choices(name: str) -> dict[str, tuple[str, str]]:
 
 
 def _differences(name: str) -> list[str]:
-    """The fields in which a convention differs from canonical."""
+    """Return the fields in which a convention differs from canonical."""
     return [field for field, (one, other) in _choices(name).items() if one != other]
 
 
-def _as_text(value: Any) -> str:
+def _as_text(value: Any, separator: str = " ") -> str:
     if isinstance(value, tuple):
-        return " ".join(
-            f"({_as_text(one)})" if isinstance(one, tuple) else _as_text(one) for one in value
+        # No space within an inner tuple, so that the table does not wrap there.
+        return separator.join(
+            f"({_as_text(one, ',')})" if isinstance(one, tuple) else _as_text(one) for one in value
         )
     return f"{value:.6g}" if isinstance(value, float) else str(value)

@@ -1,4 +1,4 @@
-"""`ssd demo`."""
+"""The command `ssd demo`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from keras_impl._common.choices import CANVASES
-from keras_impl.cli.console import Progress, check_json, make_console, make_table, write_json
+from keras_impl.cli.console import Progress, Table, check_json, make_console, write_json
 from keras_impl.cli.inputs import check_weights, digit_detector
 from keras_impl.cli.options import (
     add_command,
@@ -20,8 +20,6 @@ from keras_impl.cli.startup import need_extra, need_tensorflow, start_keras
 from keras_impl.cli.status import DISAGREES, OK
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from keras_impl.demo.run import Demo
 
 __all__ = ["add"]
@@ -33,27 +31,31 @@ def add(commands: Any) -> None:
         commands,
         "demo",
         _run,
-        "detect digits with Keras and with the reference, and compare",
+        "detect digits with Keras and with NumPy, and compare",
         """\
-Composes canvases of test digits that training never saw, detects them with Keras and with the
-NumPy reference from the same outputs of one network, checks that the two agree, compares every
-operation in every mode, times anchor matching, and writes a report. Nothing is downloaded.""",
+Places test digits, unseen in training, on canvases. Keras and the NumPy
+reference detect them from the same head outputs, and the results must agree.
+Then every operation is compared in every mode, anchor matching is timed, and a
+report is written. Nothing is downloaded.""",
         """\
 examples:
-  ssd demo                        writes demo-out/report.html; open it in a browser
+  ssd demo       writes demo-out/report.html, a page for your browser
   ssd demo --images 16 --seed 7 --json demo.json
 
 exit status 1 if anything disagrees.""",
     )
     parser.add_argument(
-        "--out", metavar="DIR", default="demo-out", help="folder for the report (%(default)s)"
+        "--out",
+        metavar="DIR",
+        default="demo-out",
+        help="folder for the report and the images (%(default)s)",
     )
     parser.add_argument(
         "--images",
         metavar="N",
         type=positive_count,
         default=CANVASES,
-        help="canvases (%(default)s)",
+        help="number of canvases (%(default)s)",
     )
     add_seed(parser)
     add_weights(parser)
@@ -87,14 +89,14 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         write_json(arguments.json, done.as_json())
     console = make_console(arguments.json)
-    console.print(_demo_table(done))
-    console.print(report.verdict(done), soft_wrap=True)
+    _demo_table(done).print(console)
+    console.print(report.verdict(done))
     console.print(f"report: {page}", soft_wrap=True)
     return OK if done.passed else DISAGREES
 
 
 def _command(name: str, arguments: argparse.Namespace) -> str:
-    """The command that makes the same again."""
+    """Return the command that repeats this run."""
     words = ["ssd", name, "--out", arguments.out, "--images", str(arguments.images)]
     words += ["--seed", str(arguments.seed)]
     for option in ("weights", "mnist"):
@@ -104,8 +106,7 @@ def _command(name: str, arguments: argparse.Namespace) -> str:
 
 
 def _demo_table(done: Demo) -> Table:
-    table = make_table(("", None), ("", None), ("", None))
-    table.show_header = False
+    table = Table([("", None)] * 3, show_header=False)
 
     def row(name: str, passed: bool | None, text: str) -> None:
         verdict = "" if passed is None else "agrees" if passed else "DISAGREES"
@@ -128,11 +129,11 @@ def _demo_table(done: Demo) -> Table:
     row(
         "matching",
         not any(timing.mismatches for timing in done.timings),
-        f"{len(done.timings)} answers checked, then timed",
+        f"{len(done.timings)} results checked, then timed",
     )
     for name in dict.fromkeys(timing.implementation for timing in done.timings):
         best = max(one.pairs_per_second for one in done.timings if one.implementation == name)
-        row(f"  {name}", None, f"up to {best / 1e6:.3g} million anchor x object pairs a second")
+        row(f"  {name}", None, f"up to {best / 1e6:.3g} million anchor-object pairs per second")
     found = sum(one.hits for one in examples)
     row("quality", None, f"{found} of {sum(len(one.truth) for one in examples)} digits found")
     return table

@@ -1,17 +1,23 @@
-"""`ssd detect`."""
+"""The command `ssd detect`."""
 
 from __future__ import annotations
 
 import argparse
 import math
 import os
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from keras_impl._common.choices import BACKENDS, SCORE
-from keras_impl.cli.console import Progress, check_json, make_console, make_table, write_json
+from keras_impl.cli.console import (
+    Progress,
+    check_json,
+    make_console,
+    make_table,
+    note,
+    write_json,
+)
 from keras_impl.cli.inputs import check_model, find_images
 from keras_impl.cli.options import add_command, add_json, add_model, fraction
 from keras_impl.cli.startup import LITERT, READER, need_extra, quiet_litert, start_keras, starting
@@ -22,8 +28,8 @@ if TYPE_CHECKING:
 
 __all__ = ["add"]
 
-FAINT = 0.01  # scores below this are not told
-CHUNK = 16, 40_000_000  # images, and pixels, that `detect` holds at once
+FAINT = 0.01  # where nothing is detected, a best score below this is not shown
+CHUNK = 16, 40_000_000  # the most images and pixels in memory at once
 
 
 def add(commands: Any) -> None:
@@ -32,37 +38,41 @@ def add(commands: Any) -> None:
         commands,
         "detect",
         _run,
-        "detect in images of your own",
+        "detect objects in your images",
         """\
-Each image is written to the output folder as PNG, with boxes, classes and confidences; small
-images are drawn larger. Images of yours are never overwritten. The shipped detector knows white
-digits on black; oidv4, which `ssd weights oidv4` fetches, people, cats, cups, cars and 19 other
-things. An image that cannot be read is reported, and the others go on.""",
+Writes each image as PNG to the output folder, with the detected boxes, classes
+and scores drawn on it; small images are enlarged. Your own files are never
+overwritten. The shipped detector (digits) knows white digits on black. For
+photographs use --model oidv4, fetched by `ssd weights oidv4`: people, cats,
+cups, cars and 19 other classes. An image that cannot be read is reported and
+skipped.""",
         """\
 examples:
   ssd detect photo.jpg --model oidv4 --out found
-  ssd detect photos/ more/cat.png --model oidv4 --out found --score 0.3 --json found.json
-  ssd detect photo.jpg --model oidv4 --out found --backend numpy     without TensorFlow
-  ssd detect demo-out --out found                                    digits
+  ssd detect photos/ cat.png --model oidv4 --out found --score 0.3 --json f.json
+  ssd detect photo.jpg --model oidv4 --out found --backend numpy   no TensorFlow
+  ssd detect demo-out --out found                                  digits
 
-the JSON: [{"file", "width", "height", "detections": [{"label", "score",
-"box": [xmin, ymin, xmax, ymax] in pixels}]}]; exit status 1 if an image could not be read.""",
+JSON: [{"file", "width", "height", "detections": [{"label", "score",
+"box": [xmin, ymin, xmax, ymax] in pixels}]}]
+
+exit status 1 if an image could not be read.""",
     )
-    parser.add_argument("images", metavar="IMAGE", nargs="+", help="an image, or a folder of them")
-    parser.add_argument("--out", metavar="DIR", required=True, help="folder for the images")
+    parser.add_argument("images", metavar="IMAGE", nargs="+", help="an image or a folder of images")
+    parser.add_argument("--out", metavar="DIR", required=True, help="folder for the drawn images")
     parser.add_argument(
         "--score",
         metavar="S",
         type=fraction,
         default=SCORE,
-        help="least confidence, 0 to 1 (%(default)s)",
+        help="show detections that score above this, 0 to 1 (%(default)s)",
     )
     parser.add_argument(
         "--backend",
         choices=BACKENDS,
         default="keras",
-        help="who computes: Keras; the NumPy reference, from first convolution to last box; "
-        "or LiteRT, which only oidv4 has, with the reference's decoding (%(default)s)",
+        help="keras; numpy: the reference computes the whole network; litert: the published "
+        "file of oidv4, decoded by the reference (%(default)s)",
     )
     add_model(parser)
     add_json(parser)
@@ -84,12 +94,14 @@ def _run(arguments: argparse.Namespace) -> int:
     out.mkdir(parents=True, exist_ok=True)
     if not os.access(out, os.W_OK | os.X_OK):
         raise UsageError(f"--out: expected a folder that can be written to. Received: {out}")
-    check_json(arguments.json)  # again: it may name the folder that was just made
+    check_json(arguments.json)  # Again, because it may name the folder that was just made.
 
     entries: list[dict[str, Any]] = []
     taken: set[str] = set()
     failed = strange = 0
-    table = make_table(("image", None), ("drawn", None), ("detections", None))
+    table = make_table(
+        ("image", None), ("drawn image", None), ("detections", None), spare=("drawn image",)
+    )
     with Progress("starting", len(files)) as progress:
         if backend == "keras":
             progress.say(starting())
@@ -100,9 +112,7 @@ def _run(arguments: argparse.Namespace) -> int:
         chosen = arguments.model or arguments.weights
         if not chosen:
             known = ", ".join(names.values())
-            progress.print(
-                f"ssd: without --model: the shipped detector of digits, which knows {known}"
-            )
+            progress.print(f"ssd: no --model given: using digits, whose classes are {known}")
         progress.say("detecting")
 
         def unreadable(path: Path, error: Exception) -> None:
@@ -113,7 +123,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
         for chunk in chunks(files, reading.open_image, unreadable):
             images = [image for _, image in chunk]
-            # With what scores less, so that the best of it can be told where there is nothing else.
+            # A lower threshold, so that the best score is known for an image without detections.
             least = min(arguments.score, FAINT)
             for (path, image), found in zip(
                 chunk, detector.detect(images, score=least), strict=True
@@ -131,26 +141,26 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         write_json(arguments.json, entries)
     if entries:
-        make_console(arguments.json).print(table)
+        table.print(make_console(arguments.json))
     if strange:
-        print(
-            f"ssd: {strange} of {len(files)} images are not white digits on black; for photographs "
-            "there is --model oidv4, after `ssd weights oidv4`",
-            file=sys.stderr,
+        note(
+            f"ssd: {strange} of {len(files)} images do not look like white digits on black, the "
+            "only images that digits knows; for photographs run `ssd weights oidv4`, then add "
+            "--model oidv4"
         )
     if failed:
-        print(f"ssd: {failed} of {len(files)} images could not be read", file=sys.stderr)
+        note(f"ssd: {failed} of {len(files)} images could not be read")
     return DISAGREES if failed else OK
 
 
 def _nothing(best: Sequence[Detection], names: Mapping[int, str], score: float) -> str:
-    """What is said of an image without a detection: the best that there was."""
+    """Return the table's text for an image without detections: the best score, if any."""
     if not best:
-        return f"nothing; every score is below {FAINT:g}"
+        return f"none; all scores are below {FAINT:g}"
     (one,) = best
     lower = max(0.0, math.floor(one.score * 100 - 1e-9) / 100)
     found = f"{names[one.label]} ({one.score:.2f})"
-    return f"nothing above {score:g}; the best is {found}, shown with --score {lower:g}"
+    return f"none above {score:g}; the best is {found}, shown with --score {lower:g}"
 
 
 def chunks(
@@ -158,7 +168,16 @@ def chunks(
     read: Callable[[Path], Any],
     unreadable: Callable[[Path, Exception], None],
 ) -> Iterator[list[tuple[Path, Any]]]:
-    """Read images, a bounded number of pixels at a time."""
+    """Read images in lists of bounded size, so that memory stays bounded.
+
+    Args:
+        files: The image files.
+        read: Reads one file.
+        unreadable: Called with the file and the error if a file cannot be read.
+
+    Yields:
+        The next files with their images.
+    """
     chunk: list[tuple[Path, Any]] = []
     pixels = 0
     for path in files:

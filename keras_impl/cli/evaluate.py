@@ -1,4 +1,4 @@
-"""`ssd evaluate`."""
+"""The command `ssd evaluate`."""
 
 from __future__ import annotations
 
@@ -26,28 +26,38 @@ __all__ = ["add"]
 def add(commands: Any) -> None:
     """Add the command and its options."""
     evaluate = commands.add_parser(
-        "evaluate", help="measure a detector", description="Measure a detector on a data set."
+        "evaluate",
+        help="measure the average precision of a detector",
+        description="Measure the average precision of a detector on a data set.",
     )
     sets = evaluate.add_subparsers(title="data sets", metavar="DATA", required=True)
     parser = add_command(
         sets,
         "digits",
         _run,
-        "measure a digit detector on test digits",
+        "measure the average precision of a digit detector",
         """\
-Canvases are composed of MNIST's test digits, on which nothing is ever trained. Average precision
-is COCO's: map over IoU .50 to .95, ap50, ap75, and of each digit.""",
+The canvases show test digits of MNIST, which are never trained on. Average
+precision (AP) is COCO's: the mean over IoU .50 to .95 (mAP), at .50 and at .75,
+and for each digit.""",
         """\
 examples:
-  ssd evaluate digits                                   the shipped weights, one digit a canvas
+  ssd evaluate digits              the shipped weights, one digit per canvas
   ssd evaluate digits --digits 1-10 --images 1000 --mnist DIR --json result.json
   ssd evaluate digits --weights runs/one/weights.npz --json - | jq .map""",
     )
     parser.add_argument(
-        "--digits", choices=DIGIT_MODES[:2], default="1", help="digits on a canvas (%(default)s)"
+        "--digits",
+        choices=DIGIT_MODES[:2],
+        default="1",
+        help="digits per canvas (%(default)s)",
     )
     parser.add_argument(
-        "--images", metavar="N", type=positive_count, default=500, help="canvases (%(default)s)"
+        "--images",
+        metavar="N",
+        type=positive_count,
+        default=500,
+        help="number of canvases (%(default)s)",
     )
     add_seed(parser)
     add_weights(parser)
@@ -86,7 +96,7 @@ def _run(arguments: argparse.Namespace) -> int:
             f"{threshold:.2f}": float(np.nanmean(row))
             for threshold, row in zip(THRESHOLDS, result.table, strict=True)
         },
-        # A digit that is on no canvas has no precision.
+        # A digit that is on no canvas has no average precision.
         "per_class": {
             str(digit): None if math.isnan(value) else value
             for digit, value in enumerate(result.per_class.tolist())
@@ -106,11 +116,10 @@ def _run(arguments: argparse.Namespace) -> int:
         text = "on no canvas" if math.isnan(value) else f"{value:.4f}"
         table.add_row(name, text, end_section=index == 2)
     console = make_console(arguments.json)
-    console.print(table)
+    table.print(console)
     console.print(
         f"{arguments.images} canvases with {arguments.digits} test "
         f"{'digit' if arguments.digits == '1' else 'digits'} each, seed {arguments.seed}; "
-        f"digits: {digits.source}; weights: {weights}",
-        soft_wrap=True,
+        f"digits: {digits.source}; weights: {weights}"
     )
     return OK

@@ -1,4 +1,4 @@
-"""`ssd export`."""
+"""The command `ssd export`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from keras_impl._common.choices import DETECTORS, SCORE
-from keras_impl.cli.console import Progress, as_options
+from keras_impl.cli.console import Progress, as_options, make_console
 from keras_impl.cli.inputs import check_model
 from keras_impl.cli.options import add_command, add_model, fraction
 from keras_impl.cli.startup import need_extra, need_tensorflow, quiet_litert, start_keras
@@ -22,37 +22,41 @@ def add(commands: Any) -> None:
         commands,
         "export",
         _run,
-        "write a detector for SavedModel, LiteRT or ONNX",
+        "export a detector as SavedModel, LiteRT or ONNX",
         """\
-The network takes prepared images, RGB in [-1, 1], and gives what its heads say: deltas and
-logits. A JSON file beside it holds what decoding takes: the anchors, the convention, the names of
-the classes. With --detections decoding and suppression are part of the graph, of plain operations
-only. What was written is loaded by its own runtime and compared with Keras before it counts.""",
+The exported network takes prepared images, RGB in [-1, 1], and returns the
+outputs of its heads: deltas and logits. A JSON file next to it holds the
+anchors, the convention and the class names, which decoding needs. With
+--detections the graph also decodes and suppresses, with standard operations
+only. The export is loaded by its own runtime and compared with Keras before it
+is kept.""",
         """\
 examples:
   ssd export --model oidv4 --format litert --out oidv4.tflite
-  ssd export --model oidv4 --format onnx --out oidv4.onnx --detections --score 0.3 --check cat.jpg
+  ssd export --model oidv4 --format onnx --out oidv4.onnx --detections \\
+      --score 0.3 --check cat.jpg
   ssd export --weights runs/first/weights.npz --format saved_model --out saved
 
 ONNX needs pip install "mobilenetv2-ssd[keras,export]".""",
     )
-    parser.add_argument("--format", choices=tuple(FORMATS), required=True, help="what to write")
+    parser.add_argument("--format", choices=tuple(FORMATS), required=True, help="format to write")
     parser.add_argument(
-        "--out", metavar="PATH", required=True, help="file (.tflite, .onnx) or folder to write"
+        "--out",
+        metavar="PATH",
+        required=True,
+        help="file to write (.tflite, .onnx), or folder for saved_model",
     )
     parser.add_argument(
-        "--detections", action="store_true", help="boxes, scores and labels instead of raw heads"
+        "--detections", action="store_true", help="boxes, scores and labels instead of head outputs"
     )
     parser.add_argument(
         "--score",
         metavar="S",
         type=fraction,
         default=SCORE,
-        help="least confidence with --detections, 0 to 1 (%(default)s)",
+        help="with --detections: detections score above this, 0 to 1 (%(default)s)",
     )
-    parser.add_argument(
-        "--check", metavar="PHOTO", help="compare with Keras on this photograph too"
-    )
+    parser.add_argument("--check", metavar="IMAGE", help="compare with Keras on this image too")
     add_model(parser)
 
 
@@ -83,15 +87,16 @@ def _run(arguments: argparse.Namespace) -> int:
                 score=arguments.score,
                 images=None if image is None else prepare(image, model.layout.image_size)[None],
             )
-    close = f"at most {done.difference:.2g} from Keras"
+    console = make_console()
+    close = f"its own runtime differs from Keras by at most {done.difference:.2g}"
     if done.compared is None:
-        print(f"{done.path}: raw heads; read back by its own runtime, {close}")
+        console.print(f"{done.path}: head outputs; {close}")
     else:
-        print(
-            f"{done.path}: detections above {arguments.score:g}; read back by its own runtime, "
-            f"{done.compared} compared, {close}"
+        console.print(
+            f"{done.path}: detections above {arguments.score:g}; {close} "
+            f"({done.compared} detections compared)"
         )
         if not done.compared:
-            print("there was nothing to detect in what was tried: --check PHOTO tries one of yours")
-    print(f"{facts_file(done.path)}: input, outputs, classes, convention")
+            console.print("No detection was compared; --check IMAGE compares on an image of yours.")
+    console.print(f"{facts_file(done.path)}: input, outputs, classes, convention")
     return OK

@@ -1,4 +1,4 @@
-"""Files and detectors that options name."""
+"""Find the files and detectors that the options name."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ def _weights_file(given: str | None) -> Path:
 
 
 def check_weights(given: str | None) -> None:
-    """Say it at once, not after the seconds that TensorFlow takes to start."""
+    """Raise an error if the weights file is missing, before TensorFlow takes seconds to start."""
     if given is not None and not Path(given).is_file():
         raise UsageError(f"--weights: expected a file. Received: {given}")
 
 
 def check_model(arguments: argparse.Namespace) -> str:
-    """The name of a detector or a weights file; what is not there is said at once."""
+    """Return the chosen detector's name or weights file; raise an error if it is missing."""
     check_weights(arguments.weights)
     if arguments.weights is not None:
         return str(arguments.weights)
@@ -43,12 +43,14 @@ def check_model(arguments: argparse.Namespace) -> str:
     name = arguments.model or "digits"
     weights_file(name)
     if getattr(arguments, "backend", "") == "litert" and not OIDV4.file.is_file():
-        raise UsageError(f"--backend: expected {OIDV4.file}; `ssd weights oidv4` fetches it")
+        raise UsageError(
+            f"--backend: expected the file {OIDV4.file} for litert; `ssd weights oidv4` fetches it"
+        )
     return str(name)
 
 
 def digit_detector(given: str | None) -> tuple[str, SSD]:
-    """A digit detector, and what to call its weights."""
+    """Load a digit detector; return the name of its weights for reports, and the model."""
     from keras_impl.data.canvases import CANVAS
     from keras_impl.weights.npz import load_model
 
@@ -65,7 +67,10 @@ def digit_detector(given: str | None) -> tuple[str, SSD]:
 
 
 def find_images(given: Sequence[str]) -> list[Path]:
-    """Every image once, those of a folder by name; drawn ones of this program left out."""
+    """Return all image files, each once, the files of a folder sorted by name.
+
+    Images that this program drew are left out.
+    """
     from keras_impl.images.reading import images_in
 
     found: dict[str, Path] = {}
@@ -74,7 +79,9 @@ def find_images(given: Sequence[str]) -> list[Path]:
         if name and path.is_dir():
             inside = images_in(path)
             if not inside:
-                raise UsageError(f"IMAGE: expected images in the folder. Received: {name}, none")
+                raise UsageError(
+                    f"IMAGE: expected a folder with images. Received: {name}, which has none"
+                )
         elif name and path.exists():
             inside = [path]
         else:

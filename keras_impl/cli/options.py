@@ -1,4 +1,4 @@
-"""Options that several commands share, and the kinds of their values."""
+"""Options that several commands share, and parsers for their values."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ __all__ = [
 
 
 class Parser(argparse.ArgumentParser):
-    """Says a mistake in one line, where argparse would print all options first."""
+    """A parser that reports a mistake in one line; argparse prints the whole usage first."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(
@@ -34,14 +34,14 @@ class Parser(argparse.ArgumentParser):
         )
 
     def error(self, message: str) -> NoReturn:
-        """Refuse in one line."""
-        self.exit(MISTAKE, f"ssd: error: {message} (`{self.prog} --help` explains)\n")
+        """Print the error in one line and exit with status 2."""
+        self.exit(MISTAKE, f"ssd: error: {message}; see `{self.prog} --help`\n")
 
 
 def add_command(
     commands: Any, name: str, run: Callable[..., int], brief: str, text: str, examples: str
 ) -> argparse.ArgumentParser:
-    """Add one command, with its text and examples."""
+    """Add one command with its help text and examples."""
     parser: argparse.ArgumentParser = commands.add_parser(
         name,
         help=brief,
@@ -59,39 +59,46 @@ def add_seed(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         type=seed_number,
         default=0,
-        help="another one, other cases (%(default)s)",
+        help="seed of all random choices (%(default)s)",
     )
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:
     """Add --json."""
-    parser.add_argument("--json", metavar="FILE", help="also write the result here; - is stdout")
+    parser.add_argument(
+        "--json", metavar="FILE", help="also write the result as JSON; - means stdout"
+    )
 
 
 def add_weights(parser: argparse.ArgumentParser) -> None:
-    """Add --weights, of a digit detector."""
-    parser.add_argument("--weights", metavar="FILE", help="a run's weights.npz (the shipped ones)")
+    """Add --weights for a digit detector."""
+    parser.add_argument(
+        "--weights",
+        metavar="FILE",
+        help="weights.npz of a training run (default: the shipped weights)",
+    )
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:
-    """Add --model and --weights, of any detector."""
+    """Add --model and --weights for any detector."""
     group = parser.add_mutually_exclusive_group()
     group.add_argument(
         "--model",
         choices=DETECTORS,
-        help="the shipped detector of digits, or the one of 23 everyday things (digits)",
+        help="digits: white digits on black, shipped; oidv4: photographs, 23 classes, "
+        "fetched by `ssd weights oidv4` (digits)",
     )
     group.add_argument(
-        "--weights", metavar="FILE", help="one that you trained: a run's weights.npz"
+        "--weights", metavar="FILE", help="a detector that you trained: weights.npz of a run"
     )
 
 
 def add_mnist(parser: argparse.ArgumentParser) -> None:
     """Add --mnist and --download."""
     group = parser.add_mutually_exclusive_group()
-    group.add_argument("--mnist", metavar="DIR", help="folder of MNIST's IDX files")
+    group.add_argument("--mnist", metavar="DIR", help="folder with the IDX files of MNIST")
     group.add_argument(
-        "--download", action="store_true", help="let Keras download MNIST if it is not in its cache"
+        "--download", action="store_true", help="let Keras download MNIST unless it is in its cache"
     )
 
 

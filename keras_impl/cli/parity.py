@@ -1,10 +1,9 @@
-"""`ssd parity`."""
+"""The command `ssd parity`."""
 
 from __future__ import annotations
 
 import argparse
 import os
-import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -17,6 +16,7 @@ from keras_impl.cli.console import (
     finite,
     make_console,
     make_table,
+    note,
     write_json,
 )
 from keras_impl.cli.inputs import find_images
@@ -34,8 +34,7 @@ from keras_impl.cli.status import DISAGREES, OK, UsageError
 from reference_numpy.conventions import PRESETS
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
+    from keras_impl.cli.console import Table
     from keras_impl.conformance.suite import Check
     from keras_impl.parity.drift import Change, Record as DriftRecord
 
@@ -48,77 +47,89 @@ def add(commands: Any) -> None:
         commands,
         "parity",
         _run,
-        "compare every operation with the reference on this machine",
+        "check that Keras matches the reference on this machine",
         """\
-Runs each operation eagerly, as a graph, and under XLA, as users run it and with fusing off. What
-is decided must be equal; what is computed must lie within a derived budget, in eps of the dtype
-times the largest intermediate. Near-ties that XLA decides differently are counted as excused, each
-with a proof, and none is allowed without fusing.
+Runs each operation eagerly, as a graph and under XLA, once as users run it and
+once with fusion off. Decisions, such as matches and kept boxes, must be equal.
+Floats must lie within a derived budget, in eps of the dtype x the largest
+intermediate. If XLA decides a near-tie differently and a proof shows that
+rounding explains it, the case counts as excused; with fusion off none may be.
 
-A small network is judged layer by layer too, in float32 and in mixed precision (bfloat16), and the
-targets, loss and detections made of it. --against shows all errors beside those on record, and
-names what has drifted: more than twice what it was, and more than half of the budget or 4 eps.
+A small network is also checked layer by layer, in float32 and in mixed
+precision (bfloat16), with the targets, loss and detections made from it.
+--against compares the errors with recorded ones and names those that drifted:
+more than twice the recorded error, and more than half of the budget, or than
+4 eps where the budget is wide.
 
-With --photos the whole of oidv4 instead, from pixels to boxes, by Keras, NumPy and LiteRT. With
---trace every layer of it by itself, and the first that departs by name.""",
+--photos compares the whole detector oidv4 instead, from pixels to boxes, in
+Keras, NumPy and LiteRT. --trace checks each of its layers and names the first
+whose error rounding cannot explain.""",
         """\
 examples:
   ssd parity
   ssd parity --cases 400 --seed 1 --json parity.json
-  ssd parity --op network                 the network alone
-  ssd parity --against docs/error-budgets.json    the worst errors beside those on record
-  ssd parity --convention torchvision_ssd300      Keras as torchvision does it; ssd conventions
   ssd parity --op match --op nms --mode xla
-  ssd parity --photos                     on the photographs of scikit-image and scikit-learn
-  ssd parity --photos holiday/            on yours
+  ssd parity --op network               only the small network
+  ssd parity --convention torchvision_ssd300
+                                        see `ssd conventions`
+  ssd parity --against docs/error-budgets.json
+                                        compare with the recorded errors
+  ssd parity --photos                   photographs of scikit-image and -learn
+  ssd parity --photos holiday/          your photographs
   ssd parity --trace photo.jpg
 
-exit status 1 if a check failed, or with --strict if an error has drifted.""",
+exit status 1 if a check fails, or with --strict if an error has drifted.""",
     )
-    parser.add_argument("--cases", metavar="N", type=positive_count, help="random cases (40)")
+    parser.add_argument(
+        "--cases", metavar="N", type=positive_count, help="number of random cases (40)"
+    )
     parser.add_argument(
         "--mode",
         dest="modes",
         action="append",
         choices=("eager", "graph", "xla", "xla-nofuse", "jit", "jit-nofuse", "host"),
-        help="only this one; may be given several times; which there are depends on KERAS_BACKEND",
+        help="only this mode; may be repeated; KERAS_BACKEND decides which exist",
     )
     parser.add_argument(
-        "--op", dest="ops", metavar="NAME", action="append", help="only this operation; likewise"
+        "--op",
+        dest="ops",
+        metavar="NAME",
+        action="append",
+        help="only this operation; may be repeated",
     )
     parser.add_argument(
-        "--against", metavar="FILE", help="show the errors beside those on record in this file"
+        "--against", metavar="FILE", help="compare the errors with those recorded in this file"
     )
     parser.add_argument(
-        "--strict", action="store_true", help="with --against: fail where an error has drifted"
+        "--strict", action="store_true", help="with --against: fail if an error has drifted"
     )
     parser.add_argument(
         "--record",
         metavar="FILE",
-        help="put the errors on record in this file, and say what changed",
+        help="record the errors in this file, and print the changes",
     )
     parser.add_argument(
         "--convention",
         metavar="NAME",
         choices=tuple(PRESETS),
-        help=f"what both sides follow (canonical): one of {', '.join(PRESETS)}",
+        help=f"convention of both sides (canonical): one of {', '.join(PRESETS)}",
     )
     pixels = parser.add_mutually_exclusive_group()
     pixels.add_argument(
         "--photos",
         metavar="IMAGE",
         nargs="*",
-        help="compare whole detectors on photographs, or folders of them",
+        help="compare whole detectors on these images or folders",
     )
-    pixels.add_argument("--trace", metavar="IMAGE", help="compare layer by layer on a photograph")
+    pixels.add_argument("--trace", metavar="IMAGE", help="check layer by layer on this image")
     parser.add_argument(
-        "--seed", metavar="N", type=seed_number, help="another one, other cases (0)"
+        "--seed", metavar="N", type=seed_number, help="seed of the random cases (0)"
     )
     add_json(parser)
 
 
 def _photos(arguments: argparse.Namespace) -> int:
-    """Whole detectors on photographs."""
+    """Compare whole detectors on photographs."""
     need_extra(framework(), *EXTRA, LITERT)
     check_json(arguments.json)
     from keras_impl.data.photographs import sample_photographs
@@ -155,11 +166,12 @@ def _photos(arguments: argparse.Namespace) -> int:
         ("deltas", "right"),
         ("logits", "right"),
         ("detections", "right"),
-        ("alone", "right"),
+        ("missing in one", "right"),
         ("disorder", "right"),
         ("pixels", "right"),
         ("score", "right"),
         ("verdict", None),
+        spare=("deltas", "logits", "disorder", "score", "pixels"),
     )
     for check in checks:
         table.add_row(
@@ -176,17 +188,16 @@ def _photos(arguments: argparse.Namespace) -> int:
             style=None if check.passed else "bold red",
         )
     console = make_console(arguments.json)
-    console.print(table)
+    table.print(console)
     if failed:
-        print(f"ssd: {failed} of {len(files)} images could not be read", file=sys.stderr)
+        note(f"ssd: {failed} of {len(files)} images could not be read")
     if not checks:
         return DISAGREES
     worst = [max(getattr(check, name) for check in checks) for name in ("deltas", "logits")]
     console.print(
-        f"{len(files) - failed} photographs, scores above {pixels.SHOWN}; asked: heads "
-        f"within {pixels.RAW:g} (worst {worst[0]:.1e}, {worst[1]:.1e}), corners within "
-        f"{comparison.PIXELS} pixels, scores within {comparison.SCORE:g}",
-        soft_wrap=True,
+        f"{len(files) - failed} photographs, detections above {pixels.SHOWN}; allowed "
+        f"differences: head outputs {pixels.RAW:g} (worst: deltas {worst[0]:.1e}, logits "
+        f"{worst[1]:.1e}), corners {comparison.PIXELS} pixels, scores {comparison.SCORE:g}"
     )
     wrong = sum(not check.passed for check in checks)
     names = "Keras, NumPy and LiteRT"
@@ -198,7 +209,7 @@ def _photos(arguments: argparse.Namespace) -> int:
 
 
 def _trace(arguments: argparse.Namespace) -> int:
-    """Layer by layer."""
+    """Check the network layer by layer on one image."""
     need_extra(framework(), *EXTRA, LITERT)
     check_json(arguments.json)
     from keras_impl.images.pixels import prepare
@@ -224,6 +235,7 @@ def _trace(arguments: argparse.Namespace) -> int:
         ("largest", "right"),
         *((f"{who} off", "right") for who in ("keras", "litert")),
         *((f"{who} own", "right") for who in ("numpy", "keras", "litert")),
+        spare=("map", "largest"),
     )
     rows: dict[str, dict[str, Any]] = {}
     for check in checks:
@@ -238,25 +250,22 @@ def _trace(arguments: argparse.Namespace) -> int:
             style="bold red" if any(check.departs for check in row.values()) else None,
         )
     console = make_console(arguments.json)
-    console.print(table)
+    table.print(console)
     console.print(
-        "off: largest absolute difference of the map to NumPy's, with the errors of all layers "
-        "before; own: error of the layer itself, from its own input, over rounding's bound",
-        soft_wrap=True,
+        "off: largest absolute difference to NumPy's map, errors of earlier layers included; "
+        "own: error of this layer on its own input, divided by the bound for rounding"
     )
     departed = [check for check in checks if check.departs]
     if departed:
         first = departed[0]
         console.print(
-            f"{first.layer} is the first layer that DEPARTS: in {first.who}, "
-            f"{first.share:.3g} times what rounding explains",
-            soft_wrap=True,
+            f"{first.layer} is the first layer that DEPARTS: in {first.who}, its error is "
+            f"{first.share:.3g} times the bound for rounding"
         )
         return DISAGREES
     console.print(
         f"no layer departs: {len(rows) - 2} layers and the order of the anchors, in NumPy, in "
-        "Keras and in LiteRT's own kernels (--photos runs XNNPACK's)",
-        soft_wrap=True,
+        "Keras and in LiteRT's own kernels (--photos uses those of XNNPACK)"
     )
     return OK
 
@@ -267,7 +276,7 @@ def _run(arguments: argparse.Namespace) -> int:
         for name in ("modes", "ops", "cases", "convention", "seed", "against", "record"):
             if getattr(arguments, name) is not None:
                 asked = {"modes": "--mode", "ops": "--op"}.get(name, f"--{name}")
-                raise UsageError(f"{asked}: not with {option}, which compares whole detectors")
+                raise UsageError(f"{asked}: not with {option}, which compares the detector oidv4")
         return _photos(arguments) if arguments.trace is None else _trace(arguments)
     record, target = _records(arguments)
     run = {} if record is None else record.runs.get(f"keras ({framework()})", {})
@@ -287,8 +296,8 @@ def _run(arguments: argparse.Namespace) -> int:
         write_json(arguments.json, finite({**report.as_json(), "facts": facts}))
     changes = {change.key: change for change in drift.compare(record, checks)} if record else {}
     console = make_console(arguments.json)
-    console.print(_parity_table(report.checks, changes))
-    console.print(f"{facts['machine']}; {facts['versions']}", soft_wrap=True)
+    _parity_table(report.checks, changes).print(console)
+    console.print(f"{facts['machine']}; {facts['versions']}")
     failed = sum(not check.passed for check in report.checks)
     excused = sum(check.excused for check in report.checks)
     ties = f", {excused} near-{'tie' if excused == 1 else 'ties'} excused" if excused else ""
@@ -300,11 +309,11 @@ def _run(arguments: argparse.Namespace) -> int:
     drifted = [change for change in changes.values() if change.kind == "drift"]
     if record:
         for change in drifted:
-            console.print(f"DRIFT: {change}", soft_wrap=True)
+            console.print(f"DRIFT: {change}")
         same = all(run.get(name) == getattr(arguments, name) for name in ("cases", "seed"))
-        note = "" if same or not run else ", which is of other cases"
+        other = "" if same or not run else " (recorded with other cases)"
         counted = _counted(changes.values())
-        console.print(f"beside {arguments.against}{note}: {counted}", soft_wrap=True)
+        console.print(f"compared with {arguments.against}{other}: {counted}")
     if arguments.record and report.passed:
         backend = "" if framework() == "tensorflow" else f"KERAS_BACKEND={framework()} "
         facts = {
@@ -318,25 +327,25 @@ def _run(arguments: argparse.Namespace) -> int:
         changed = drift.compare(target, checks, whole=whole)
         for change in changed:
             if change.kind != "same":
-                console.print(str(change), soft_wrap=True)
-        console.print(f"on record in {arguments.record}: {_counted(changed)}", soft_wrap=True)
+                console.print(str(change))
+        console.print(f"recorded in {arguments.record}: {_counted(changed)}")
     elif arguments.record:
-        console.print(f"{arguments.record} is left as it was: what is wrong is not put on record")
+        console.print(f"{arguments.record} is unchanged: failed checks are not recorded")
     return OK if report.passed and not (arguments.strict and drifted) else DISAGREES
 
 
 def _records(arguments: argparse.Namespace) -> tuple[DriftRecord | None, DriftRecord]:
-    """What is on record: in the file to compare with, and in the one to be written."""
+    """Return the record to compare with, if any, and the record to be written."""
     from keras_impl.parity import drift
 
     if arguments.strict and arguments.against is None:
-        raise UsageError("--strict: only with --against, which says what has drifted")
+        raise UsageError("--strict: expected --against FILE too. Received: --strict without it")
     for option in ("against", "record"):
         if getattr(arguments, option) is None:
             continue
         if arguments.convention not in (None, "canonical"):
             raise UsageError(
-                f"--{option}: expected convention canonical, whose errors are on record. "
+                f"--{option}: expected the convention canonical, the only one that is recorded. "
                 f"Received: {arguments.convention}"
             )
     record, target = None, drift.Record()
@@ -352,7 +361,7 @@ def _records(arguments: argparse.Namespace) -> tuple[DriftRecord | None, DriftRe
 
 
 def _record(option: str, path: Path) -> DriftRecord:
-    """What is on record in the file that an option names."""
+    """Read the record in the file that an option names."""
     from keras_impl.parity import drift
 
     try:
@@ -366,14 +375,17 @@ def _record(option: str, path: Path) -> DriftRecord:
 
 
 def _checks(arguments: argparse.Namespace, watch: Callable[[str], None]) -> list[Check]:
-    """The operations, and the network layer by layer."""
+    """Compare the operations, then the small network layer by layer."""
     from keras_impl.parity import network, table
 
     name = network.NAME
     ops = None if arguments.ops is None else [op for op in arguments.ops if op != name]
     canonical = arguments.convention == "canonical"
     if arguments.ops is not None and name in arguments.ops and not canonical:
-        raise UsageError(f"--op {name}: expected convention canonical: its layers follow none")
+        raise UsageError(
+            f"--op {name}: expected the convention canonical, since layers follow no convention. "
+            f"Received: {arguments.convention}"
+        )
     checks: list[Check] = []
     if ops is None or ops:
         checks += table.run(
@@ -402,8 +414,9 @@ def _parity_table(checks: Sequence[Check], changes: Mapping[Any, Change]) -> Tab
         ("worst eps", "right"),
         ("budget", "right"),
         ("used", "right"),
-        *((("on record", "right"), ("change", None)) if changes else ()),
+        *((("recorded", "right"), ("change", None)) if changes else ()),
         ("verdict", None),
+        spare=("backend", "budget", "excused", "cases", "used", "mismatches"),
     )
     for check in checks:
         change = changes.get((check.op, check.dtype, check.backend, check.mode))
@@ -427,9 +440,6 @@ def _parity_table(checks: Sequence[Check], changes: Mapping[Any, Change]) -> Tab
 
 
 def _counted(changes: Iterable[Change]) -> str:
-    """How many of each kind.
-
-    Example: "120 same, 2 more, 1 drift".
-    """
+    """Count the changes of each kind, as in "120 same, 2 more, 1 drift"."""
     kinds = [change.kind for change in changes]
     return ", ".join(f"{kinds.count(kind)} {kind}" for kind in dict.fromkeys(kinds)) or "nothing"

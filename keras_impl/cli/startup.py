@@ -1,4 +1,4 @@
-"""Start Keras or LiteRT quietly, or say which package is missing."""
+"""Start Keras or LiteRT without their log lines, and check that packages are installed."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ __all__ = [
     "starting",
 ]
 
-# What mobilenetv2-ssd[keras] brings beside the backend of Keras, and what is needed of it where
-# NumPy or LiteRT computes.
+# Packages of mobilenetv2-ssd[keras], without the backend of Keras.
 EXTRA = ("keras", "PIL", "matplotlib", "rich")
+# The part of them that detection with NumPy or LiteRT needs.
 READER = ("PIL", "rich")
 LITERT = "ai_edge_litert"
-# The extra that brings a backend of Keras, and the backend's name.
+# For each backend of Keras: the extra that installs it, and its name in messages.
 FRAMEWORKS = {
     "tensorflow": ("keras", "TensorFlow"),
     "jax": ("jax", "JAX"),
@@ -35,7 +35,7 @@ FRAMEWORKS = {
 
 
 def framework() -> str:
-    """The backend of Keras that this process has or will have."""
+    """Return the name of the Keras backend that this process uses or will use."""
     name = os.environ.get("KERAS_BACKEND") or "tensorflow"
     if name not in FRAMEWORKS:
         raise UsageError(f"KERAS_BACKEND: expected one of {list(FRAMEWORKS)}. Received: {name!r}")
@@ -43,20 +43,23 @@ def framework() -> str:
 
 
 def starting() -> str:
-    """What to say while Keras starts."""
+    """Return the progress text for the time in which Keras starts."""
     return f"starting {FRAMEWORKS[framework()][1]}"
 
 
 def need_tensorflow() -> None:
-    """Refuse a command whose work is TensorFlow's: its graphs, its data pipeline, its exports."""
+    """Raise an error unless Keras runs on TensorFlow.
+
+    Commands need TensorFlow for its graphs, its data pipeline or its exports.
+    """
     if framework() != "tensorflow":
         raise UsageError(
-            f"this command needs Keras on TensorFlow. Received: KERAS_BACKEND={framework()}"
+            f"KERAS_BACKEND: expected tensorflow for this command. Received: {framework()}"
         )
 
 
 def need_extra(*needed: str) -> None:
-    """Refuse where a package is missing, and say how to install it."""
+    """Raise an error if a package is missing, and say how to install it."""
     needed = needed or (framework(), *EXTRA)
     missing = [name for name in needed if importlib.util.find_spec(name) is None]
     if missing:
@@ -64,23 +67,23 @@ def need_extra(*needed: str) -> None:
         packages = {"PIL": "Pillow", "ai_edge_litert": "ai-edge-litert"}
         names = ", ".join(packages.get(name, name) for name in missing)
         install = f'pip install "mobilenetv2-ssd[{extra}]"'
-        raise UsageError(f"this command needs {names}, not installed here; run: {install}")
+        raise UsageError(f"this command needs packages that are missing: {names}; run: {install}")
 
 
 def start_keras() -> None:
-    """Import Keras, and its backend with it, which takes seconds and may be talkative."""
+    """Import Keras and its backend, without their start-up messages; this takes seconds."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     if "keras" in sys.modules:
         return
     with _without_greetings():
         import keras  # noqa: F401
-    # Advice for who writes TensorFlow code, such as on retracing.
+    # TensorFlow's warnings, for instance about retracing, are for authors of TensorFlow code.
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
 
 
 @contextmanager
 def quiet_litert(really: bool = True) -> Iterator[None]:
-    """Keep what LiteRT and the converters say of their own doings from the user's screen."""
+    """Hide the information lines of LiteRT and the converters; show them if `really` is False."""
     if not really:
         yield
         return
@@ -88,7 +91,7 @@ def quiet_litert(really: bool = True) -> Iterator[None]:
         yield
 
 
-# Reads stderr line by line and passes on all but what TensorFlow and LiteRT call "info".
+# A program that copies stderr without the lines that TensorFlow and LiteRT mark as information.
 FILTER = r"""
 import re, sys
 info = re.compile(
@@ -103,21 +106,21 @@ for line in sys.stdin.buffer:
 
 @contextmanager
 def _without_greetings() -> Iterator[None]:
-    """Keep TensorFlow's greetings, which no setting stops, from the user's screen.
+    """Hide the start-up messages of TensorFlow, which no setting turns off.
 
-    Its libraries write them to file descriptor 2 as they are loaded. A process of its own
-    filters that, so that a last word is heard even if loading kills this process.
+    Its libraries write to file descriptor 2 while they load. A separate process filters that
+    stream, so that the last message is shown even if loading kills this process.
     """
     try:
         child = subprocess.Popen(
             [sys.executable, "-I", "-S", "-c", FILTER],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
-            start_new_session=True,  # Ctrl-C is for this process
+            start_new_session=True,  # Ctrl-C must not stop the filter
         )
         assert child.stdin is not None
         stderr = os.dup(2)
-    except OSError:  # no stderr, or no more processes: then it is not worth the trouble
+    except OSError:  # There is no stderr, or no process can be started: do not filter.
         yield
         return
     try:

@@ -1,4 +1,4 @@
-"""Exit statuses, and the mistake of a user."""
+"""Exit statuses, and the error for a mistake of the user."""
 
 from __future__ import annotations
 
@@ -6,4 +6,4 @@ OK, DISAGREES, MISTAKE, INTERRUPTED = 0, 1, 2, 130
 
 
 class UsageError(Exception):
-    """The user's; the message says what to do."""
+    """A mistake in the command; the message says what was expected."""

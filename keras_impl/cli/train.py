@@ -1,4 +1,4 @@
-"""`ssd train`."""
+"""The command `ssd train`."""
 
 from __future__ import annotations
 
@@ -38,48 +38,56 @@ def add(commands: Any) -> None:
         sets,
         "digits",
         _run,
-        "train a digit detector from scratch",
+        "train a digit detector",
         """\
-Canvases are composed as they are needed, never the same twice. The folder of the run gets
-recipe.json, log.csv, loss.png, a checkpoint and weights.npz after every epoch. Stopped at any
-time, the same command goes on after the last finished epoch, and ends with the same weights:
-the same recipe and seed give the same run on the same machine.""",
+Trains on canvases that are composed as needed; none comes twice. After every
+epoch the folder of the run holds recipe.json, log.csv, loss.png, a checkpoint
+and weights.npz. You may stop at any time: the same command continues after the
+last finished epoch and ends with the same weights. The same recipe and seed
+give the same run on the same machine.""",
         """\
 examples:
-  ssd train digits --out runs/first --epochs 2 --images 800      about a minute, poor
-  ssd train digits --out runs/one --digits 1 --mnist DIR           all of MNIST, one digit each
-  ssd train digits --out runs/two --init oidv4                     from the Open Images backbone
+  ssd train digits --out runs/first --epochs 2 --images 800
+                              about a minute; the detector is poor
+  ssd train digits --out runs/one --digits 1 --mnist DIR
+                              all of MNIST, one digit per canvas
+  ssd train digits --out runs/two --init oidv4
+                              start from the weights of oidv4
   ssd evaluate digits --weights runs/one/weights.npz
 
-without --mnist the digits come from Keras' cache of MNIST, if there is one, or the package's own
-sample.""",
+Without --mnist the digits come from Keras' cache of MNIST or, if there is none,
+from the sample in this package.""",
     )
-    parser.set_defaults(on_interrupt="; the same command goes on after the last finished epoch")
+    parser.set_defaults(on_interrupt="; the same command continues after the last finished epoch")
     parser.add_argument("--out", metavar="RUN", required=True, help="folder of the run")
     parser.add_argument(
         "--digits",
         choices=DIGIT_MODES,
-        help="digits on a canvas: one of 28 pixels, 1 to 10 of mixed size, or a coin decides",
+        help="digits per canvas: 1 (of 28 pixels), 1-10 (of mixed size), or both, chosen at "
+        f"random for each canvas ({DEFAULTS['digits']})",
     )
     for option, kind, text in (
         ("--alpha", positive_number, "width multiplier of the network"),
-        ("--epochs", positive_count, "epochs, after each of which there is a validation"),
-        ("--images", positive_count, "canvases an epoch, a multiple of the batch"),
-        ("--batch", positive_count, "canvases a step"),
-        ("--learning-rate", positive_number, "at its height, soon after the start"),
-        ("--box-weight", positive_number, "weight of the box loss beside the class loss"),
-        ("--validation", positive_count, "canvases looked at after each epoch"),
+        ("--epochs", positive_count, "epochs; each ends with a validation"),
+        ("--images", positive_count, "canvases per epoch, a multiple of the batch"),
+        ("--batch", positive_count, "canvases per step"),
+        ("--learning-rate", positive_number, "largest learning rate, soon after the start"),
+        ("--box-weight", positive_number, "weight of the box loss; the class loss has 1"),
+        ("--validation", positive_count, "canvases for the validation after each epoch"),
     ):
         name = option[2:].replace("-", "_")
         parser.add_argument(option, metavar="N", type=kind, help=f"{text} ({DEFAULTS[name]})")
     parser.add_argument(
-        "--seed", metavar="N", type=seed_number, help=f"of everything ({DEFAULTS['seed']})"
+        "--seed",
+        metavar="N",
+        type=seed_number,
+        help=f"seed of the initial weights and the canvases ({DEFAULTS['seed']})",
     )
     parser.add_argument(
         "--init",
         choices=INITS,
-        help="weights to begin with: random, or backbone and extra maps of the Open Images "
-        "detector, which has --alpha 1 (random)",
+        help="initial weights: random, or oidv4 for its backbone and extra maps, which need "
+        "--alpha 1 (random)",
     )
     parser.set_defaults(**{**DEFAULTS, "alpha": None})
     add_mnist(parser)
@@ -91,7 +99,7 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.init != "random" and not (Path(arguments.out) / "recipe.json").exists():
         from keras_impl.weights.published import weights_file
 
-        weights_file(arguments.init)  # what is not there is said at once
+        weights_file(arguments.init)  # A missing file is reported before TensorFlow starts.
     start_keras()
     from keras_impl import backends
 
@@ -111,12 +119,13 @@ def _run(arguments: argparse.Namespace) -> int:
             download=arguments.download,
         )
     last = read_log(arguments.out)[-1]
-    print(f"weights: {weights} (validation mAP {last['val_map']:.4f}, AP50 {last['val_ap50']:.4f})")
+    print(f"validation: mAP {last['val_map']:.4f}, AP50 {last['val_ap50']:.4f}")
+    print(f"weights: {weights}")
     return OK
 
 
 class Training:
-    """Shows a run: a bar of steps with the loss, and a row for each epoch on stdout."""
+    """Show a training run: a progress bar with the loss, and a row for each epoch on stdout."""
 
     def __init__(self, out: str) -> None:
         self.out = out
@@ -131,16 +140,16 @@ class Training:
             self.progress.__exit__()
 
     def begin(self, recipe: Recipe, done: int, source: str) -> None:
-        """Training starts."""
+        """Print the state of the run and the head of the table."""
         self.steps, self.epochs = recipe.images // recipe.batch, recipe.epochs
         if done == recipe.epochs:
-            print(f"{self.out} is finished: {done} of {done} epochs; nothing to do")
+            print(f"{self.out} is finished: all {done} epochs are done")
             return
         print(f"digits: {source}")
         if done:
-            print(f"{self.out} goes on after epoch {done} of {recipe.epochs}")
+            print(f"{self.out} continues after epoch {done} of {recipe.epochs}")
         print(
-            f"{'epoch':>9}{'images':>10}{'loss':>9}{'class':>9}{'box':>9}"
+            f"{'epoch':>7}{'images':>10}{'loss':>9}{'class':>9}{'box':>9}"
             f"{'mAP':>9}{'AP50':>9}{'AP75':>9}{'seconds':>9}",
             flush=True,
         )
@@ -148,17 +157,17 @@ class Training:
         self.progress.advance(self.steps * done)
 
     def step(self, epoch: int, step: int, logs: Mapping[str, float]) -> None:
-        """A step is done."""
+        """Advance the progress bar after a step."""
         if self.progress:
             done = (epoch - 1) * self.steps + step
             text = f"epoch {epoch}, loss {logs.get('loss', math.nan):.3f}, step"
             self.progress.advance(done - self.progress.done, text)
 
     def epoch(self, row: Mapping[str, float]) -> None:
-        """An epoch is done."""
+        """Print the row of a finished epoch."""
         name = f"{row['epoch']:g}/{self.epochs}"
         print(
-            f"{name:>9}{row['images']:>10g}{row['loss']:>9.4f}{row['class_loss']:>9.4f}"
+            f"{name:>7}{row['images']:>10g}{row['loss']:>9.4f}{row['class_loss']:>9.4f}"
             f"{row['box_loss']:>9.4f}{row['val_map']:>9.4f}{row['val_ap50']:>9.4f}"
             f"{row['val_ap75']:>9.4f}{row['seconds']:>9.1f}",
             flush=True,

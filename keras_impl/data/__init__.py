@@ -1,4 +1,4 @@
-"""Data sets, input pipelines and sample images."""
+"""Data sets, input pipelines and sample photographs."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Handwritten digits on a black canvas: images to learn from, composed as they are needed.
+"""Compose training images: handwritten digits on a black canvas.
 
-A canvas depends on nothing but the digits, the mode, the seed and its index, so any one of them can
-be made again alone (`canvas`).
+A canvas depends only on the digits, the mode, the seed and its index, so `canvas` can make any
+single one again.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from reference_numpy.checks import check_counts
 
 CANVAS = 224  # pixels, each side
 CLASS_NAMES = tuple("0123456789")  # label 1 is the digit 0
-MOST_DIGITS = 10  # on one canvas
-FACTORS = (0.75, 2.5)  # size of a digit on a canvas of many, relative to PATCH
-OVERLAP = (1, 10)  # IoU between two digits is at most 1 / 10
-TRIES = 50  # corners tried before a digit is left out
+MOST_DIGITS = 10  # largest number of digits on one canvas
+FACTORS = (0.75, 2.5)  # range of digit sizes in mode "1-10", relative to PATCH
+OVERLAP = (1, 10)  # the IoU of two digits is at most 1 / 10
+TRIES = 50  # positions tried before a digit is left out
 
 
 class Canvas(NamedTuple):
-    """One image and what is on it.
+    """One image with its objects.
 
     Attributes:
         image: uint8 (224, 224).
-        boxes: float32 (n, 4), corners (xmin, ymin, xmax, ymax) relative to the image.
+        boxes: float32 (n, 4), xyxy, relative to the image.
         labels: int32 (n,), the digit + 1, since 0 is the background.
     """
 
@@ -41,12 +41,12 @@ class Canvas(NamedTuple):
 
 
 class CanvasBatch(NamedTuple):
-    """Canvases stacked, their objects padded to one number.
+    """A batch of canvases; objects are padded to M per image.
 
     Attributes:
         images: uint8 (B, 224, 224).
-        boxes: float32 (B, M, 4), zeros where there is no object.
-        labels: int32 (B, M), -1 where there is no object.
+        boxes: float32 (B, M, 4), zeros in padding rows.
+        labels: int32 (B, M), -1 in padding rows.
     """
 
     images: NDArray[np.uint8]
@@ -57,9 +57,9 @@ class CanvasBatch(NamedTuple):
 def compose(digits: Digits, mode: DigitMode, generator: np.random.Generator) -> Canvas:
     """Compose one canvas of random digits.
 
-    Mode "1": one digit at its own size at a random corner. Mode "1-10": 1 to 10 digits, each
-    0.75 to 2.5 times its size, no two with an IoU above 0.1; one that finds no place in 50
-    tries is left out. Mode "both": one or the other, by a fair coin.
+    Mode "1" places one digit, at its original size, at a random position. Mode "1-10" places 1 to
+    10 digits, each 0.75 to 2.5 times its size, no two with an IoU above 0.1; a digit that finds no
+    place in 50 tries is left out. Mode "both" takes one of the two modes at random.
 
     Args:
         digits: Digits to draw from, with replacement.
@@ -67,10 +67,10 @@ def compose(digits: Digits, mode: DigitMode, generator: np.random.Generator) -> 
         generator: Source of all randomness.
 
     Returns:
-        The canvas, at least one digit on it. A digit's box is its scaled 28 x 28 patch.
+        A canvas with at least one digit. A digit's box is its scaled 28 x 28 patch.
 
     Raises:
-        ValueError: Unknown mode, no digits, or arrays of another shape.
+        ValueError: An unknown mode, no digits, or arrays of a wrong shape.
 
     Example:
         >>> one = Digits(np.full((1, 28, 28), 255, np.uint8), np.array([7]), "a white square")
@@ -110,7 +110,7 @@ def compose(digits: Digits, mode: DigitMode, generator: np.random.Generator) -> 
 
 
 def _label(digits: Digits, index: int) -> int:
-    """The label of a digit, since 0 is the background."""
+    """Return the label of a digit: the digit + 1, since 0 is the background."""
     digit = int(digits.labels[index])
     if not 0 <= digit <= 9:
         raise ValueError(f"digits: expected labels from 0 to 9. Received: {digit} at index {index}")
@@ -120,7 +120,7 @@ def _label(digits: Digits, index: int) -> int:
 def _find_place(
     side: int, placed: Sequence[tuple[int, int, int]], generator: np.random.Generator
 ) -> tuple[int, int, int] | None:
-    """Draw corners until a square overlaps no other too much; None after `TRIES`."""
+    """Draw positions until a square overlaps no other too much; return None after `TRIES`."""
     for _ in range(TRIES):
         x, y = generator.integers(CANVAS - side, size=2, endpoint=True).tolist()
         if not any(_overlap(x, y, side, *other) for other in placed):
@@ -129,10 +129,10 @@ def _find_place(
 
 
 def _overlap(ax: int, ay: int, a: int, bx: int, by: int, b: int) -> bool:
-    """Whether two squares of whole pixels have an IoU above `OVERLAP`.
+    """Return whether two squares of whole pixels have an IoU above `OVERLAP`.
 
-    Whole numbers decide exactly what a quotient of floats would round, and at this size
-    plain Python is faster than a call into NumPy.
+    Integers make the decision exact, where a quotient of floats would be rounded. For two squares
+    plain Python is faster than NumPy.
     """
     width = min(ax + a, bx + b) - max(ax, bx)
     height = min(ay + a, by + b) - max(ay, by)
@@ -151,36 +151,36 @@ def _resize(patch: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
 
 
 def canvas(digits: Digits, mode: DigitMode, seed: int, index: int) -> Canvas:
-    """Compose canvas number `index` of the endless series that `seed` names.
+    """Compose canvas number `index` of the endless series of a seed.
 
     Args:
         digits: Digits to draw from.
         mode: One of `DIGIT_MODES`.
-        seed: Not negative.
-        index: Not negative.
+        seed: Seed of the series, 0 or more.
+        index: Index in the series, 0 or more.
 
     Returns:
-        The same canvas each time.
+        The canvas; the same arguments give the same canvas.
 
     Raises:
-        ValueError: Negative seed or index, or as `compose`.
+        ValueError: A negative seed or index, or as `compose`.
     """
     check_counts(seed=seed, index=index)
     return compose(digits, mode, np.random.default_rng([seed, index]))
 
 
 def collate(canvases: Sequence[Canvas], objects: int = MOST_DIGITS) -> CanvasBatch:
-    """Stack canvases and pad their objects.
+    """Stack canvases into a batch and pad their objects.
 
     Args:
-        canvases: At least one.
-        objects: Room for objects, M.
+        canvases: At least one canvas.
+        objects: M, the number of object rows per image.
 
     Returns:
         Images (B, 224, 224), boxes (B, M, 4) and labels (B, M).
 
     Raises:
-        ValueError: No canvas, or one with more than M objects.
+        ValueError: No canvas, or a canvas with more than M objects.
     """
     check_counts(1, canvases=len(canvases))
     check_counts(objects=objects)
@@ -190,7 +190,7 @@ def collate(canvases: Sequence[Canvas], objects: int = MOST_DIGITS) -> CanvasBat
         count = len(made.labels)
         if count > objects:
             raise ValueError(
-                f"objects: expected at least the number on a canvas. "
+                f"objects: expected at least the number of objects on each canvas. "
                 f"Received: {objects}, and canvas {row} has {count}"
             )
         boxes[row, :count], labels[row, :count] = made.boxes, made.labels
@@ -207,7 +207,7 @@ def batch_images(images: NDArray[np.uint8]) -> NDArray[np.float32]:
         float32 (B, H, W, 3) in [-1, 1], three equal channels.
 
     Raises:
-        ValueError: Another shape or dtype.
+        ValueError: A wrong shape or dtype.
     """
     if np.ndim(images) != 3:
         raise ValueError(f"images: expected (B, H, W). Received: {np.shape(images)}")
@@ -215,7 +215,7 @@ def batch_images(images: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 
 def looks_like_a_canvas(image: Image.Image) -> bool:
-    """Whether an image may be white digits on black: without colour, and mostly black.
+    """Return whether an image may show white digits on black: no colour, mostly black.
 
     Example:
         >>> (
@@ -230,13 +230,13 @@ def looks_like_a_canvas(image: Image.Image) -> bool:
 
 
 def check_mode(mode: DigitMode) -> None:
-    """Refuse a mode that there is not."""
+    """Raise an error if the mode is unknown."""
     if mode not in DIGIT_MODES:
         raise ValueError(f"mode: expected one of {DIGIT_MODES}. Received: {mode!r}")
 
 
 def check_digits(digits: Digits) -> None:
-    """Refuse what no canvas can be composed of."""
+    """Raise an error if the arrays are no images of digits with their labels."""
     images, labels = digits.images, digits.labels
     fits = images.dtype == np.uint8 and images.shape[1:] == (PATCH, PATCH)
     fits &= labels.dtype.kind in "iu"

@@ -1,8 +1,4 @@
-"""Handwritten digits on a black canvas: images to learn from, without a download.
-
-Digits come from MNIST (`load_digits`), a canvas is composed of them (`compose`), and
-canvases are streamed to the network (`dataset`). A canvas depends on nothing but the digits,
-the mode, the seed and its index, so any one of them can be made again alone (`canvas`).
+"""Load the handwritten digits of MNIST, from files or from the sample in this package.
 
 MNIST: LeCun and Cortes, http://yann.lecun.com/exdb/mnist/, CC BY-SA 3.0.
 """
@@ -32,8 +28,8 @@ SAMPLE_SEED = 0
 SAMPLE_PER_DIGIT = {"train": 600, "test": 100}
 IDX_PREFIX = {"train": "train", "test": "t10k"}
 IDX_MAGIC = {"images": 0x00000803, "labels": 0x00000801}  # unsigned bytes, 3 axes or 1
-DAMAGE = (OSError, EOFError, ValueError, zlib.error)  # what reading a damaged file raises
-LARGEST_SET = 500_000  # digits in one file: bounds the memory that a damaged file can ask for
+DAMAGE = (OSError, EOFError, ValueError, zlib.error)  # errors of reading a damaged file
+LARGEST_SET = 500_000  # digits in one file; a damaged file must not claim all memory
 
 
 class Digits(NamedTuple):
@@ -42,7 +38,7 @@ class Digits(NamedTuple):
     Attributes:
         images: uint8 (N, 28, 28), white on black.
         labels: int32 (N,), the digit, 0 to 9.
-        source: Where they come from, for people.
+        source: Where they come from, for messages.
     """
 
     images: NDArray[np.uint8]
@@ -56,18 +52,19 @@ class Digits(NamedTuple):
 def load_digits(
     split: Split, mnist: str | os.PathLike[str] | None = None, download: bool = False
 ) -> Digits:
-    """Load MNIST from the first source there is.
+    """Load the digits of MNIST from the first available source.
 
-    In this order: the folder `mnist` if given, Keras' cache (`~/.keras/datasets/mnist.npz`,
-    or below `KERAS_HOME`), the sample in this package (600 + 100 of each digit).
+    The order is: the folder `mnist`, if given; Keras' cache (`~/.keras/datasets/mnist.npz`, or
+    `datasets/mnist.npz` in `KERAS_HOME`); the sample in this package (600 training and 100 test
+    images of each digit).
 
     Args:
-        split: "train" or "test"; the test digits are never to be trained on.
-        mnist: Folder of the four IDX files, gzip or plain, under their usual names.
-        download: Let Keras fetch its cache, if no folder is given. Needs the network.
+        split: "train" or "test"; never train on the test digits.
+        mnist: Folder with the four IDX files, gzip or plain, under their usual names.
+        download: Whether Keras may download MNIST into its cache if no folder is given.
 
     Returns:
-        The digits, and the source they come from.
+        The digits and their source.
 
     Raises:
         FileNotFoundError: The folder lacks a file.
@@ -95,15 +92,15 @@ def load_digits(
 
 
 def _digits(images: Any, labels: Any, source: str) -> Digits:
-    """Check what a source held before anyone composes with it."""
+    """Validate the arrays of a source."""
     if images.dtype != np.uint8 or images.ndim != 3 or images.shape[1:] != (PATCH, PATCH):
         raise ValueError(
-            f"{source}: images must be uint8 (N, {PATCH}, {PATCH}). "
+            f"{source}: expected images as uint8 (N, {PATCH}, {PATCH}). "
             f"Received: {images.dtype} {images.shape}"
         )
     if labels.dtype.kind not in "iu" or labels.shape != images.shape[:1]:
         raise ValueError(
-            f"{source}: labels must be integers ({len(images)},), one for each image. "
+            f"{source}: expected labels as integers ({len(images)},), one for each image. "
             f"Received: {labels.dtype} {labels.shape}"
         )
     if len(images) == 0:
@@ -111,7 +108,8 @@ def _digits(images: Any, labels: Any, source: str) -> Digits:
     wrong = np.flatnonzero((labels < 0) | (labels > 9))
     if wrong.size:
         raise ValueError(
-            f"{source}: labels must be 0 to 9. Received: {labels[wrong[0]]} at index {wrong[0]}"
+            f"{source}: expected labels from 0 to 9. Received: {labels[wrong[0]]} "
+            f"at index {wrong[0]}"
         )
     return Digits(images, labels.astype(np.int32), source)
 
@@ -129,10 +127,10 @@ def _find_idx(folder: Path, split: Split, kind: str) -> Path:
 
 
 def _read_idx(path: Path, kind: str) -> NDArray[np.uint8]:
-    """Read one IDX file: big-endian magic and sizes, then bytes."""
+    """Read one IDX file: magic number and sizes in big-endian order, then bytes."""
     item = (PATCH, PATCH) if kind == "images" else ()
     with path.open("rb") as file:
-        zipped = file.read(2) == b"\x1f\x8b"  # the name may not tell the truth
+        zipped = file.read(2) == b"\x1f\x8b"  # the suffix may be wrong
         file.seek(0)
         stream: BinaryIO = gzip.GzipFile(fileobj=file) if zipped else file  # type: ignore[assignment]
         try:
@@ -144,17 +142,17 @@ def _read_idx(path: Path, kind: str) -> NDArray[np.uint8]:
             if count > LARGEST_SET:
                 raise ValueError(f"expected at most {LARGEST_SET} digits. Received: {count}")
             data = stream.read(count * size)
-            # Reading past the end also makes gzip check its sum.
+            # Reading past the end also makes gzip verify its checksum.
             if len(data) != count * size or stream.read(1):
                 relation = "fewer" if len(data) < count * size else "more"
                 raise ValueError(f"expected {count * size} bytes of data. Received: {relation}")
         except DAMAGE as error:
-            raise ValueError(f"{path}: not a sound IDX file of {kind}: {error}") from error
+            raise ValueError(f"{path}: expected a valid IDX file of {kind}: {error}") from error
     return np.frombuffer(data, np.uint8).reshape(count, *item)
 
 
 def _read_npz(path: Path, split: Split) -> tuple[Any, Any]:
-    """Read one split of an archive that is laid out as Keras' own, never unpickling."""
+    """Read one split of an archive with Keras' layout, without unpickling."""
     names = (f"x_{split}", f"y_{split}")
     try:
         with zipfile.ZipFile(path) as archive:
@@ -165,8 +163,8 @@ def _read_npz(path: Path, split: Split) -> tuple[Any, Any]:
             return arrays[names[0]], arrays[names[1]]
     except (*DAMAGE, KeyError, MemoryError, RuntimeError, zipfile.BadZipFile) as error:
         raise ValueError(
-            f"{path}: expected an archive with {names[0]} and {names[1]}; it seems damaged, "
-            f"delete it or name another source. Received: {error}"
+            f"{path}: expected an archive with {names[0]} and {names[1]}. Received: {error}; the "
+            "file seems damaged: delete it or give another source"
         ) from error
 
 
@@ -176,7 +174,7 @@ def _download(split: Split) -> tuple[Any, Any]:
     try:
         splits = keras.datasets.mnist.load_data()  # verifies the archive's SHA-256
     except Exception as error:  # Keras raises a bare Exception
-        raise ConnectionError(f"download of MNIST failed. Received: {error}") from error
+        raise ConnectionError(f"download: MNIST could not be fetched: {error}") from error
     images, labels = splits[SPLITS.index(split)]
     return images, labels
 
@@ -185,17 +183,17 @@ def _download(split: Split) -> tuple[Any, Any]:
 
 
 def make_sample(mnist: str | os.PathLike[str], seed: int = SAMPLE_SEED) -> dict[str, NDArray[Any]]:
-    """Draw the sample that is shipped: as many of each digit, in MNIST's order.
+    """Draw the shipped sample: the same number of each digit, in MNIST's order.
 
     Args:
-        mnist: Folder of IDX files.
+        mnist: Folder with the IDX files.
         seed: Seed of the draw.
 
     Returns:
         Arrays named as in Keras' archive: x_train, y_train, x_test, y_test.
 
     Raises:
-        ValueError: A digit is too rare. And as `load_digits`.
+        ValueError: There are too few of a digit, or as `load_digits`.
     """
     generator = np.random.default_rng(seed)
     arrays: dict[str, NDArray[Any]] = {}
@@ -214,17 +212,19 @@ def make_sample(mnist: str | os.PathLike[str], seed: int = SAMPLE_SEED) -> dict[
 
 def _main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
-        prog="python -m keras_impl.data.mnist", description="Make the sample of MNIST again."
+        prog="python -m keras_impl.data.mnist", description="Draw the shipped sample of MNIST."
     )
-    parser.add_argument("--make-sample", metavar="DIR", required=True, help="folder of IDX files")
-    parser.add_argument("--out", type=Path, default=SAMPLE, help="a new file (%(default)s)")
+    parser.add_argument(
+        "--make-sample", metavar="DIR", required=True, help="folder with the IDX files of MNIST"
+    )
+    parser.add_argument("--out", type=Path, default=SAMPLE, help="new file to write (%(default)s)")
     given = parser.parse_args(arguments)
     try:
         arrays = make_sample(given.make_sample)
-        with given.out.open("xb") as file:  # x: never over an existing sample
+        with given.out.open("xb") as file:  # x: an existing sample is never overwritten
             np.savez_compressed(file, allow_pickle=False, **arrays)
     except FileExistsError:
-        parser.error(f"--out: expected a new file, since a sample is kept. Received: {given.out}")
+        parser.error(f"--out: expected a new file. Received: {given.out}, which exists")
     except (OSError, ValueError) as error:
         parser.error(str(error))
 

@@ -1,4 +1,4 @@
-"""Photographs that come inside Python packages, so that nothing has to be downloaded."""
+"""Find sample photographs inside installed Python packages, without a download."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = [
     "sample_photographs",
 ]
 
-# Photographs that come in the packages themselves, without a download.
+# For each package: the folder and the names of its photographs.
 SAMPLES = {
     "skimage": (
         "data",
@@ -30,18 +30,18 @@ SAMPLES = {
 
 
 def sample_photographs() -> list[Path]:
-    """The photographs of scikit-image and scikit-learn, if these are installed.
+    """Return the photographs that scikit-image and scikit-learn ship.
 
     Raises:
-        ModuleNotFoundError: One of the packages is not.
+        ModuleNotFoundError: One of the packages is not installed.
     """
     found = []
     for package, (folder, names) in SAMPLES.items():
         spec = importlib.util.find_spec(package)
         if spec is None or spec.origin is None:
             raise ModuleNotFoundError(
-                "photographs: expected some, or those of scikit-image and scikit-learn, which are "
-                "not installed; run: pip install scikit-image scikit-learn"
+                "photographs: expected images, or scikit-image and scikit-learn, which ship some. "
+                "Received: neither; run: pip install scikit-image scikit-learn"
             )
         found += [Path(spec.origin).parent / folder / name for name in names]
     return found

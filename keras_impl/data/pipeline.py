@@ -1,4 +1,4 @@
-"""Canvases as a `tf.data` stream, and targets assigned on the host instead of in the graph."""
+"""Stream canvases with `tf.data`, and assign targets on the host instead of in the graph."""
 
 from __future__ import annotations
 
@@ -38,30 +38,30 @@ def dataset(
     objects: int = MOST_DIGITS,
     drop_remainder: bool = False,
 ) -> tf.data.Dataset:
-    """Stream canvases `first` to `first + num_images - 1`, in this order, composed as they go.
+    """Stream canvases `first` to `first + num_images - 1`, in order, composed as needed.
 
-    Canvases are independent draws, so there is nothing to shuffle. For new canvases in each
-    epoch take `num_images=None` and `steps_per_epoch`, and to resume after n images,
-    `first=n`; for the same ones in each epoch, a number, since each iteration starts again.
+    Canvases are independent draws, so they need no shuffling. A finite data set yields the same
+    canvases in each epoch. For new canvases in each epoch use `num_images=None` with
+    `steps_per_epoch`; to resume after n images, use `first=n`.
 
     Args:
         digits: Digits to draw from.
         mode: One of `DIGIT_MODES`.
-        num_images: How many; None for no end.
-        batch: Images in a batch, B.
-        seed: Names the series, as in `canvas`.
+        num_images: Number of canvases; None for an endless stream.
+        batch: B, images per batch.
+        seed: Seed of the series, as in `canvas`.
         first: Index of the first canvas.
-        objects: Room for objects, M.
-        drop_remainder: Leave out a last batch that is not full.
+        objects: M, the number of object rows per image.
+        drop_remainder: Whether to leave out a last batch that is not full.
 
     Returns:
-        Elements (images float32 (B, 224, 224, 3) in [-1, 1], {"boxes": float32 (B, M, 4),
-        "labels": int32 (B, M)}), padded with zeros and -1. B is static if no batch can be
-        smaller. Beside the batches being prepared, nothing is held.
+        A data set of (images float32 (B, 224, 224, 3) in [-1, 1], {"boxes": float32 (B, M, 4),
+        "labels": int32 (B, M)}); padding rows have boxes 0 and label -1. B is static if all
+        batches are full. Only the batches being prepared are in memory.
 
     Raises:
-        ValueError: Negative seed or first, a batch or number of images below 1, too little
-            room for the mode's objects, or as `compose`.
+        ValueError: A negative seed or first, a batch or number of images below 1, too few object
+            rows for the mode, or as `compose`.
     """
     check_mode(mode)
     check_digits(digits)
@@ -93,7 +93,7 @@ def dataset(
         tf.TensorSpec((size, objects, 4), tf.float32),
         tf.TensorSpec((size, objects), tf.int32),
     )
-    # Whole batches leave Python: one crossing for each, not one for each image.
+    # The generator yields whole batches, so that TensorFlow calls Python once per batch.
     stream = tf.data.Dataset.from_generator(batches, output_signature=signature)
     stream = stream.map(prepare, num_parallel_calls=1, deterministic=True).prefetch(2)
     if num_images is not None:
@@ -102,22 +102,22 @@ def dataset(
 
 
 def assign_targets(dataset: tf.data.Dataset, assigner: TargetAssigner) -> tf.data.Dataset:
-    """Replace the objects of each batch by what each anchor has to learn of them.
+    """Replace the objects of each batch by the targets of the anchors.
 
-    The fast matcher runs beside the training step, in Python, on the host. docs/performance.md
-    says when that is better than leaving it to the model.
+    The fast matcher runs in Python on the host, in parallel with the training step.
+    docs/performance.md says when that is better than assignment inside the model.
 
     Args:
-        dataset: Elements (images, {"boxes": (B, M, 4), "labels": (B, M)}), and "crowds": (B, M)
-            or not, as `dataset` makes them.
-        assigner: Made of the model's anchors and convention.
+        dataset: Data set of (images, {"boxes": (B, M, 4), "labels": (B, M)}), as `dataset` makes
+            it, optionally with "crowds": (B, M).
+        assigner: Target assigner with the model's anchors and convention.
 
     Returns:
-        Elements (images, {"target_deltas": (B, A, 4), "target_labels": (B, A)}), which `SSD.fit`
-        takes as well.
+        A data set of (images, {"target_deltas": (B, A, 4), "target_labels": (B, A)}), which
+        `SSD.fit` accepts too.
 
     Raises:
-        ValueError: While it is iterated, a box or label that no object can have.
+        ValueError: During iteration, if a box or label is invalid.
 
     Example:
         >>> from keras_impl.data.mnist import load_digits
@@ -133,7 +133,7 @@ def assign_targets(dataset: tf.data.Dataset, assigner: TargetAssigner) -> tf.dat
     count, dtype = len(assigner.anchors), assigner.anchors.dtype
 
     def by_numpy(*objects: Any) -> tuple[Any, Any]:
-        # New arrays each time: two iterators of one data set may be at work at once.
+        # New arrays each time, because two iterators of one data set may run at once.
         found = assigner.assign(*objects)
         return found.deltas, found.labels
 

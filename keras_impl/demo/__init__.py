@@ -1,1 +1,1 @@
-"""The demo and its report."""
+"""The demo behind `ssd demo`, and its report."""

@@ -1,6 +1,6 @@
-"""The demo's report: one HTML file that needs nothing else, and the images beside it.
+"""The report of `ssd demo`: one self-contained HTML file, and the images as PNG files.
 
-Nothing is decided or measured here; `demo.Demo` holds all that is shown.
+It shows a `Demo`; nothing is measured or judged here.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ __all__ = [
 
 REPORT = "report.html"
 PROGRAM = "mobilenetv2-ssd demo"
-TITLE = "MobileNetV2 SSD: Keras beside the NumPy reference"
+TITLE = "MobileNetV2 SSD: Keras and the NumPy reference compared"
 NAMES = label_names(len(CLASS_NAMES), CLASS_NAMES)
 VIEWS = ("keras", "numpy", "anchors")
-DASH = 9  # pixels of a dash
+DASH = 9  # length of a dash in pixels
 
 
 def verdict(demo: Demo) -> str:
-    """The answer in one line."""
+    """Return the verdict in one sentence."""
     detections = sum(example.comparison.detections for example in demo.examples)
     checks, cases = demo.parity.checks, sum(check.cases for check in demo.parity.checks)
     excused = (
@@ -81,16 +81,16 @@ def _many(number: int, what: str) -> str:
 
 
 def check_folder(folder: str | os.PathLike[str], num_images: int) -> None:
-    """Make the folder, and refuse one in which a file of someone else would be overwritten.
+    """Make the folder, and raise an error if a file of the user would be overwritten.
 
     Args:
-        folder: Where `write` shall write.
-        num_images: How many images there will be.
+        folder: The folder that `write` will write to.
+        num_images: Number of images.
 
     Raises:
-        ValueError: It is not a folder, or a file in it that this program did not write has
-            the name of one that it would.
-        OSError: It cannot be made or written to.
+        ValueError: It is not a folder, or it holds a file that `write` would overwrite and that
+            this program did not write.
+        OSError: The folder cannot be made or written to.
     """
     folder = Path(folder)
     if folder.exists() and not folder.is_dir():
@@ -109,21 +109,21 @@ def check_folder(folder: str | os.PathLike[str], num_images: int) -> None:
         foreign.append(report)
     if foreign:
         raise ValueError(
-            f"out: expected no file of yours to be overwritten. Received: {foreign[0]}, "
-            "which this program did not write"
+            f"out: expected a folder in which no file of yours is overwritten. "
+            f"Received: {foreign[0]}, which this program did not write"
         )
 
 
 def write(folder: str | os.PathLike[str], demo: Demo, command: str = "ssd demo") -> Path:
-    """Write the images as PNG and the report.
+    """Write the report and its images.
 
     Args:
-        folder: Where to; it must exist.
-        demo: What to show.
-        command: The command that made it.
+        folder: An existing folder.
+        demo: The results to show.
+        command: The command line of the run.
 
     Returns:
-        The report.
+        The path of the report.
     """
     folder = Path(folder)
     drawn = [_draw_views(example) for example in demo.examples]
@@ -136,7 +136,7 @@ def write(folder: str | os.PathLike[str], demo: Demo, command: str = "ssd demo")
 
 
 def _names(folder: Path, number: int) -> list[tuple[Path, str]]:
-    """The files of an image, and how they are marked: itself, then its views."""
+    """Return the files of an image with their marks: the canvas, then its views."""
     views = [(folder / f"image-{number}-{view}.png", SOURCE) for view in VIEWS]
     return [(folder / f"image-{number}.png", CANVAS), *views]
 
@@ -153,13 +153,13 @@ def _draw_views(example: Example) -> tuple[Image.Image, ...]:
 
 
 def draw_anchors(example: Example) -> Image.Image:
-    """Draw the positive anchors of an image, coloured by their objects.
+    """Draw the positive anchors of an image, each in the colour of its object.
 
-    The object's own box is tinted; the anchor that it was given first, whatever their overlap,
-    is dashed.
+    The object's own box is tinted. The anchor that the object was given first, at any overlap, is
+    dashed.
 
     Args:
-        example: Of a demo.
+        example: One image of a demo.
 
     Returns:
         A new image.
@@ -185,7 +185,7 @@ def draw_anchors(example: Example) -> Image.Image:
         text = f"{NAMES[one.label]} ({int((duty.objects == number).sum())})"
         x0, y0, x1, y1 = (corner * times for corner in one.box)
         x = min(max((x0 + x1) / 2, 24), drawn.width - 24)
-        # Below the digit, so as not to hide it; above where there is no room.
+        # The label goes below the digit, or above it if there is no room.
         y, side = (y1 + 4, "mt") if y1 + 28 < drawn.height else (y0 - 4, "mb")
         pen.text(
             (x, y), text, font=font, anchor=side, fill="white", stroke_width=3, stroke_fill="black"
@@ -205,7 +205,7 @@ def _corners(anchor: Sequence[float], size: tuple[int, int]) -> tuple[float, ...
 
 
 def _dashed(pen: ImageDraw.ImageDraw, box: Sequence[float], ink: tuple[int, int, int]) -> None:
-    """A box of thick dashes: coloured on white, so that it is seen among lines of its colour."""
+    """Draw a box of thick dashes on white, so that it shows among lines of the same colour."""
     x0, y0, x1, y1 = box
     pen.rectangle((x0 - 2, y0 - 2, x1 + 2, y1 + 2), outline=(0, 0, 0), width=5)
     pen.rectangle((x0 - 1, y0 - 1, x1 + 1, y1 + 1), outline=(255, 255, 255), width=3)
@@ -224,15 +224,15 @@ def _dashed(pen: ImageDraw.ImageDraw, box: Sequence[float], ink: tuple[int, int,
 def render(
     demo: Demo, command: str = "ssd demo", drawn: Sequence[tuple[Image.Image, ...]] | None = None
 ) -> str:
-    """The page as text.
+    """Return the page as HTML.
 
     Args:
-        demo: What to show.
-        command: The command that made it.
-        drawn: The views of each image, if they are drawn already.
+        demo: The results to show.
+        command: The command line of the run.
+        drawn: The views of each image; drawn here if not given.
 
     Returns:
-        HTML that loads nothing from anywhere.
+        HTML that loads nothing from elsewhere.
     """
     drawn = drawn or [_draw_views(example) for example in demo.examples]
     cards = [
@@ -259,7 +259,7 @@ def _found(examples: Sequence[Example]) -> str:
     found, there = sum(one.hits for one in examples), sum(len(one.truth) for one in examples)
     extra = sum(len(one.numpy) - one.hits for one in examples)
     false = _many(extra, "false detection") if extra else "no false detection"
-    return f"{found} of {_many(there, 'digit')} found, {false} (class right and IoU at least 0.5)."
+    return f"{found} of {_many(there, 'digit')} found, {false} (right class, IoU at least 0.5)."
 
 
 def _card(number: int, example: Example, views: Sequence[Image.Image]) -> str:
@@ -281,8 +281,8 @@ def _card(number: int, example: Example, views: Sequence[Image.Image]) -> str:
                 "yes" if (one.label, one.anchor) == (other.label, other.anchor) else "no",
             )
         )
-    head = ("digit", "score, Keras", "score, reference", "boxes apart", "same anchor")
-    found = table(head, rows) if rows else "<p>Neither sees anything above 0.5.</p>"
+    head = ("digit", "score, Keras", "score, reference", "box difference", "same anchor")
+    found = table(head, rows) if rows else "<p>No detection scores above 0.5.</p>"
     differing = (
         "the same in both"
         if not result.differences
@@ -293,10 +293,10 @@ def _card(number: int, example: Example, views: Sequence[Image.Image]) -> str:
 <h3>Image {number}: {_many(len(example.truth), "digit")} {_badge(example.passed)}</h3>
 <div class="pair">{figures}</div>
 <details><summary>All {_many(result.detections, "detection")} above 0.01: {differing}</summary>
-<p>From the same head outputs. Given Keras' own boxes and scores, the reference decides
-{"exactly as Keras did" if result.decisions_equal else "OTHERWISE"}. Worst rounding of a box
-{result.box_error:.2f} eps (budget {result.box_budget:g}), of a score {result.score_error:.2f} eps
-(budget {result.score_budget:g}). Those above 0.5, which are drawn:</p>
+<p>Both decode the same head outputs. From Keras' own boxes and scores the reference keeps
+{"the same detections as Keras" if result.decisions_equal else "OTHER DETECTIONS than Keras"}. Worst
+error: box {result.box_error:.2f} eps (budget {result.box_budget:g}), score
+{result.score_error:.2f} eps (budget {result.score_budget:g}). Detections above 0.5, as drawn:</p>
 {found}</details>
 </article>"""
 
@@ -316,12 +316,12 @@ def _anchor_figure(number: int, example: Example, view: Image.Image) -> str:
                 f"{duty.overlap[mine].mean():.3f}" if mine.any() else "",
             )
         )
-    head = ("digit", "anchors", "given first", "its IoU", "mean IoU")
+    head = ("digit", "anchors", "first anchor", "its IoU", "mean IoU")
     positives = int((duty.objects >= 0).sum())
     caption = f"Image {number}: {positives} of {len(duty.objects)} anchors are positive"
     return f"""<article class="{state(duty.equal)}">
 {_figure(view, caption, f"Positive anchors of image {number}")}
-<p>Keras, in a graph, assigns {"exactly the same" if duty.equal else "OTHERS"}.
+<p>Keras, as a graph, assigns {"the same objects" if duty.equal else "OTHER objects or deltas"}.
 {_badge(duty.equal)}</p>
 <details><summary>Anchors of each digit</summary>{table(head, rows)}</details>
 </article>"""
@@ -329,19 +329,19 @@ def _anchor_figure(number: int, example: Example, view: Image.Image) -> str:
 
 def _parity(checks: Sequence[Check]) -> str:
     head = (
-        "",  # first, where a narrow screen shows it
+        "",  # the verdict comes first, so that a narrow screen shows it
         "operation",
         "mode",
         "dtype",
         "cases",
         "mismatches",
         "excused",
-        "worst error, eps",
-        "budget, eps",
+        "worst eps",
+        "budget",
     )
     rows = [
         (
-            _badge(check.passed),
+            badge(check.passed, "passed" if check.passed else "FAILED"),
             f"<code>{escape(check.op)}</code>",
             escape(check.mode),
             escape(check.dtype),
@@ -357,7 +357,7 @@ def _parity(checks: Sequence[Check]) -> str:
 
 
 def _throughput(timings: Sequence[Timing]) -> str:
-    """One row a load, one column an implementation, each number with its bar."""
+    """Return the table of matching speeds: a row for each load, a column each implementation."""
     names = list(dict.fromkeys(timing.implementation for timing in timings))
     loads: dict[tuple[int, int, int], dict[str, Timing]] = {}
     for timing in timings:
@@ -400,30 +400,31 @@ def _badge(passed: bool) -> str:
 BODY = """{verdict}
 
 <h2>Detections</h2>
-<p>Canvases of test digits that training never saw. One network runs once, in Keras; what its
-heads say is read twice, by Keras and by the reference. {found}</p>
+<p>The canvases show test digits, unseen in training. The network runs once, in Keras; then Keras
+and the NumPy reference each turn the same head outputs into detections. {found}</p>
 <div class="cards">
 {cards}
 </div>
 
 <h2>Anchors and their objects</h2>
-<p>Which anchors are matched to which digit, as in training: each colour is one digit, its box
-tinted. Dashed on white is the anchor that the digit was given first, whatever their overlap;
-the others overlap it by at least half.</p>
+<p>This is target assignment as in training. Each colour is one digit; its box is tinted, and the
+outlines are the anchors matched to it. Every digit first gets the best anchor it can, at any
+overlap (dashed on white). The other anchors overlap it with an IoU of at least 0.5.</p>
 <div class="cards narrow">
 {anchors}
 </div>
 
 <h2>Parity</h2>
-<p>Every operation against the reference on this machine. Decisions must be equal. Errors of
-floats are in eps × the largest intermediate, their budgets derived, not fitted. XLA as users run
-it may decide a near-tie differently: such a case is counted as excused, with a proof, and
-<code>xla-nofuse</code> allows none.</p>
+<p>Every operation compared with the reference on this machine. Decisions, such as matches and kept
+boxes, must be equal. Errors of floats are in eps × the largest intermediate; their budgets are
+derived, not fitted. XLA with fusion, as users run it, may decide a near-tie differently. Such a
+case counts as excused if a proof shows that rounding explains it; <code>xla-nofuse</code> allows
+none.</p>
 {parity}
 
-<h2>Throughput of anchor matching</h2>
-<p>Anchor × object pairs a second, median of several runs, on the CPU unless TensorFlow found
-another device; each answer was checked first. Bars are relative to the fastest.</p>
+<h2>Speed of anchor matching</h2>
+<p>Anchor-object pairs per second: median of several runs, on the CPU unless TensorFlow found
+another device. Every result was checked first. Bars are relative to the fastest.</p>
 {throughput}
 
 <h2>This run</h2>

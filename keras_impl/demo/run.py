@@ -1,6 +1,6 @@
-"""The main job: detect digits with Keras and with the reference, compare, and time matching.
+"""Run the demo: detect digits with Keras and with the reference, compare, and time matching.
 
-Everything is computed here and nothing is shown: `report` renders what `run` returns.
+Nothing is shown here; `report` renders the result of `run`.
 """
 
 from __future__ import annotations
@@ -58,20 +58,20 @@ LAYOUTS = (SSD_MOBILENET300, SSD300)  # 1917 and 8732 anchors
 OBJECTS = (1, 8, 32)
 BATCH = 8
 REPEATS = 7
-PATIENCE = 1.5  # seconds after which fewer repeats will do, but not fewer than LEAST
+PATIENCE = 1.5  # seconds after which the repeats stop, once there are LEAST of them
 LEAST = 3
 
 
 @dataclass(frozen=True)
 class Assignment:
-    """Which object of an image each anchor is matched to, by the reference.
+    """Targets of one image by the reference, and whether Keras agrees.
 
     Attributes:
         objects: (A,) object of each anchor, -1 for background.
-        first: (N,) the anchor that each object was given first, whatever their overlap, or -1;
-            -1 where the convention pairs nothing like that.
+        first: (N,) the anchor that each object is given first, at any overlap; -1 if it gets none
+            or the convention has no such step.
         overlap: (A,) IoU of each anchor with its object, 0 for background.
-        equal: Whether Keras says the same, its deltas within budget.
+        equal: Whether Keras assigns the same objects, with its deltas within budget.
     """
 
     objects: Array
@@ -82,16 +82,17 @@ class Assignment:
 
 @dataclass(frozen=True)
 class Example:
-    """One unseen canvas and all that is known of it.
+    """One canvas with its results.
 
     Attributes:
         mode: "1" or "1-10".
-        image: RGB.
-        truth: What is on it, as detections of score 1.
-        keras, numpy: What the two implementations see, above `SCORE`.
-        comparison: Of all their detections.
+        image: The canvas, RGB.
+        truth: The ground-truth boxes, as detections of score 1.
+        keras: Detections of Keras that score above `SCORE`.
+        numpy: Detections of the reference that score above `SCORE`.
+        comparison: Comparison of all their detections.
         anchors: (A, 4) cxcywh, relative to the image.
-        responsibility: Of the anchors for the digits.
+        assignment: The objects of the anchors.
     """
 
     mode: str
@@ -105,7 +106,7 @@ class Example:
 
     @property
     def hits(self) -> int:
-        """How many of the digits the reference finds: the right class, IoU at least .5."""
+        """Number of digits that the reference finds: right class, IoU at least .5."""
         count = 0
         for label in {one.label for one in self.truth}:
             there = np.array([one.box for one in self.truth if one.label == label])
@@ -121,7 +122,7 @@ class Example:
 
 @dataclass(frozen=True)
 class Timing:
-    """How long one implementation takes to match one load.
+    """Time of one implementation to match one load.
 
     Attributes:
         implementation: "NumPy reference", "Keras graph" or "Keras XLA".
@@ -130,9 +131,9 @@ class Timing:
         batch: B.
         pairs: Anchors × objects of all images, padding not counted.
         seconds: Median of the runs.
-        runs: How many, after the first, whose answer was checked, and a warm-up.
-        mismatches: Images in which the answer was wrong.
-        excused: Images in which XLA decided a near-tie differently, with a witness.
+        runs: Number of timed runs; the checked first run and a warm-up are not counted.
+        mismatches: Number of images whose result was wrong.
+        excused: Number of images in which XLA decided a near-tie differently, with a proof.
     """
 
     implementation: str
@@ -147,13 +148,13 @@ class Timing:
 
     @property
     def pairs_per_second(self) -> float:
-        """Throughput."""
+        """Anchor-object pairs per second."""
         return self.pairs / self.seconds
 
 
 @dataclass(frozen=True)
 class Demo:
-    """All that the report shows."""
+    """The results of a demo."""
 
     examples: tuple[Example, ...]
     parity: parity.Report
@@ -162,7 +163,7 @@ class Demo:
 
     @property
     def passed(self) -> bool:
-        """Whether nothing disagrees."""
+        """Whether Keras and the reference agree everywhere."""
         return (
             all(example.passed for example in self.examples)
             and not any(timing.mismatches for timing in self.timings)
@@ -170,7 +171,7 @@ class Demo:
         )
 
     def as_json(self) -> dict[str, Any]:
-        """The same for machines."""
+        """Return the results as JSON values."""
         return {
             "passed": self.passed,
             "images": [
@@ -203,21 +204,21 @@ def run(
     cases: int = 12,
     watch: Callable[[str], None] = lambda text: None,
 ) -> Demo:
-    """Do it all.
+    """Run the whole demo.
 
     Args:
         model: A digit detector.
         digits: Test digits, never trained on.
-        num_images: How many canvases: two thirds with 1 to 10 digits, then some with one.
-        seed: Of the canvases and the cases.
-        cases: Of the parity table, see `parity.run`; float32 only, as the detector is.
-        watch: Told what is being done.
+        num_images: Number of canvases: two thirds with 1 to 10 digits, the others with one.
+        seed: Seed of the canvases and the cases.
+        cases: Cases of each operation, see `parity.run`; float32 only, the detector's dtype.
+        watch: Called with the name of each step.
 
     Returns:
-        `Demo`.
+        The results.
 
     Raises:
-        ValueError: No images, a negative seed, or a network that is no digit detector.
+        ValueError: `num_images` below 1, a negative seed, or a model that is no digit detector.
     """
     check_counts(1, num_images=num_images)
     if model.num_classes != 10:
@@ -227,7 +228,7 @@ def run(
     ]
     watch("composing canvases")
     canvases = [canvas(digits, mode, seed, index) for index, mode in enumerate(modes)]
-    watch("detecting with both")
+    watch("detecting with Keras and NumPy")
     shown = tuple(_look(model, canvases, modes))
     report = parity.run(
         cases=cases, seed=seed, dtypes=("float32",), watch=lambda text: watch(f"parity: {text}")
@@ -275,20 +276,20 @@ def _shown(found: detection.Detections, size: tuple[int, int]) -> tuple[Detectio
 def compare(
     deltas: Array, logits: Array, anchors: Array, convention: Convention
 ) -> list[tuple[detection.Detections, detection.Detections, ImageVerdict]]:
-    """Detect from the same outputs of the heads with Keras and with the reference.
+    """Detect from the same head outputs with Keras and with the reference.
 
     Args:
         deltas: (B, A, 4) float32.
         logits: (B, A, C + 1) float32.
         anchors: (A, 4) float32, cxcywh.
-        convention: What the heads mean, and what is kept.
+        convention: How to read the heads, and which detections to keep.
 
     Returns:
-        For each image Keras' detections, the reference's, and how they compare.
+        For each image Keras' detections, the reference's, and their comparison.
     """
     softmax = convention.loss.class_loss == "softmax"
     found = mirror_detection.detect(deltas, logits, anchors, convention)
-    # What it decided about: computed alike, eagerly, so these are the numbers themselves.
+    # The boxes and scores that Keras decided by: the same eager operations give the same numbers.
     box = mirror_coding.decode(deltas, anchors, convention)
     columns = mirror_coding.background_first(logits, convention)
     score = (mirror_losses.softmax if softmax else mirror_losses.sigmoid)(columns)[..., 1:]
@@ -313,9 +314,17 @@ def compare(
 def assignment(
     canvases: Sequence[Canvas], anchors: Array, convention: Convention
 ) -> list[Assignment]:
-    """Which digit each anchor is matched to, and whether Keras agrees with the reference.
+    """Assign targets with the reference, and compare Keras with it.
 
-    Keras assigns the targets of all canvases at once in a graph, as it does in training.
+    Keras assigns the targets of all canvases at once in a graph, as in training.
+
+    Args:
+        canvases: The images with their objects.
+        anchors: (A, 4) float32, cxcywh.
+        convention: How targets are assigned.
+
+    Returns:
+        One `Assignment` for each canvas.
     """
     batch = collate(canvases)
     rules = convention.matching
@@ -348,14 +357,14 @@ def assignment(
 def time_matching(
     work: MatchingWorkload, watch: Callable[[str], None] = lambda text: None
 ) -> list[Timing]:
-    """Match one load with the reference and with Keras, check the answers, then time them.
+    """Match one load with the reference and with Keras, check the results, then time the calls.
 
     Args:
         work: Boxes (B, M, 4), labels (B, M), anchors (A, 4).
-        watch: Told what is being timed.
+        watch: Called with a description of each timing.
 
     Returns:
-        One `Timing` an implementation.
+        One `Timing` for each implementation.
     """
     batch, objects = work.labels.shape
     count = len(work.anchors)

@@ -1,1 +1,1 @@
-"""Images in, detections out; and the same detector in other runtimes."""
+"""Detect objects in images, and export detectors to other runtimes."""

@@ -1,7 +1,7 @@
-"""How two lists of detections of one image differ.
+"""Compare two lists of detections of one image, made by different kernels.
 
-For lists made by different kernels (Keras, NumPy, LiteRT), whose sums are rounded in another order:
-near-equal scores may swap places, and corners are compared in pixels.
+Keras, NumPy and LiteRT round their sums in another order. So detections of nearly equal scores may
+swap places, and corners are compared in pixels.
 """
 
 from __future__ import annotations
@@ -17,22 +17,27 @@ __all__ = [
     "compare_detections",
 ]
 
-SCORE = 1e-3  # of a score; detections whose scores are closer may change places
-PIXELS = 0.5  # of a corner
+SCORE = 1e-3  # allowed difference of a score; detections whose scores are closer may swap places
+PIXELS = 0.5  # allowed difference of a corner
 
 
 def compare_detections(
     first: Sequence[Detection], second: Sequence[Detection], threshold: float
 ) -> tuple[int, int, int, float, float]:
-    """How two lists of detections of one image differ.
+    """Pair the detections of two lists and count those that differ.
+
+    A pair has the same class, scores within `SCORE` and corners within `PIXELS`.
 
     Args:
-        first: Surest first, boxes in pixels.
-        second: The same, by somebody else.
-        threshold: The score above which both were kept.
+        first: Detections by one implementation, highest score first, boxes in pixels.
+        second: Detections by another implementation.
+        threshold: The score threshold of both lists.
 
     Returns:
-        Of `PhotoCheck`: detections, alone, disorder, pixels, score.
+        Five fields of `PhotoCheck`: `detections`, the number of pairs; `alone`, detections missing
+        in one list although they score more than `SCORE` above the threshold; `disorder`, pairs
+        in another order although their scores differ by more than `SCORE`; `pixels` and `score`,
+        the largest differences within a pair.
 
     Example:
         >>> cat = Detection(8, 0.9, (0.0, 0.0, 5.0, 5.0), 3)

@@ -1,9 +1,9 @@
-"""Images in, detections out: files of any kind, boxes in pixels, images with boxes drawn.
+"""Detect objects in images: RGB images in, boxes in pixels out.
 
-An image is a Pillow image of mode RGB, whatever its file was (`open_image`). The network
-sees it stretched to its own size (`prepare`), and says where things are in its own pixels
-again (`Detector`, `draw`, `entry`). Who computes is the detector's backend: Keras, the NumPy
-reference from the first convolution to the last box, or LiteRT with the reference's decoding.
+`open_image` reads any file as a Pillow image of mode RGB. `prepare` stretches it to the size of the
+network. `Detector` returns boxes in pixels of the image, which `draw` and `entry` show. The backend
+of a detector is Keras, the NumPy reference for the whole network, or LiteRT with the reference's
+decoding.
 """
 
 from __future__ import annotations
@@ -53,20 +53,21 @@ Heads = Callable[[NDArray[np.float32]], Mapping[str, NDArray[np.float32]]]
 
 
 class Detector:
-    """A network, and who runs it: images in, detections out.
+    """A detector: a network and the backend that runs it.
 
     Args:
-        heads: Prepared images (B, H, W, 3) → {"deltas": (B, A, 4), "logits": (B, A, C + 1)}.
-        convention: What the heads mean and what is kept, and the layout of the anchors.
-        num_classes: How many there are.
-        class_names: What they are called, from label 1 on; None for numbers.
-        select: From prepared images and a convention to the detections of each; the reference
-            decodes the heads if None.
+        heads: Function from prepared images (B, H, W, 3) to {"deltas": (B, A, 4), "logits":
+            (B, A, C + 1)}.
+        convention: How to read the heads, which detections to keep, and the anchor layout.
+        num_classes: Number of classes C, without background.
+        class_names: Names of the classes, from label 1 on; by default their numbers.
+        select: Function from prepared images and a convention to the detections of each image; by
+            default the reference decodes the head outputs.
 
     Attributes:
-        class_names: Label → name.
+        class_names: Name of each label.
         anchors: (A, 4) cxcywh, float32.
-        size: (height, width) of what the network sees.
+        size: (height, width) of the network's input.
 
     Example:
         >>> detector = load_detector("digits", "numpy")
@@ -93,17 +94,17 @@ class Detector:
     def detect(
         self, images: Sequence[Image.Image], *, score: float = SCORE
     ) -> list[list[Detection]]:
-        """Detect in images of any size.
+        """Detect objects in images of any size.
 
         Args:
-            images: Of mode RGB.
-            score: A detection scores more than this.
+            images: Images of mode RGB.
+            score: Detections score more than this.
 
         Returns:
-            For each image its detections, highest score first.
+            For each image its detections, highest score first, boxes in pixels.
 
         Raises:
-            ValueError: A score outside [0, 1].
+            ValueError: `score` is outside [0, 1].
         """
         check_number(score, "score", 0, 1)
         if not images:
@@ -115,11 +116,11 @@ class Detector:
     def detect_prepared(
         self, images: NDArray[np.float32], *, score: float = SCORE
     ) -> list[reference.Detections]:
-        """Detections of prepared images (B, H, W, 3), boxes relative to the image."""
+        """Detect objects in prepared images (B, H, W, 3); boxes are relative to the image."""
         return self._select(images, self.convention.replace(score_threshold=score))
 
     def draw(self, image: Image.Image, detections: Iterable[Detection]) -> Image.Image:
-        """Draw what was found in an image; see the function `draw`."""
+        """Draw detections on a copy of an image; see the function `draw`."""
         return draw(image, detections, self.class_names)
 
     def _by_reference(
@@ -133,20 +134,20 @@ class Detector:
 
 
 def load_detector(name: str | os.PathLike[str] = "digits", backend: Backend = "keras") -> Detector:
-    """Load a detector by name, or one that you trained.
+    """Load a detector by name or from a weights file.
 
     Args:
-        name: "digits", shipped with the package; "oidv4", 23 things of Open Images, once
-            `ssd weights oidv4` has fetched it; or a weights file, .npz.
-        backend: "keras"; "numpy" for the reference, all of it; "litert" for the interpreter of
-            the published file, which only "oidv4" has, with the reference's decoding.
+        name: "digits", shipped with the package; "oidv4", 23 classes of Open Images, fetched by
+            `ssd weights oidv4`; or the path of a weights file, .npz.
+        backend: "keras"; "numpy", the reference for the whole network; or "litert", the
+            interpreter of the published file of "oidv4", with the reference's decoding.
 
     Returns:
         A `Detector`.
 
     Raises:
         ValueError: An unknown backend, or a file that is no weights file.
-        FileNotFoundError: No such file, or weights that are not on this machine.
+        FileNotFoundError: The file does not exist, or the weights are not on this machine.
 
     Example:
         >>> detector = load_detector("digits", "numpy")
@@ -182,7 +183,7 @@ def load_detector(name: str | os.PathLike[str] = "digits", backend: Backend = "k
 
 
 def detector_of(model: SSD, backend: Backend = "keras") -> Detector:
-    """A Keras model as a detector; by "numpy" its weights go through the reference."""
+    """Make a detector of a Keras model, run by Keras or, with "numpy", by the reference."""
     _one_of_backends(backend)
     if backend == "litert":
         raise ValueError("backend: expected 'keras' or 'numpy' for a model. Received: 'litert'")
@@ -207,20 +208,20 @@ def _one_of_backends(backend: Backend) -> None:
 def _reference_heads(
     weights: Mapping[str, NDArray[np.float32]], layout: AnchorLayout, num_classes: int
 ) -> Heads:
-    """The forward pass in NumPy, an image at a time: its maps are what takes memory."""
+    """Return the forward pass in NumPy, one image at a time, because its maps take much memory."""
 
     def heads(images: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
         try:
             rows = [forward(image[None], weights, layout) for image in images]
         except KeyError as error:
             raise ValueError(
-                f"weights: expected those of {layout.name}, which lack {error}"
+                f"weights: expected those of {layout.name}. Received: weights without {error}"
             ) from None
         deltas, logits = map(np.concatenate, zip(*rows, strict=True))
         if logits.shape[-1] != num_classes + 1:
             raise ValueError(
-                f"weights: expected heads of {num_classes} classes and background. "
-                f"Received: {logits.shape[-1]} numbers an anchor"
+                f"weights: expected heads for {num_classes} classes and background. "
+                f"Received: {logits.shape[-1]} logits per anchor"
             )
         return {"deltas": deltas, "logits": logits}
 
@@ -228,7 +229,7 @@ def _reference_heads(
 
 
 def head_outputs(model: SSD, images: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
-    """What the network says of prepared images: deltas (B, A, 4), logits (B, A, C + 1)."""
+    """Compute the head outputs of prepared images: deltas (B, A, 4), logits (B, A, C + 1)."""
     found = model.predict(images, batch_size=BATCH, verbose=0)
     return {name: np.asarray(found[name], np.float32) for name in ("deltas", "logits")}
 
@@ -236,20 +237,22 @@ def head_outputs(model: SSD, images: NDArray[np.float32]) -> dict[str, NDArray[n
 def detect_from_heads(
     deltas: NDArray[Any], logits: NDArray[Any], anchors: NDArray[Any], convention: Convention
 ) -> reference.Detections:
-    """The reference's detections of one image, by the fast path of `host` where it can.
+    """Turn the head outputs of one image into detections, exactly as the reference does.
+
+    The fast path of `host` computes them where it can, otherwise the reference itself.
 
     Args:
         deltas: (A, 4) codes.
-        logits: (A, C + 1) classes.
+        logits: (A, C + 1) class logits.
         anchors: (A, 4) cxcywh.
-        convention: What the heads mean, and what is kept.
+        convention: How to read the heads, and which detections to keep.
 
     Returns:
-        Exactly `reference_numpy.detection.detect` of the same.
+        The result of `reference_numpy.detection.detect`, bit for bit.
 
     Raises:
-        ValueError, TypeError: As the reference: NaN among the heads, shapes that differ, or
-            others than floats.
+        ValueError, TypeError: As the reference: NaN in the head outputs, shapes that differ, or
+            arrays that are no floats.
     """
     rules = convention.detection
     dtypes = {getattr(heads, "dtype", None) for heads in (deltas, logits)}
@@ -265,7 +268,7 @@ def detect_from_heads(
 
 
 def _rows(found: Any) -> list[reference.Detections]:
-    """The images of a padded batch, each without its padding."""
+    """Split a padded batch into the detections of each image, without padding."""
     rows = []
     for parts in zip(*found, strict=True):
         used = parts[2] > 0

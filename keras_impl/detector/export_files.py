@@ -1,4 +1,4 @@
-"""The files of an export: their names, whose they are, and what a format needs."""
+"""The files of an export: names, required packages, and protection of other files."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ __all__ = [
 ]
 
 Format = Literal["saved_model", "litert", "onnx"]
-# How a name ends.
+# The suffix of each format.
 FORMATS: dict[Format, str] = {"saved_model": "", "litert": ".tflite", "onnx": ".onnx"}
-GENERATOR = "mobilenetv2-ssd export"  # by which the facts beside an export are known as ours
+GENERATOR = "mobilenetv2-ssd export"  # marks the JSON file of an export as ours
 NEEDS = {
     "saved_model": ("tensorflow",),
     "litert": ("tensorflow", "ai_edge_litert"),
@@ -31,25 +31,25 @@ INSTALL = 'pip install "mobilenetv2-ssd[keras,export]"'
 
 
 def facts_file(path: str | os.PathLike[str]) -> Path:
-    """The JSON file beside an export: configuration, names of classes, input, outputs, anchors."""
+    """Return the path of an export's JSON file: input, outputs, classes, convention, anchors."""
     path = Path(path)
     return path.with_name(path.name + ".json")
 
 
 def check_target(path: str | os.PathLike[str], form: Format) -> Path:
-    """Find out that an export cannot be written before it is worked for.
+    """Raise an error if an export cannot be written, before the work begins.
 
     Args:
-        path: File to write, with the suffix of its form; a folder for a SavedModel.
+        path: File to write, with the suffix of its format; a folder for a SavedModel.
         form: One of `FORMATS`.
 
     Returns:
         The path.
 
     Raises:
-        ValueError: An unknown form, another suffix, a folder that does not exist, or a file of
-            somebody's: only an earlier export is replaced, if it is as it was written.
-        ModuleNotFoundError: A package that the form needs is not installed.
+        ValueError: An unknown format, a wrong suffix, a folder that does not exist, or an existing
+            file. Only an unchanged earlier export is replaced.
+        ModuleNotFoundError: A package that the format needs is not installed.
     """
     path = Path(path)
     if form not in FORMATS:
@@ -60,20 +60,21 @@ def check_target(path: str | os.PathLike[str], form: Format) -> Path:
     missing = [name for name in NEEDS[form] if importlib.util.find_spec(name) is None]
     if missing:
         raise ModuleNotFoundError(
-            f"form: {form} needs {', '.join(missing)}, not installed here; run: {INSTALL}"
+            f"form: {form} needs packages that are missing: {', '.join(missing)}; run: {INSTALL}"
         )
     if not path.parent.is_dir():
-        raise ValueError(f"path: expected a name in a folder that exists. Received: {path}")
+        raise ValueError(f"path: expected a path in an existing folder. Received: {path}")
     there = [one for one in (path, facts_file(path)) if os.path.lexists(one)]
     if there and not _is_ours(path):
         raise ValueError(
-            f"path: expected a new name, or an earlier export. Received: {there[0]}, which exists"
+            f"path: expected a new name, or an unchanged earlier export. Received: {there[0]}, "
+            "which exists"
         )
     return path
 
 
 def sums_of(path: Path) -> dict[str, str]:
-    """SHA-256 of every file of an export, by its name relative to the folder that it is in."""
+    """Compute the SHA-256 of every file of an export, by its path relative to the folder."""
     files = [path] if path.is_file() else [one for one in path.rglob("*") if not one.is_dir()]
     return {
         one.relative_to(path.parent).as_posix(): hashlib.sha256(one.read_bytes()).hexdigest()
@@ -82,7 +83,7 @@ def sums_of(path: Path) -> dict[str, str]:
 
 
 def _is_ours(path: Path) -> bool:
-    """Whether an earlier export lies there, as it was written, and nothing else."""
+    """Return whether the path holds an unchanged earlier export and nothing else."""
     if path.is_symlink():
         return False
     try:

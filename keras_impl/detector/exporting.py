@@ -1,8 +1,8 @@
-"""A detector for other runtimes: SavedModel, LiteRT, ONNX; read back and compared before it counts.
+"""Export a detector as SavedModel, LiteRT or ONNX, read it back and compare it with Keras.
 
-Raw, the network ends at its heads, and whoever runs it decodes: a JSON file beside the export
-holds all that decoding takes, the anchors too. With its detections, all of decoding and suppression
-is part of the graph, made of operations that each format has; nothing is custom, nothing "Flex".
+By default the exported network ends at its heads, and its user decodes: a JSON file next to the
+export holds all that decoding needs, including the anchors. With `detections` the graph also
+decodes and suppresses, with standard operations of each format, without custom or "Flex" ones.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ __all__ = ["Exported", "export", "facts_file"]
 
 KERAS_NAMES = {"saved_model": "tf_saved_model", "litert": "litert", "onnx": "onnx"}
 
-# Another runtime sums in another order, some sixty layers deep: an error is told from rounding by
-# its size beside the largest number of an output. Float16 kernels would be off ten times as much.
+# Allowed difference relative to an output's largest value. Another runtime sums in another order,
+# through some sixty layers; float16 kernels would differ ten times as much.
 RELATIVE = 1e-4
 UNIT = (300, 300)  # pixels of the image in which detections are compared
 
@@ -49,13 +49,13 @@ Outputs = Mapping[str, NDArray[Any]]
 
 
 class Exported(NamedTuple):
-    """An export.
+    """A finished export.
 
     Attributes:
         path: The file, or the folder of a SavedModel.
-        difference: Largest absolute difference to Keras: of any output of the heads; of detections,
-            of a score, or of a corner relative to the image.
-        compared: How many detections were compared; None for raw heads.
+        difference: Largest absolute difference to Keras: of any head output; for detections, of a
+            score or of a corner relative to the image.
+        compared: Number of detections compared; None for head outputs.
     """
 
     path: Path
@@ -64,10 +64,10 @@ class Exported(NamedTuple):
 
 
 class _Decode(keras.layers.Layer):
-    """Head outputs → detections, as a layer."""
+    """Layer that turns head outputs into detections."""
 
     def __init__(self, anchors: NDArray[Any], convention: Convention, **options: Any) -> None:
-        super().__init__(dtype="float32", **options)  # whatever the policy, as in `SSD`
+        super().__init__(dtype="float32", **options)  # under any dtype policy, as in `SSD`
         self.anchors, self.convention = anchors, convention
 
     def call(self, outputs: dict[str, Any]) -> dict[str, Any]:
@@ -95,28 +95,29 @@ def export(
     score: float = SCORE,
     images: NDArray[np.float32] | None = None,
 ) -> Exported:
-    """Write a detector for another runtime, and read it back.
+    """Export a detector for another runtime, read it back and compare it with Keras.
 
-    Images go in prepared, (B, H, W, 3) in [-1, 1].
+    The export takes prepared images, (B, H, W, 3) in [-1, 1].
 
     Args:
         model: The detector.
-        path: File to write, with the suffix of its form; a folder for a SavedModel. It must be
-            new, or an earlier export.
+        path: File to write, with the suffix of its format; a folder for a SavedModel. It must be
+            new, or an unchanged earlier export.
         form: "saved_model", "litert" or "onnx".
-        detections: Whether decoding and suppression are part of it: "boxes" (B, K, 4), "scores",
-            "labels", "anchors" (B, K), padded with label -1, in place of "deltas" and "logits".
-        score: With `detections`, what a detection scores more than.
-        images: Prepared images on which the export is compared with Keras, beside noise and a
-            grey ramp, in which there is not much to detect.
+        detections: Whether the graph decodes and suppresses too. It then returns "boxes"
+            (B, K, 4), "scores", "labels" and "anchors" (B, K), padded with label -1, instead of
+            "deltas" and "logits".
+        score: With `detections`: detections score more than this.
+        images: Prepared images to compare on, besides noise and a grey ramp, which contain little
+            to detect.
 
     Returns:
-        The path, and how the export compares with Keras.
+        The path, and the comparison with Keras.
 
     Raises:
-        ValueError: An unknown form, a path that is somebody's, a score outside [0, 1], or an
-            export that does not say what Keras says; then nothing is left.
-        ModuleNotFoundError: A package that the form needs is not installed.
+        ValueError: An unknown format, a path that is taken, a score outside [0, 1], or an export
+            that differs from Keras, which is discarded.
+        ModuleNotFoundError: A package that the format needs is not installed.
 
     Example:
         >>> from tempfile import TemporaryDirectory
@@ -135,7 +136,7 @@ def export(
     if detections:
         given = keras.Input(model.input_shape[1:], name="images")
         network = keras.Model(given, _Decode(model.anchors, convention)(model(given)))
-    # Called before it is exported, which Keras asks for.
+    # Keras requires that a model is called before it is exported.
     size = model.layout.image_size
     tried = _images(size) if images is None else np.concatenate([_images(size), images])
     wanted = _answers(partial(network, training=False), tried)
@@ -143,16 +144,16 @@ def export(
         made = Path(folder) / path.name
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of the converters, about their own sources
+                warnings.simplefilter("ignore")  # the converters warn about their own code
                 network.export(made, format=KERAS_NAMES[form], verbose=False)
             found = _answers(load_exported(made, form), tried)
-        except Exception as error:  # converters and runtimes raise whatever they like
+        except Exception as error:  # Converters and runtimes raise exceptions of any kind.
             raise ValueError(
-                f"form: {form} could not be made of this network: {error}; discarded"
+                f"form: this network could not be exported to {form}: {error}; discarded"
             ) from error
         compare = partial(_compare_detections, score=score) if detections else _compare_heads
         difference, compared = compare(wanted, found, form)
-        check_target(path, form)  # minutes may have passed
+        check_target(path, form)  # Again, because minutes may have passed.
         _put(made, path, Path(folder) / "earlier")
     facts = _facts(model, form, convention, detections)
     facts["sha256"] = sums_of(path)
@@ -161,11 +162,11 @@ def export(
 
 
 def _put(made: Path, path: Path, aside: Path) -> None:
-    """Move an export to its place; if that fails, what was there stays."""
+    """Move an export to its place; if that fails, the earlier export stays."""
     if not path.is_dir():
         os.replace(made, path)
         return
-    os.replace(path, aside)  # no system replaces a folder that is not empty
+    os.replace(path, aside)  # A folder that is not empty cannot be replaced in one step.
     try:
         os.replace(made, path)
     except OSError:
@@ -174,7 +175,7 @@ def _put(made: Path, path: Path, aside: Path) -> None:
 
 
 def _as_json(facts: dict[str, Any]) -> str:
-    """Lines for people, but for the anchors, which are thousands of numbers."""
+    """Format the facts as indented JSON, with the thousands of anchor numbers on one line."""
     anchors = facts.pop("anchors", None)
     text = json.dumps(facts, indent=1)
     if anchors is not None:
@@ -183,7 +184,7 @@ def _as_json(facts: dict[str, Any]) -> str:
 
 
 def _facts(model: SSD, form: Format, convention: Convention, detections: bool) -> dict[str, Any]:
-    """What one has to know to run the export."""
+    """Return all that a user of the export needs to run it."""
     height, width = model.layout.image_size
     facts = {
         "generator": GENERATOR,
@@ -195,7 +196,7 @@ def _facts(model: SSD, form: Format, convention: Convention, detections: bool) -
         },
         "outputs": ["boxes", "scores", "labels", "anchors"] if detections else ["deltas", "logits"],
         "classes": detector_of(model).class_names,
-        # With the layout, of which the anchors are made.
+        # Includes the layout, from which the anchors can be made.
         "convention": dataclasses.asdict(convention),
     }
     if not detections:
@@ -204,14 +205,14 @@ def _facts(model: SSD, form: Format, convention: Convention, detections: bool) -
 
 
 def _images(size: tuple[int, int]) -> NDArray[np.float32]:
-    """Noise and a grey ramp, prepared."""
+    """Return noise and a grey ramp as prepared images."""
     noise = np.random.default_rng(0).uniform(-1, 1, (1, *size, 3))
     ramp = np.broadcast_to(np.linspace(-1, 1, size[1])[None, None, :, None], noise.shape)
     return np.concatenate([noise, ramp]).astype(np.float32)
 
 
 def _answers(run: Callable[[Any], Outputs], images: NDArray[np.float32]) -> Outputs:
-    """What a network says of images, given one after the other."""
+    """Run a network on images one by one and stack its outputs."""
     answers = [run(images[row : row + 1]) for row in range(len(images))]
     return {name: np.concatenate([np.asarray(one[name]) for one in answers]) for name in answers[0]}
 
@@ -220,18 +221,19 @@ def _check_shapes(wanted: Outputs, found: Outputs, form: Format) -> None:
     shapes = [{name: part.shape for name, part in one.items()} for one in (wanted, found)]
     if shapes[0] != shapes[1]:
         raise ValueError(
-            f"form: expected a {form} export with {shapes[0]}. Received: {shapes[1]}; discarded"
+            f"form: expected a {form} export with output shapes {shapes[0]}. "
+            f"Received: {shapes[1]}; discarded"
         )
     for name, part in found.items():
         if not np.isfinite(part).all():
             raise ValueError(
-                f"form: expected {name} of the {form} export to be numbers. Received: others; "
-                "discarded"
+                f"form: expected {name} of the {form} export to be finite. Received: NaN or "
+                "infinity; discarded"
             )
 
 
 def _compare_heads(wanted: Outputs, found: Outputs, form: Format) -> tuple[float, None]:
-    """How far an export is from Keras; an error if that is too far."""
+    """Return the largest difference to Keras; raise an error if it is too large."""
     _check_shapes(wanted, found, form)
     worst = 0.0
     for name, part in wanted.items():
@@ -249,7 +251,7 @@ def _compare_heads(wanted: Outputs, found: Outputs, form: Format) -> tuple[float
 def _compare_detections(
     wanted: Outputs, found: Outputs, form: Format, score: float
 ) -> tuple[float, int]:
-    """The same for lists, in which near-ties may change places (see `compare_detections`)."""
+    """Return the largest difference of detections and their number; see `compare_detections`."""
     _check_shapes(wanted, found, form)
     worst, compared = 0.0, 0
     for row in range(len(wanted["labels"])):
@@ -262,13 +264,13 @@ def _compare_detections(
         count, alone, disorder, pixels, off = compare_detections(first, second, score)
         if alone or disorder:
             raise ValueError(
-                f"form: expected the {form} export to detect what Keras does. Received: {count} "
-                f"alike, {alone} that only one of them has, {disorder} in another order; discarded"
+                f"form: expected the {form} export to detect the same as Keras. Received: {count} "
+                f"alike, {alone} missing in one, {disorder} in another order; discarded"
             )
         if sorted(one.anchor for one in first) != sorted(one.anchor for one in second):
             raise ValueError(
-                f"form: expected the {form} export to name Keras' anchors. Received: others; "
-                "discarded"
+                f"form: expected the {form} export to return the same anchors as Keras. "
+                "Received: others; discarded"
             )
         worst, compared = max(worst, off, pixels / max(UNIT)), compared + count
     return worst, compared

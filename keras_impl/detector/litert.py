@@ -1,4 +1,4 @@
-"""A LiteRT file and its interpreter."""
+"""Run a LiteRT file with its interpreter."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ __all__ = ["LiteRT", "Outputs"]
 
 Outputs = dict[str, Array]
 
-# What TensorFlow's Object Detection API calls the outputs of the heads.
+# Names of the head outputs in TensorFlow's Object Detection API, and ours.
 THEIRS = {"raw_outputs/box_encodings": "deltas", "raw_outputs/class_predictions": "logits"}
 
 
 class LiteRT:
-    """A LiteRT file and its interpreter, one image at a time.
+    """The interpreter of a LiteRT file; it runs one image at a time.
 
     Args:
-        model: The file, or its bytes.
-        threads: How many; one a core if None.
-        keep: Whether every intermediate map can be asked for afterwards, with `tensors`; its
-            kernels are then LiteRT's own, without XNNPACK, and slower.
+        model: The path of the file, or its bytes.
+        threads: Number of threads; by default one per core.
+        keep: Whether to keep every intermediate map for `tensors`. LiteRT then uses its own
+            kernels without XNNPACK, which are slower.
 
     Raises:
-        ValueError: It is no LiteRT file, or needs operations that LiteRT has not.
+        ValueError: It is no LiteRT file, or it needs operations that LiteRT lacks.
     """
 
     def __init__(
         self, model: bytes | str | os.PathLike[str], threads: int | None = None, keep: bool = False
     ) -> None:
-        """Load and plan."""
+        """Load the file and allocate its tensors."""
         from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
         source = (
@@ -61,7 +61,7 @@ class LiteRT:
             self.outputs = {name: one["index"] for name, one in named.items()}
 
     def __call__(self, images: Array) -> Outputs:
-        """(B, H, W, 3) prepared images → the outputs by name, stacked again."""
+        """Run prepared images (B, H, W, 3); return the outputs by name, stacked."""
         rows = [self._one(image) for image in images]
         return {name: np.concatenate([row[name] for row in rows]) for name in self.outputs}
 
@@ -69,16 +69,16 @@ class LiteRT:
         self.interpreter.set_tensor(self.input, image[None])
         self.interpreter.invoke()
         found = {name: self.interpreter.get_tensor(at) for name, at in self.outputs.items()}
-        if found.get("deltas", np.empty((1, 1, 4))).ndim == 4:  # (1, A, 1, 4) in TensorFlow's own
+        if found.get("deltas", np.empty((1, 1, 4))).ndim == 4:  # TensorFlow's API: (1, A, 1, 4)
             found["deltas"] = found["deltas"][:, :, 0]
         return found
 
     def tensors(self) -> Outputs:
-        """Every map of the last image, by the file's names; with `keep` only."""
+        """Return every map of the last image by its name in the file; needs `keep`."""
         return {
             one["name"]: self.interpreter.get_tensor(one["index"])
             for one in self.interpreter.get_tensor_details()
             if len(one["shape"]) == 4
             and one["dtype"] == np.float32
-            and not one["name"].endswith("_dequantize")  # a kernel
+            and not one["name"].endswith("_dequantize")  # A kernel is no map.
         }

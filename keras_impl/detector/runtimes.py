@@ -1,7 +1,7 @@
-"""Networks in other people's runtimes: LiteRT, ONNX Runtime and TensorFlow's SavedModel.
+"""Run exported networks in LiteRT, ONNX Runtime and TensorFlow's SavedModel.
 
-Each is given prepared images and says what the network says of them, by name: "deltas" and
-"logits" of the raw heads, or what a model exported with its decoding gives.
+Each takes prepared images and returns outputs by name: "deltas" and "logits", or detections if the
+network was exported with `detections`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ __all__ = [
 
 
 def load_exported(path: str | os.PathLike[str], form: Format) -> Callable[[Array], Outputs]:
-    """Load what `export` wrote, with the runtime that it was written for.
+    """Load an export with the runtime of its format.
 
     Args:
         path: The file, or the folder of a SavedModel.
@@ -32,7 +32,8 @@ def load_exported(path: str | os.PathLike[str], form: Format) -> Callable[[Array
         A function from prepared images (B, H, W, 3) to the outputs by name.
 
     Raises:
-        ValueError: An unknown form, or a file that its runtime does not read.
+        ValueError: An unknown format, or a file that the runtime cannot read.
+        FileNotFoundError: The path does not exist.
     """
     if form not in FORMATS:
         raise ValueError(f"form: expected one of {list(FORMATS)}. Received: {form!r}")
@@ -50,10 +51,10 @@ def load_exported(path: str | os.PathLike[str], form: Format) -> Callable[[Array
 def _onnx(path: str | os.PathLike[str]) -> Callable[[Array], Outputs]:
     import onnxruntime
 
-    onnxruntime.set_default_logger_severity(3)  # errors
+    onnxruntime.set_default_logger_severity(3)  # errors only
     try:
         session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    except Exception as error:  # its exceptions have no common class but this
+    except Exception as error:  # The exceptions of ONNX Runtime have no narrower common class.
         raise ValueError(f"path: expected an ONNX file. Received: {path} ({error})") from None
     given = session.get_inputs()[0]
     names = [one.name for one in session.get_outputs()]

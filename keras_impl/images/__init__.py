@@ -1,4 +1,4 @@
-"""Images: open, turn, prepare, draw."""
+"""Open image files, prepare images for the network, and draw detections."""
 
 from __future__ import annotations
 

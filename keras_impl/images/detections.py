@@ -1,4 +1,4 @@
-"""Boxes found in one image, in its own pixels, and what they are called."""
+"""Detections of one image, in its pixels and with class names."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ __all__ = [
 
 
 class Detection(NamedTuple):
-    """One thing in one image.
+    """One detected object in one image.
 
     Attributes:
-        label: Class from 1.
+        label: Class, from 1 on.
         score: Probability of the class.
         box: (xmin, ymin, xmax, ymax) in pixels of the image, half-open.
-        anchor: Index of the anchor that says so.
+        anchor: Index of the anchor that predicts the box.
     """
 
     label: int
@@ -35,7 +35,7 @@ class Detection(NamedTuple):
 
 
 def to_pixels(found: reference.Detections, size: tuple[int, int]) -> list[Detection]:
-    """Detections of one image of (width, height) pixels.
+    """Convert relative boxes to pixels of an image of size (width, height).
 
     Example:
         >>> box, one = np.array([[0.25, 0.5, 0.5, 1.0]]), np.array([1])
@@ -52,7 +52,7 @@ def to_pixels(found: reference.Detections, size: tuple[int, int]) -> list[Detect
 
 
 def label_names(num_classes: int, class_names: Sequence[str] | None = None) -> dict[int, str]:
-    """What labels are called: by the names of their classes, or by their numbers without any.
+    """Return the name of each label; without class names, its number.
 
     Example:
         >>> label_names(2), label_names(2, ["cat", "dog"])
@@ -62,7 +62,8 @@ def label_names(num_classes: int, class_names: Sequence[str] | None = None) -> d
     if class_names is not None:
         if isinstance(class_names, str) or len(class_names) != num_classes:
             raise ValueError(
-                f"class_names: expected {num_classes}, one a class. Received: {class_names!r}"
+                f"class_names: expected {num_classes} names, one for each class. "
+                f"Received: {class_names!r}"
             )
         return {label: str(name) for label, name in enumerate(class_names, start=1)}
     return {label: str(label) for label in range(1, num_classes + 1)}
@@ -71,7 +72,7 @@ def label_names(num_classes: int, class_names: Sequence[str] | None = None) -> d
 def entry(
     file: str, size: tuple[int, int], detections: Iterable[Detection], class_names: dict[int, str]
 ) -> dict[str, Any]:
-    """What is said of an image in JSON: boxes in pixels, to a hundredth.
+    """Return the JSON entry of an image, with boxes rounded to hundredths of a pixel.
 
     Example:
         >>> entry("a.png", (8, 4), [Detection(1, 0.5, (0.0, 1.0, 2.0, 3.0), 5)], {1: "cat"})

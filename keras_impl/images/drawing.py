@@ -1,4 +1,4 @@
-"""Boxes drawn on an image, each with its class and score."""
+"""Draw detections on an image, each with its class and score."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ __all__ = [
     "outline",
 ]
 
-READABLE = 600  # pixels of the longer side; smaller images are drawn larger
+READABLE = 600  # pixels of the longer side; smaller images are enlarged to about that
 MOST_TIMES = 8
-# Bright on black, legible beside each other, one for each digit.
+# One bright colour for each digit, easy to tell apart on black.
 COLOURS = (
     (255, 82, 82),
     (76, 217, 100),
@@ -35,12 +35,12 @@ COLOURS = (
 
 
 def colour(index: int) -> tuple[int, int, int]:
-    """The colour of a class or an object, by its number from 0."""
+    """Return the colour of a class or an object by its index from 0."""
     return COLOURS[index % len(COLOURS)]
 
 
 def enlarged(image: Image.Image) -> tuple[Image.Image, int]:
-    """A copy to draw on, and how many times larger it is: a small image has no room for text."""
+    """Copy an image, enlarged if it is too small for text; return the copy and the factor."""
     times = min(MOST_TIMES, max(1, round(READABLE / max(image.size))))
     drawn = image.convert("RGB")  # a copy
     if times > 1:
@@ -51,21 +51,21 @@ def enlarged(image: Image.Image) -> tuple[Image.Image, int]:
 def draw(
     image: Image.Image, detections: Iterable[Detection], class_names: dict[int, str]
 ) -> Image.Image:
-    """Draw boxes, each with its class and confidence, in the colour of the class.
+    """Draw boxes, each with its class and score, in the colour of the class.
 
     Args:
         image: The image; it is not changed.
-        detections: With boxes in its pixels.
-        class_names: What the labels are called.
+        detections: Detections with boxes in pixels of the image.
+        class_names: Name of each label.
 
     Returns:
-        A new image, a whole number of times larger if the given one is small.
+        A new image; a small image is enlarged by a whole factor.
     """
     drawn, times = enlarged(image)
-    unit = max(1, round(max(drawn.size) / 300))  # the width of a line
+    unit = max(1, round(max(drawn.size) / 300))  # line width
     font = ImageFont.load_default(max(12, round(max(drawn.size) / 30)))
     pen = ImageDraw.Draw(drawn)
-    # The highest score last, so that it lies on top.
+    # Boxes of higher scores are drawn later, so that they lie on top.
     scaled = [
         (found, tuple(corner * times for corner in found.box)) for found in [*detections][::-1]
     ]
@@ -81,7 +81,7 @@ def draw(
 def outline(
     pen: ImageDraw.ImageDraw, box: Sequence[float], ink: tuple[int, int, int], width: int
 ) -> None:
-    """Draw a box so that it shows on any ground: coloured, with a thin dark edge outside."""
+    """Draw a box that shows on any background: coloured, with a thin black edge outside."""
     x0, y0, x1, y1 = (round(corner) for corner in box)
     x1, y1 = max(x0 + 1, x1) - 1, max(y0 + 1, y1) - 1  # half-open
     pen.rectangle((x0 - 1, y0 - 1, x1 + 1, y1 + 1), outline=(0, 0, 0), width=width + 2)
@@ -97,7 +97,7 @@ def _tag(
     ink: tuple[int, int, int],
     placed: Sequence[tuple[float, float, float, float]],
 ) -> tuple[float, float, float, float]:
-    """Write a label at a box, where it lies in the image and on no other label if it can."""
+    """Write a label at a box, inside the image and, if possible, not over another label."""
     left, top, right, bottom = pen.textbbox((0, 0), text, font=font)
     pad = max(2, round((bottom - top) / 4))
     width, height = right - left + 2 * pad, bottom - top + 2 * pad

@@ -1,4 +1,4 @@
-"""What the network sees of an image: its bytes as floats, stretched to one size."""
+"""Prepare images for the network: stretch them to its size and scale bytes to [-1, 1]."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from reference_numpy.checks import check_counts
 
 __all__ = ["SCALE", "normalise", "prepare"]
 
-# Graph compilers turn x / 127.5 into x * (1 / 127.5), another number in the last bit. Stored,
-# the reciprocal gives the same float32 everywhere, and 0 and 255 exactly -1 and 1.
+# Graph compilers turn x / 127.5 into x * (1 / 127.5), which differs in the last bit. Multiplying by
+# the stored reciprocal gives the same float32 everywhere, and exactly -1 and 1 for 0 and 255.
 SCALE = np.float32(1 / 127.5)
 
 
 def normalise(images: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Map bytes to [-1, 1], the network's input range, keeping the shape.
+    """Scale bytes to [-1, 1], the input range of the network.
 
     Example:
         >>> normalise(np.array([0, 255], np.uint8))
@@ -31,11 +31,11 @@ def normalise(images: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 
 def prepare(image: Image.Image, size: Sequence[int]) -> NDArray[np.float32]:
-    """Make of an image what the network sees.
+    """Prepare an image for the network.
 
     Args:
-        image: Mode RGB.
-        size: (height, width) of the network's input; the image is stretched to it.
+        image: Image of mode RGB.
+        size: (height, width) of the network's input, to which the image is stretched.
 
     Returns:
         (H, W, 3) in [-1, 1].
@@ -46,6 +46,6 @@ def prepare(image: Image.Image, size: Sequence[int]) -> NDArray[np.float32]:
     """
     height, width = size
     check_counts(1, height=height, width=width)
-    # A copy: Pillow's own memory is read-only, and gone with the image.
+    # A copy, because Pillow's own memory is read-only and freed with the image.
     stretched = image.resize((width, height), Image.Resampling.BILINEAR)
     return normalise(np.array(stretched.convert("RGB")))

@@ -1,6 +1,6 @@
-"""Image files of any kind as a person would see them, in RGB.
+"""Read image files of common formats as RGB images.
 
-A file from a stranger is data: few formats, bounded sizes, and an error that says what is wrong.
+Files may come from strangers, so only a few formats are accepted and sizes are bounded.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ __all__ = [
     "open_image",
 ]
 
-# Formats that people have images in. Pillow knows many more, some of which start other
-# programs (EPS) or were hardly ever read by anyone (a decoder is where attackers look).
+# Common formats only. Pillow reads many more, but some start other programs (EPS), and rarely used
+# decoders are a target for attackers.
 FORMATS = {
     "PNG": (".png",),
     "JPEG": (".jpg", ".jpeg", ".jfif"),
@@ -30,25 +30,26 @@ FORMATS = {
     "GIF": (".gif",),
     "PPM": (".ppm", ".pgm", ".pbm", ".pnm"),
 }
-LARGEST = 80_000_000  # pixels; Pillow itself begins to warn a little above
+LARGEST = 80_000_000  # pixels; Pillow's own warning begins a little above
 
 
 def open_image(path: str | os.PathLike[str]) -> Image.Image:
-    """Read an image as a person would see it, in RGB.
+    """Read an image file as RGB, the way a person sees it.
 
-    Turned as its EXIF says; transparent parts on black, the background the digits have; grey,
-    palette and CMYK brought to RGB; the upper 8 of 16 bits; the first of several frames.
+    The image is turned as its EXIF says. Transparent parts become black, like the background of the
+    digits. Grey, palette and CMYK images become RGB; 16 bits are cut to the upper 8. Of several
+    frames the first is read.
 
     Args:
-        path: A PNG, JPEG, WebP, TIFF, BMP, GIF or PPM file; its contents count, not its name.
+        path: A PNG, JPEG, WebP, TIFF, BMP, GIF or PPM file; its contents decide, not its name.
 
     Returns:
         An image of mode RGB.
 
     Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: It is no such image, damaged, of numbers that are no shades of grey, or
-            of more than 80 million pixels (which is seen before they are decoded).
+        FileNotFoundError: The file does not exist.
+        ValueError: The file has another format, is damaged, has values that are not 8 or 16 bits,
+            or has more than 80 million pixels, which is checked before decoding.
 
     Example:
         >>> from tempfile import TemporaryDirectory
@@ -62,7 +63,7 @@ def open_image(path: str | os.PathLike[str]) -> Image.Image:
     if not path.is_file():
         raise FileNotFoundError(f"image: expected a file. Received: {path}")
     with warnings.catch_warnings():
-        # A slip in the metadata of an image that can be read is not for its user to mend.
+        # Pillow warns about faulty metadata, which does not matter if the image can be read.
         warnings.simplefilter("ignore")
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         try:
@@ -76,16 +77,16 @@ def open_image(path: str | os.PathLike[str]) -> Image.Image:
         except UnidentifiedImageError:
             kinds = ", ".join(FORMATS)
             raise ValueError(f"image: expected one of {kinds}. Received: {path}") from None
-        except Exception as error:  # a decoder may raise anything on a damaged file
+        except Exception as error:  # A decoder may raise any exception on a damaged file.
             raise ValueError(f"image: {path} cannot be read: {error}") from error
 
 
 def _upright_rgb(image: Image.Image) -> Image.Image:
-    """Decode, turn and flatten an opened file."""
+    """Decode an opened image, turn it upright and convert it to RGB."""
     image.load()
     image = ImageOps.exif_transpose(image)
     if image.mode.startswith(("I", "F")):
-        # Pillow would cut these off at 255 instead of scaling them.
+        # Pillow would clip these values at 255 instead of scaling them.
         values = np.asarray(image)
         if values.dtype.kind == "f" or values.min() < 0 or values.max() > 0xFFFF:
             raise ValueError(f"expected 8 or 16 bits a channel. Received: mode {image.mode}")
@@ -93,11 +94,12 @@ def _upright_rgb(image: Image.Image) -> Image.Image:
     if image.has_transparency_data:
         seen = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", seen.size, (0, 0, 0, 255)), seen)
-    return image if image.mode == "RGB" else image.convert("RGB")  # a huge one is not copied again
+    # An RGB image is not converted, because that would copy it, and it may be huge.
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def images_in(folder: str | os.PathLike[str]) -> list[Path]:
-    """The image files of a folder by name, without those that `save_drawn` wrote."""
+    """Return the image files of a folder, sorted, without those written by `save_drawn`."""
     suffixes = {suffix for known in FORMATS.values() for suffix in known}
     files = sorted(path for path in Path(folder).iterdir() if path.suffix.lower() in suffixes)
     return [path for path in files if path.is_file() and mark_of(path) is None]

@@ -1,4 +1,4 @@
-"""PNG files that carry a mark of ours, so that nobody else's is ever overwritten."""
+"""Write PNG files with a mark of ours, so that files of the user are never overwritten."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ __all__ = [
     "save_drawn",
 ]
 
-SOURCE = "mobilenetv2-ssd source"  # key of the text in a PNG file by which we know what we drew
-CANVAS = "mobilenetv2-ssd canvas"  # and of that in one that we composed
+SOURCE = "mobilenetv2-ssd source"  # key of the mark in images that this program drew on
+CANVAS = "mobilenetv2-ssd canvas"  # key of the mark in canvases that this program composed
 
 
 def png(image: Image.Image, key: str = SOURCE, text: str = "") -> bytes:
-    """An image as the bytes of a PNG file, marked as ours by a line of text in it."""
+    """Encode an image as PNG, with a text chunk that marks it as ours."""
     info = PngImagePlugin.PngInfo()
     info.add_text(key, text)
     buffer = io.BytesIO()
@@ -36,25 +36,25 @@ def png(image: Image.Image, key: str = SOURCE, text: str = "") -> bytes:
 
 
 def mark_of(path: str | os.PathLike[str], key: str = SOURCE) -> str | None:
-    """The text that `png` put into a file; None if this program did not write it."""
+    """Return the mark that `png` put into a file; None if this program did not write it."""
     try:
         with Image.open(path, formats=("PNG",)) as image:
             text = image.info.get(key)
-    except Exception:  # whatever it is, it is not ours
+    except Exception:  # A file that cannot be read is not ours.
         return None
     return text if isinstance(text, str) else None
 
 
 def free_name(folder: Path, source: Path, taken: Iterable[str] = ()) -> Path:
-    """Where the drawn image of a source goes: "photo.png", or "photo-2.png" and so on.
+    """Return the file for the drawn image of a source: "photo.png", "photo-2.png" and so on.
 
-    A file there that this program drew of the same source is replaced; any other file, and a
-    name in `taken`, never.
+    An existing file is replaced only if this program drew it from the same source. Names in `taken`
+    are never used.
 
     Args:
         folder: The output folder.
         source: The image that was drawn on.
-        taken: Lower-case names given away already.
+        taken: Names already used in this run, in lower case.
 
     Returns:
         A path in `folder`.
@@ -76,5 +76,5 @@ def save_drawn(path: Path, image: Image.Image, source: Path) -> None:
 
 
 def _mark(source: Path) -> str:
-    """Names a source without telling where it lies to whoever gets the image."""
+    """Return a hash of the source's path, which identifies the source and hides its path."""
     return hashlib.sha256(os.path.realpath(source).encode(errors="replace")).hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""Training a detector: recipe, run, curves."""
+"""Train and evaluate digit detectors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The log of a run, and its curves."""
+"""Read the log of a training run and draw its curves."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ COLUMNS = (
 
 
 def read_log(out: str | os.PathLike[str]) -> list[dict[str, float]]:
-    """The rows of a run's log.csv, one a finished epoch."""
+    """Read a run's log.csv: one row for each finished epoch."""
     path = Path(out) / "log.csv"
     if not path.exists():
         return []
@@ -43,7 +43,7 @@ def read_log(out: str | os.PathLike[str]) -> list[dict[str, float]]:
 
 
 def draw_curves(rows: list[Mapping[str, float]] | list[dict[str, float]], path: Path) -> None:
-    """Draw the losses and the validation's average precision of a run, images seen below."""
+    """Draw the losses and the validation's average precision of a run over the images seen."""
     figure, (left, right) = new_figure(2, (9, 3.6))
     seen = [row["images"] / 1000 for row in rows]
     for name in ("loss", "class_loss", "box_loss"):
@@ -58,14 +58,14 @@ def draw_curves(rows: list[Mapping[str, float]] | list[dict[str, float]], path: 
 
 
 def draw_runs(runs: Sequence[str | os.PathLike[str]], path: str | os.PathLike[str]) -> None:
-    """Draw loss and validation of several runs beside each other.
+    """Draw the loss and the validation of several runs for comparison.
 
     Args:
-        runs: Their folders.
-        path: Image to write, PNG.
+        runs: Folders of the runs.
+        path: PNG image to write.
 
     Raises:
-        ValueError: A folder without a finished epoch.
+        ValueError: No run is given, or a run has no finished epoch.
     """
     if not runs:
         raise ValueError(f"runs: expected the folder of a run. Received: {runs!r}")
@@ -85,10 +85,10 @@ def draw_runs(runs: Sequence[str | os.PathLike[str]], path: str | os.PathLike[st
 
 
 def _main(arguments: Sequence[str] | None = None) -> None:
-    """Draw runs beside each other."""
+    """Draw several runs for comparison."""
     parser = argparse.ArgumentParser(
         prog="python -m keras_impl.training.curves",
-        description="Draw loss and validation of several runs beside each other.",
+        description="Draw the loss and the validation of several runs for comparison.",
     )
     parser.add_argument("runs", metavar="RUN", nargs="+", help="folder of a run")
     parser.add_argument("--out", metavar="FILE", required=True, help="image to write, .png")

@@ -1,7 +1,7 @@
-"""Training a digit detector: canvases, optimiser, validation, log, checkpoints, resuming.
+"""Train a digit detector, with validation, log and checkpoints.
 
-A run lives in one folder and can be stopped at any time; started again with the same recipe
-it goes on from its last finished epoch and ends with the weights it would have had.
+A run has its own folder and may be stopped at any time. Started again with the same recipe, it
+continues after the last finished epoch and ends with the same weights as without the stop.
 """
 
 from __future__ import annotations
@@ -39,28 +39,28 @@ __all__ = [
     "warm_start",
 ]
 
-CALIBRATION = 8, 8  # batches of canvases, on which the batch statistics of a warm start are taken
+CALIBRATION = 8, 8  # batches, and canvases per batch, for the batch statistics of a warm start
 
 
 class Watcher(Protocol):
-    """Who wants to know how training goes; the command line shows it."""
+    """Callbacks that follow a training run; the command line shows them."""
 
     def begin(self, recipe: Recipe, done: int, source: str) -> None:
-        """Training starts; `done` epochs of an earlier run stand."""
+        """Called when training starts; `done` epochs are finished already."""
 
     def step(self, epoch: int, step: int, logs: Mapping[str, float]) -> None:
-        """A step is done."""
+        """Called after each step."""
 
     def epoch(self, row: Mapping[str, float]) -> None:
-        """An epoch is done and logged."""
+        """Called after each epoch, with its row of the log."""
 
 
 def digit_model(recipe: Recipe) -> SSD:
-    """The network a recipe trains, untrained.
+    """Build the untrained network of a recipe.
 
-    The running batch statistics average over about 100 steps (momentum .99): MobileNetV2's own
-    .999 would still remember the start of a short run. While the learning rate is high they lag
-    behind the weights, and validation jumps; it settles as the rate falls.
+    The running batch statistics average over about 100 steps (momentum .99), because MobileNetV2's
+    own .999 would still remember the start of a short run. While the learning rate is high, the
+    statistics lag behind the weights and validation jumps; it settles as the rate falls.
     """
     return SSD(
         DIGITS224,
@@ -80,26 +80,25 @@ def train_digits(
     mnist: str | os.PathLike[str] | None = None,
     download: bool = False,
 ) -> Path:
-    """Train, or go on with, a run.
+    """Start a training run, or continue one.
 
     Args:
-        out: Folder of the run. It gets recipe.json, log.csv, loss.png, a checkpoint, and
-            weights.npz after every epoch.
-        recipe: What to train.
-        watcher: Told of every step.
-        mnist: Folder of MNIST's IDX files, as `load_digits`.
+        out: Folder of the run. After every epoch it holds recipe.json, log.csv, loss.png, a
+            checkpoint and weights.npz.
+        recipe: Settings of the run.
+        watcher: Callbacks that follow the run.
+        mnist: Folder with the IDX files of MNIST, as for `load_digits`.
         download: Whether MNIST may be downloaded.
 
     Returns:
-        The weights file.
+        The path of the weights file.
 
     Raises:
-        ValueError: The folder holds a run of another recipe, or is not a run's.
-        FileNotFoundError: The weights to start from are not on this machine.
+        ValueError: The folder holds a run of another recipe or other digits, or no run.
+        FileNotFoundError: The initial weights are not on this machine.
     """
     out = Path(out)
-    # Looked at first, so that what is missing is said before there is a folder; a run that goes on
-    # does not need it any more.
+    # A missing file is reported before the folder is made. A run that continues needs no file.
     start = None
     if recipe.init != "random" and not (out / "recipe.json").exists():
         start = weights_file(recipe.init)
@@ -137,7 +136,7 @@ def train_digits(
         )
         tell = _Tell(watcher, epoch)
         model.fit(canvases, epochs=1, verbose=0, shuffle=False, callbacks=[tell])
-        # Another seed than training's, and digits that training never draws.
+        # Validation has its own seed and digits that training never draws.
         quality = evaluate_digits(
             model, held_out, recipe.digits, recipe.validation, recipe.seed + 1
         )
@@ -159,26 +158,28 @@ def train_digits(
 def warm_start(
     model: SSD, arrays: Mapping[str, NDArray[np.float32]], images: Sequence[NDArray[np.float32]]
 ) -> list[str]:
-    """Begin with another network's backbone and extra maps, wherever names and shapes agree.
+    """Initialise a model with the backbone and extra maps of another network.
 
-    Heads begin anew: theirs are for other anchors, codes and classes.
+    Variables whose name and shape agree are copied. Heads keep their initial weights, because the
+    other heads are for other anchors, codes and classes.
 
-    The other network is folded, and has no batch normalisation; ours gets ones that change nothing
-    (`unfold`). In training, though, a normalisation divides by the statistics of the batch, and
-    the features would be others from the first step on. So each gets the mean m and variance v that
-    its map has on some images, with gamma = sqrt(v + epsilon) and beta = bias + m: the same
-    function still, in inference exactly and in training on such images about so.
+    The other network is folded: it has no batch normalisation, so the model gets normalisations
+    that change nothing (`unfold`). In training, however, a normalisation divides by the statistics
+    of the batch, which would change the features from the first step on. Therefore each
+    normalisation gets the mean m and variance v of its map on some images, with gamma =
+    sqrt(v + epsilon) and beta = bias + m. The function stays the same: exactly in inference,
+    approximately in training on such images.
 
     Args:
-        model: Built with batch normalisation.
-        arrays: Kernels and biases by name.
-        images: Batches of prepared images (B, H, W, 3), of the kind that will be trained on.
+        model: A model with batch normalisation; it is changed.
+        arrays: Kernels and biases of the other network by name.
+        images: Batches of prepared images (B, H, W, 3), similar to the training images.
 
     Returns:
-        Names of the variables that were taken over.
+        Names of the copied variables.
 
     Raises:
-        ValueError: Nothing agrees.
+        ValueError: No variable agrees in name and shape.
     """
     made = {name: one for name, one in unfold(arrays).items() if not name.startswith("head_")}
     taken = []
@@ -188,7 +189,7 @@ def warm_start(
             variable.assign(value)
             taken.append(variable.path)
     if not taken:
-        raise ValueError("arrays: expected kernels of this network. Received: none that fits")
+        raise ValueError("arrays: expected kernels of this network. Received: no array that fits")
     norms = [
         layer
         for layer in model.layers
@@ -209,7 +210,7 @@ def warm_start(
 
 
 def _calibration(digits: Digits, recipe: Recipe) -> list[NDArray[np.float32]]:
-    """Batches of training canvases."""
+    """Make batches of training canvases for a warm start."""
     batches, size = CALIBRATION
     made = [canvas(digits, recipe.digits, recipe.seed, index) for index in range(batches * size)]
     images = batch_images(np.stack([one.image for one in made]))
@@ -217,7 +218,7 @@ def _calibration(digits: Digits, recipe: Recipe) -> list[NDArray[np.float32]]:
 
 
 class _Tell(keras.callbacks.Callback):
-    """Passes the progress of `fit` on."""
+    """Pass the progress of `fit` to the watcher."""
 
     def __init__(self, watcher: Watcher, epoch: int) -> None:
         super().__init__()
@@ -228,14 +229,14 @@ class _Tell(keras.callbacks.Callback):
         self.logs = dict(logs or {})
         if not math.isfinite(self.logs.get("loss", 0.0)):
             raise ValueError(
-                f"loss: expected a number. Received: {self.logs['loss']} in epoch {self.number}, "
-                f"step {batch + 1}; a smaller learning rate may help"
+                f"loss: expected a finite number. Received: {self.logs['loss']} in epoch "
+                f"{self.number}, step {batch + 1}; try a smaller learning rate"
             )
         self.watcher.step(self.number, batch + 1, self.logs)
 
 
 def _split(digits: Digits) -> tuple[Digits, Digits]:
-    """Training digits, and every twelfth held out for validation."""
+    """Split digits into those for training and every twelfth, held out for validation."""
     held = slice(None, None, 12)
     keep = [index for index in range(len(digits.labels)) if index % 12]
     return (
@@ -245,11 +246,11 @@ def _split(digits: Digits) -> tuple[Digits, Digits]:
 
 
 def _open_run(out: Path, recipe: Recipe, source: str) -> int:
-    """Make the folder of a run, or find the last epoch that it finished."""
+    """Make the folder of a new run, or return the number of finished epochs of an old one."""
     record = out / "recipe.json"
     if not record.exists():
         if out.exists() and (not out.is_dir() or any(out.iterdir())):
-            raise ValueError(f"out: expected a new folder, or that of a run. Received: {out}")
+            raise ValueError(f"out: expected a new folder, or the folder of a run. Received: {out}")
         out.mkdir(parents=True, exist_ok=True)
         write_file(record, json.dumps({**asdict(recipe), "source": source}, indent=2) + "\n")
         return 0
@@ -257,16 +258,21 @@ def _open_run(out: Path, recipe: Recipe, source: str) -> int:
         old = json.loads(record.read_text())
         old_source = old.pop("source")
     except (ValueError, KeyError, AttributeError, TypeError) as error:
-        raise ValueError(f"out: {record} is not a run's ({error})") from None
-    old = {"init": "random", **old}  # all there was, before there was a choice
+        raise ValueError(
+            f"out: expected the recipe of a run. Received: {record} ({error})"
+        ) from None
+    old = {"init": "random", **old}  # Runs older than the field `init` began with random weights.
     new = asdict(recipe)
     if different := [name for name in new if old.get(name) != new[name]]:
         changes = ", ".join(f"{name} {old.get(name)} → {new[name]}" for name in different)
         raise ValueError(
-            f"out: {out} holds a run of another recipe ({changes}); choose a new folder"
+            f"out: expected a new folder, or a run of the same recipe. Received: {out}, a run of "
+            f"another recipe ({changes})"
         )
     if old_source.rsplit("/", 1)[-1] != source.rsplit("/", 1)[-1]:
-        raise ValueError(f"out: {out} was begun with {old_source}. Received: {source}")
+        raise ValueError(
+            f"out: expected the digits that {out} began with, {old_source}. Received: {source}"
+        )
     rows = read_log(out)
     for done in range(len(rows), 0, -1):
         if _checkpoint(out, done).exists():
@@ -277,12 +283,12 @@ def _open_run(out: Path, recipe: Recipe, source: str) -> int:
 
 
 def _close_epoch(out: Path, model: SSD, epoch: int, row: Mapping[str, float]) -> None:
-    """Write what an epoch leaves behind; its row in the log comes last, and says it is done.
+    """Write the files of a finished epoch; the row in the log comes last and marks it as done.
 
-    Stopped before that, the run has the checkpoint of the epoch before and does this one again.
+    If the run stops before that, it repeats the epoch from the checkpoint of the one before.
     """
     unfinished = out / "unfinished.weights.h5"
-    model.save_weights(unfinished)  # with the optimiser's state
+    model.save_weights(unfinished)  # includes the state of the optimiser
     os.replace(unfinished, _checkpoint(out, epoch))
     save_weights(model, out / "weights.npz")
     rows = [*read_log(out), row]

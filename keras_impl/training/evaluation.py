@@ -1,6 +1,6 @@
-"""How good a digit detector is: canvases in, average precision out.
+"""Measure the average precision of a digit detector on canvases.
 
-The network and its decoding are Keras'; the judge is `reference_numpy.evaluation`.
+Keras runs the network and its decoding; `reference_numpy.evaluation` computes the metric.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["evaluate_digits"]
 
-MOST_DETECTIONS = 100  # an image, as COCO counts
+MOST_DETECTIONS = 100  # per image, as in COCO's evaluation
 BATCH = 32
 
 
@@ -33,28 +33,28 @@ def evaluate_digits(
     seed: int,
     advance: Callable[[int], None] = lambda done: None,
 ) -> Evaluation:
-    """Detect digits on canvases never seen and compare with what was put there.
+    """Compute the average precision of a digit detector on canvases.
 
     Args:
-        model: A digit detector, 10 classes.
-        digits: Where the canvases' digits come from.
-        mode: One of "1", "1-10" or "both".
-        num_images: How many canvases.
-        seed: Names the series of canvases.
+        model: A digit detector with 10 classes.
+        digits: Digits to draw from.
+        mode: Digits per canvas: "1", "1-10" or "both".
+        num_images: Number of canvases.
+        seed: Seed of the series of canvases.
         advance: Called with the number of images done since the last call.
 
     Returns:
         COCO's average precision, mean and per class.
 
     Raises:
-        ValueError: No images, or a mode or seed that does not exist.
+        ValueError: `num_images` below 1, an unknown mode, or a negative seed.
     """
     check_counts(1, num_images=num_images)
     truth_boxes, truth_labels, boxes, labels, scores = [], [], [], [], []
     for start in range(0, num_images, BATCH):
         made = [canvas(digits, mode, seed, i) for i in range(start, min(start + BATCH, num_images))]
         images = batch_images(np.stack([one.image for one in made]))
-        # The last batch is filled up, so that the graph is traced for one shape only.
+        # The last batch is padded, so that the graph is traced for one shape only.
         filled = np.concatenate([images, np.zeros((BATCH - len(made), *images.shape[1:]), "f4")])
         found = model.detect(filled, batch_size=BATCH, max_detections=MOST_DETECTIONS)
         for row, one in enumerate(made):

@@ -1,4 +1,4 @@
-"""Everything that decides what a run becomes."""
+"""Settings of a training run."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ INITS: tuple[Init, ...] = get_args(Init)
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that decides what a run becomes.
+    """Settings of a training run; the same recipe gives the same run.
 
     Attributes:
-        digits: Digits on a canvas: "1", "1-10", or "both" (a fair coin for each canvas).
+        digits: Digits per canvas: "1", "1-10", or "both", chosen at random for each canvas.
         alpha: Width multiplier of the network.
-        epochs: Epochs; an epoch is only the beat of validation and checkpoints.
-        images: Canvases an epoch, composed anew for each; a multiple of `batch`.
-        batch: Canvases a step.
-        learning_rate: Of Adam at its height, after the first tenth of an epoch; it falls
-            along half a cosine to 0 at the end.
-        box_weight: Weight of the box loss beside the class loss.
-        validation: Canvases of held-out training digits that are looked at after each epoch.
-        seed: Of weights and canvases.
-        init: What the weights are to begin with: "random"; or "oidv4", backbone and extra maps of
-            the Open Images detector, whose width is 1, and random heads.
+        epochs: Number of epochs; each ends with a validation and a checkpoint.
+        images: Canvases per epoch, new ones in each epoch; a multiple of `batch`.
+        batch: Canvases per step.
+        learning_rate: Largest learning rate of Adam. It is reached after the first tenth of an
+            epoch and falls along half a cosine to 0 at the end.
+        box_weight: Weight of the box loss; the class loss has weight 1.
+        validation: Canvases of held-out training digits for the validation after each epoch.
+        seed: Seed of the initial weights and the canvases.
+        init: Initial weights: "random"; or "oidv4", the backbone and extra maps of that detector,
+            whose width is 1, with random heads.
     """
 
     digits: DigitMode = "both"
@@ -49,20 +49,22 @@ class Recipe:
     init: Init = "random"
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be trained."""
+        """Validate the fields."""
         check_types(self)
         if self.init == "oidv4" and self.alpha != 1:
             raise ValueError(
-                f"alpha: expected 1 with init 'oidv4', whose width it is. Received: {self.alpha}"
+                f"alpha: expected 1, the width of init 'oidv4'. Received: {self.alpha}"
             )
         for name in ("epochs", "images", "batch", "validation"):
             check_counts(1, **{name: getattr(self, name)})
         for name in ("alpha", "learning_rate", "box_weight"):
             if not 0 < getattr(self, name) < math.inf:
-                raise ValueError(f"{name}: expected above 0. Received: {getattr(self, name)}")
+                raise ValueError(
+                    f"{name}: expected a number above 0. Received: {getattr(self, name)}"
+                )
         if self.images % self.batch:
             raise ValueError(
                 f"images: expected a multiple of batch, {self.batch}. Received: {self.images}"
             )
-        if not 0 <= self.seed < 2**32:  # as Keras wants it
+        if not 0 <= self.seed < 2**32:  # the range of Keras
             raise ValueError(f"seed: expected 0 to {2**32 - 1}. Received: {self.seed}")

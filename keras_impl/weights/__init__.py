@@ -1,4 +1,4 @@
-"""Weights: .npz files, published files, LiteRT import."""
+"""Read, write and fetch weights: .npz files, published files, LiteRT files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bring a published network into Keras' cache, or into a Keras model."""
+"""Install a published network in Keras' cache, or load it into a Keras model."""
 
 from __future__ import annotations
 
@@ -30,20 +30,20 @@ def install(
     file: str | os.PathLike[str] | None = None,
     advance: Callable[[int], None] = lambda count: None,
 ) -> Path:
-    """Bring a published network into Keras' cache, as it is and as a weights file.
+    """Install a published network in Keras' cache: the file itself and a weights file.
 
     Args:
-        published: Which.
-        file: A copy of it on this machine; it is downloaded if None.
-        advance: Told how many bytes came since the last call.
+        published: The network to install.
+        file: A copy of the file on this machine; by default it is downloaded.
+        advance: Called with the number of bytes that came since the last call.
 
     Returns:
-        The weights file, after which `weights_file` finds it.
+        The path of the weights file, which `weights_file` then finds.
 
     Raises:
-        FileNotFoundError: There is no such file.
+        FileNotFoundError: `file` does not exist.
         ConnectionError: The download failed.
-        ValueError: It is another file, or damaged. Nothing is left behind.
+        ValueError: It is another file, or it is damaged. Then nothing is installed.
     """
     if file is None:
         data = fetch(published.url, published.sha256, published.size, advance)
@@ -54,7 +54,7 @@ def install(
     for path in (published.weights, published.file):
         path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        # float16 is what the file has.
+        # The published file has float16 too, so nothing is lost.
         write_arrays(published.weights, _config_of(published), arrays, np.float16)
         write_file(published.file, data)
     except BaseException:
@@ -64,7 +64,7 @@ def install(
 
 
 def _config_of(published: Published) -> dict[str, Any]:
-    """What `SSD.get_config` says of a published network; Keras is not needed to say it."""
+    """Return the configuration of a published network, as `SSD.get_config`, without Keras."""
     convention = asdict(tf_od_ssd_mobilenet_v2())
     return {
         "layout": convention.pop("layout"),
@@ -83,14 +83,14 @@ def import_litert(path: str | os.PathLike[str], published: Published = OIDV4) ->
     """Build a published network in Keras, with the weights of its LiteRT file.
 
     Args:
-        path: The file, known to the byte.
-        published: What it has to be.
+        path: The LiteRT file.
+        published: The network; its SHA-256 must be that of the file.
 
     Returns:
         An `SSD` of the folded network: convolutions with biases, no batch normalisation.
 
     Raises:
-        FileNotFoundError: There is no such file.
+        FileNotFoundError: The file does not exist.
         ValueError: It is another file.
     """
     from keras_impl.models.ssd import ssd_mobilenet_v2_300

@@ -1,4 +1,4 @@
-"""The weights of a published LiteRT file, by our names."""
+"""Read the weights of a published LiteRT file and rename them to ours."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = [
     "read_litert",
 ]
 
-# What TensorFlow's Object Detection API calls a convolution, and what it is called here.
+# Patterns for names of convolutions in TensorFlow's Object Detection API, and our names.
 SCOPES = (
     (r"Conv", "Conv1"),
     (r"Conv_1", "Conv_1"),
@@ -29,22 +29,21 @@ SCOPES = (
 
 
 def read_litert(data: bytes, published: Published = OIDV4) -> dict[str, NDArray[np.float32]]:
-    """The kernels and biases of a published LiteRT file, by our names.
+    """Read the kernels and biases of a published LiteRT file, by our names.
 
-    A tensor is called after the operations it went through, in the order in which they were
-    folded into one, with ";" between: the first says which convolution it belongs to. A kernel
-    (filters, rows, columns, channels) has four axes, a bias one; both are float16. Each is used
-    exactly once.
+    The name of a tensor lists the operations that were folded into it, joined by ";"; the first is
+    its convolution. Kernels (filters, rows, columns, channels) have four axes, biases one; both are
+    float16. Each is used exactly once.
 
     Args:
-        data: The bytes of the file: LiteRT is never given others to parse.
-        published: What they have to be.
+        data: The bytes of the file. They are checked before LiteRT parses them.
+        published: The network; size and SHA-256 of the bytes must be those of its file.
 
     Returns:
         Arrays by name: a kernel and a bias for each convolution.
 
     Raises:
-        ValueError: They are those of another file.
+        ValueError: The bytes are those of another file.
     """
     from ai_edge_litert.interpreter import Interpreter
 
@@ -63,7 +62,7 @@ def read_litert(data: bytes, published: Published = OIDV4) -> dict[str, NDArray[
         name = f"{layer}/{'kernel' if len(tensor['shape']) == 4 else 'bias'}"
         if name in arrays:
             raise ValueError(
-                f"{published.name}: expected {name} once. Received: it again, {tensor['name']}"
+                f"{published.name}: expected {name} once. Received: a second one, {tensor['name']}"
             )
         value = np.asarray(interpreter.get_tensor(tensor["index"]), np.float32)
         arrays[name] = value.transpose(1, 2, 3, 0) if value.ndim == 4 else value
@@ -71,13 +70,13 @@ def read_litert(data: bytes, published: Published = OIDV4) -> dict[str, NDArray[
 
 
 def litert_name(tensor: str) -> str | None:
-    """What the layer is called here that a tensor of TensorFlow's SSD MobileNetV2 belongs to.
+    """Return our name of the layer that a tensor of TensorFlow's SSD MobileNetV2 belongs to.
 
     Args:
-        tensor: Its name in the LiteRT file: a kernel, a bias, or a map.
+        tensor: Name of a kernel, a bias or a map in the LiteRT file.
 
     Returns:
-        Our name; None if it belongs to none.
+        Our name of the layer; None if the tensor belongs to no layer.
 
     Example:
         >>> litert_name("FeatureExtractor/MobilenetV2/expanded_conv_3/project/Conv2D")

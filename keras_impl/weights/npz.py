@@ -1,8 +1,8 @@
-"""Weights by name, in a file that holds nothing but numbers.
+"""Read and write weights files.
 
-A weights file is an `.npz` with one array for each variable, named as Keras names it
-("block_1_expand/kernel"), and the text of the network's configuration. It is read with
-`allow_pickle=False`: nothing in it is ever run, so a file from a stranger is only data.
+A weights file is an `.npz` with one array for each variable, under its name in Keras
+("block_1_expand/kernel"), and the network's configuration as JSON text. It is read with
+`allow_pickle=False`, so nothing in a file from a stranger is ever executed.
 """
 
 from __future__ import annotations
@@ -36,16 +36,16 @@ __all__ = [
 ]
 
 CONFIG = "config.json"
-LARGEST = 512 * 2**20  # bytes of arrays: bounds what a foreign file can make us allocate
+LARGEST = 512 * 2**20  # bytes of arrays; a file from a stranger must not claim all memory
 
 
 def save_weights(model: SSD, path: str | os.PathLike[str], dtype: DTypeLike = np.float32) -> None:
-    """Write the weights of a model, all or nothing.
+    """Write the weights of a model to a file, all or nothing.
 
     Args:
-        model: An `SSD`.
+        model: The model.
         path: File to write, ".npz".
-        dtype: Float dtype in the file; float16 halves it and rounds to 11 bits.
+        dtype: Float dtype in the file; float16 halves its size and rounds weights to 11 bits.
 
     Raises:
         ValueError: `path` does not end in .npz, or a weight does not fit in `dtype`.
@@ -59,17 +59,20 @@ def write_arrays(
     arrays: Mapping[str, NDArray[Any]],
     dtype: DTypeLike,
 ) -> None:
-    """Write arrays and the text of a configuration, all or nothing."""
+    """Write arrays and a configuration to a weights file, all or nothing."""
     path = Path(path)
     if path.suffix != ".npz":
         raise ValueError(f"path: expected a name that ends in .npz. Received: {path}")
-    with np.errstate(over="ignore"):  # it is said below, by name
+    with np.errstate(over="ignore"):  # An overflow is reported below, with the name.
         stored: dict[str, Any] = {
             name: value.astype(dtype) for name, value in sorted(arrays.items())
         }
     for name, value in stored.items():
         if not np.isfinite(value).all():
-            raise ValueError(f"{name}: expected numbers that are finite in {np.dtype(dtype)}")
+            raise ValueError(
+                f"{name}: expected numbers that are finite in {np.dtype(dtype)}. "
+                "Received: NaN, infinity or a number too large"
+            )
     stored[CONFIG] = np.array(json.dumps(config, sort_keys=True))
     archive = io.BytesIO()
     np.savez_compressed(archive, allow_pickle=False, **stored)
@@ -86,8 +89,8 @@ def read_weights(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str
         The network's configuration, and the arrays by name in float32.
 
     Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: It is not such a file, or damaged, or too large.
+        FileNotFoundError: The file does not exist.
+        ValueError: It is no weights file, is damaged, or is too large.
     """
     path = Path(path)
     if not path.is_file():
@@ -103,7 +106,7 @@ def read_weights(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str
         if not isinstance(config, dict):
             raise ValueError(f"{CONFIG} is a {type(config).__name__}")
         return config, {name: _float32(name, value) for name, value in arrays.items()}
-    except Exception as error:  # zipfile, zlib and numpy raise a dozen kinds on a damaged file
+    except Exception as error:  # On a damaged file zipfile, zlib and NumPy raise many kinds.
         raise ValueError(
             f"weights: expected a file written by this program. Received: {path} ({error})"
         ) from None
@@ -123,12 +126,12 @@ def load_weights(model: SSD, path: str | os.PathLike[str]) -> None:
     """Read weights into a model of the same network.
 
     Args:
-        model: An `SSD`.
+        model: The model.
         path: A file that `save_weights` wrote.
 
     Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: It is not such a file, or of another network.
+        FileNotFoundError: The file does not exist.
+        ValueError: It is no weights file, or it belongs to another network.
     """
     assign_weights(model, read_weights(path)[1], path)
 
@@ -136,19 +139,19 @@ def load_weights(model: SSD, path: str | os.PathLike[str]) -> None:
 def load_model(
     path: str | os.PathLike[str] = DIGITS, *, batch_norm_momentum: float | None = None
 ) -> SSD:
-    """Build the network a weights file describes, and read the weights into it.
+    """Load a model from a weights file, which describes the network too.
 
     Args:
-        path: A file that `save_weights` wrote; the shipped digit detector's if not given.
-        batch_norm_momentum: Given for a folded network, it gets batch normalisations again, which
-            change nothing (`unfold`), so that it can be trained.
+        path: A file that `save_weights` wrote; by default that of the shipped digit detector.
+        batch_norm_momentum: For a folded network: adds batch normalisations with this momentum, so
+            that it can be trained. They change nothing at first (`unfold`).
 
     Returns:
         An `SSD`, ready to detect.
 
     Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: It is not such a file, or damaged.
+        FileNotFoundError: The file does not exist.
+        ValueError: It is no weights file, or it is damaged.
     """
     from keras_impl.models.ssd import SSD
 
@@ -166,16 +169,16 @@ def load_model(
 
 
 def unfold(arrays: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
-    """Give a folded network batch normalisations that change nothing, so that it can be trained.
+    """Add batch normalisations that change nothing to a folded network, so that it can be trained.
 
-    The bias of a convolution becomes the beta of its normalisation; gamma is 1, the mean 0, and the
-    variance 1 - epsilon, so that the division is one by 1. Heads keep their biases.
+    The bias of a convolution becomes the beta of its normalisation; gamma is 1, the mean 0 and the
+    variance 1 - epsilon, so that the normalisation divides by 1. Heads keep their biases.
 
     Args:
-        arrays: Kernels and biases by name.
+        arrays: Kernels and biases of the folded network by name.
 
     Returns:
-        Arrays by name, for the same network with batch normalisation.
+        Arrays by name for the same network with batch normalisation.
 
     Example:
         >>> made = unfold({"Conv1/kernel": np.ones((1, 1, 3, 2)), "Conv1/bias": np.zeros(2)})
@@ -201,12 +204,12 @@ def _by_name(model: SSD) -> dict[str, NDArray[Any]]:
 
 
 def assign_weights(model: SSD, arrays: dict[str, NDArray[Any]], path: Any) -> None:
-    """Give each variable the array of its name; nothing is changed where one does not fit."""
+    """Assign each variable the array of its name; if one does not fit, change nothing."""
     variables = {variable.path: variable for variable in model.weights}
     if different := variables.keys() ^ arrays.keys():
         raise ValueError(
             f"weights: expected exactly the {len(variables)} variables of the network. "
-            f"Received: {path}, which differs in {len(different)}, such as {min(different)}"
+            f"Received: {path}, whose names differ in {len(different)}, such as {min(different)}"
         )
     for name, variable in variables.items():
         if tuple(variable.shape) != arrays[name].shape:

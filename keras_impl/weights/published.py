@@ -1,7 +1,8 @@
-"""Networks that others published, as files that are known to the byte.
+"""Published networks, each identified by the SHA-256 of its file.
 
-MediaPipe's SSD MobileNetV2 comes as a LiteRT file (`OIDV4`). It is fetched, or taken from a file,
-only if its SHA-256 is the known one, and kept in Keras' cache as it is and as a weights file.
+MediaPipe publishes its SSD MobileNetV2 as a LiteRT file (`OIDV4`). A download or a copy is accepted
+only if its SHA-256 is the known one. Keras' cache then holds the file itself and a weights file
+made from it.
 """
 
 from __future__ import annotations
@@ -21,20 +22,20 @@ __all__ = [
     "weights_file",
 ]
 
-# Ours, trained by docs/training.md.
+# The shipped digit detector; docs/training.md says how it was trained.
 DIGITS = Path(__file__).with_name("digits_weights.npz")
 
 
 class Published(NamedTuple):
-    """A network that somebody else published, as a file that is known to the byte.
+    """A published network and its file.
 
     Attributes:
-        name: What it is called on the command line.
-        url: Where it is.
-        sha256: Of the file.
-        size: Of the file, in bytes.
-        licence: Its licence, and whose it is.
-        class_names: What labels are called, from 1 on.
+        name: Name on the command line.
+        url: Source of the file.
+        sha256: SHA-256 of the file, in hexadecimal.
+        size: Size of the file in bytes.
+        licence: Licence and owner.
+        class_names: Names of the classes, from label 1 on.
     """
 
     name: str
@@ -46,17 +47,17 @@ class Published(NamedTuple):
 
     @property
     def file(self) -> Path:
-        """Where Keras' cache has the file itself."""
+        """Path of the file itself in Keras' cache."""
         return keras_home() / "models" / self.url.rsplit("/", 1)[-1]
 
     @property
     def weights(self) -> Path:
-        """Where Keras' cache has the weights file made of it."""
+        """Path of the weights file in Keras' cache."""
         return keras_home() / "models" / f"mobilenetv2_ssd_{self.name}.npz"
 
 
-# mediapipe/modules/objectron, whose build pins the same sum; trained on Open Images V4 by
-# TensorFlow's Object Detection API. Batch normalisation is folded, numbers are float16.
+# From mediapipe/modules/objectron, whose build pins the same SHA-256. Trained on Open Images V4
+# with TensorFlow's Object Detection API. Batch normalisation is folded; weights are float16.
 OIDV4 = Published(
     name="oidv4",
     url="https://storage.googleapis.com/mediapipe-assets/"
@@ -93,11 +94,11 @@ OIDV4 = Published(
 
 
 def weights_file(name: str) -> Path:
-    """The weights file of a detector with a name.
+    """Return the weights file of a detector by its name, "digits" or "oidv4".
 
     Raises:
-        ValueError: No detector has that name.
-        FileNotFoundError: It is known, and not on this machine.
+        ValueError: The name is unknown.
+        FileNotFoundError: The weights are not on this machine.
 
     Example:
         >>> weights_file("digits").name
@@ -109,7 +110,7 @@ def weights_file(name: str) -> Path:
     if not path.is_file():
         raise FileNotFoundError(
             f"model: {name} is not on this machine; `ssd weights {name}` fetches it "
-            f"({OIDV4.size / 1e6:.0f} MB), `ssd weights {name} --file FILE` takes a copy of yours"
+            f"({OIDV4.size / 1e6:.0f} MB), `ssd weights {name} --file FILE` uses your copy"
         )
     return path
 
@@ -117,14 +118,14 @@ def weights_file(name: str) -> Path:
 def read_published(
     published: Published = OIDV4, path: str | os.PathLike[str] | None = None
 ) -> bytes:
-    """The bytes of a published file, if they are the known ones.
+    """Read a published file and check its size and SHA-256.
 
     Args:
-        published: Which.
-        path: Where it is; in Keras' cache if None.
+        published: The network.
+        path: The file; by default the one in Keras' cache.
 
     Raises:
-        FileNotFoundError: It is not there.
+        FileNotFoundError: The file does not exist.
         ValueError: It is another file.
     """
     if path is None and not published.file.is_file():

@@ -180,6 +180,6 @@ def test_what_needs_tensorflow_says_so(arguments, tmp_path):
     )
     assert (found.returncode, found.stdout) == (2, "")
     assert found.stderr == (
-        "ssd: error: this command needs Keras on TensorFlow. Received: KERAS_BACKEND=jax\n"
+        "ssd: error: KERAS_BACKEND: expected tensorflow for this command. Received: jax\n"
     )
     assert list(tmp_path.iterdir()) == []

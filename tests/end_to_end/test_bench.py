@@ -187,7 +187,7 @@ def test_an_answer_that_changes_while_it_is_timed_is_found_out(monkeypatch):
     case = cases.Case(lambda: np.array([next(calls)]), lambda found: 0)
     monkeypatch.setattr(worker, "case_of", lambda *arguments: case)
     (said,) = heard(a_request(Job("matching", "keras", "host", TINY)))
-    assert said["failed"] == "the last timed call gave another result than the first"
+    assert said["failed"] == "the result of the last timed call differs from the first"
 
 
 def test_one_load_that_fails_does_not_stop_the_next(monkeypatch):
@@ -210,7 +210,7 @@ def test_one_load_that_fails_does_not_stop_the_next(monkeypatch):
 
 def test_what_is_not_begun_in_time_is_left_out():
     (said,) = heard(a_request(Job("matching", "keras", "host", TINY), limit=0.0))
-    assert said["left_out"] == "the time was up"
+    assert said["left_out"] == "left out: the time limit was reached"
 
 
 def test_rounds_that_something_disturbed_are_done_again(monkeypatch):
@@ -312,7 +312,7 @@ def test_targets_that_are_just_reached_are_met():
 @pytest.mark.parametrize(
     ("changed", "word"),
     [
-        ({"fast": 19.9, "xla": 4.9}, "on the host, beside the fastest peer"),
+        ({"fast": 19.9, "xla": 4.9}, "on the host: speed relative to the fastest peer"),
         ({"numba": 0.9}, "numba"),
         ({"xla": 5.1}, "XLA"),
         ({"large": 1.4}, "24564"),
@@ -396,12 +396,13 @@ def tiny(monkeypatch, no_peers):
     return chosen
 
 
-def test_the_help_teaches_by_example(capsys):
+def test_the_help_teaches_by_example(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
     assert main(["bench", "--help"]) == 0
     out = capsys.readouterr().out
     assert "\n  ssd bench --quick" in out
     assert all(name in out for name in FIELDS)
-    assert max(map(len, out.splitlines())) <= 100
+    assert max(map(len, out.splitlines())) <= 80
 
 
 def test_a_run_from_end_to_end(tiny, tmp_path, capsys):
@@ -418,7 +419,7 @@ def test_a_run_from_end_to_end(tiny, tmp_path, capsys):
     assert [one["peak_extra_bytes"] for one in found[1:]] == [None, None]
     assert "3 timings; 3 of them checked" in out
     assert "decoding of photographs: " in out
-    assert "peers: none is installed" in out
+    assert "no peers are installed" in out
     assert "not measured" in out
     assert "ssd bench --quick" in page.read_text(encoding="utf-8")
     benchmark_page.check_file(page)  # it may be written again
@@ -459,7 +460,7 @@ exec {sys.executable} "$@"
     done = runner.run(replace(tiny, timings=jobs, memory=()))
     assert [record.mode for record in done.records] == ["host"]
     assert done.failures == (
-        f"matching {TINY}, keras sideways: its process ended with 3: out of memory",
+        f"matching {TINY}, keras sideways: its process ended with status 3: out of memory",
     )
     assert not done.passed
 
@@ -469,7 +470,7 @@ def test_when_the_time_is_up_the_rest_is_left_out(tiny):
     done = runner.run(replace(tiny, timings=tiny.timings[:3], limit=0.0), advance=steps.append)
     assert done.records == ()
     assert sum(steps) == 4
-    assert sum("left out, the time was up" in note for note in done.notes) == 4
+    assert sum("left out: the time limit was reached" in note for note in done.notes) == 4
 
 
 def test_an_accelerator_that_is_not_there_is_said_in_a_sentence(tiny, capsys, monkeypatch):
@@ -482,7 +483,7 @@ def test_an_accelerator_that_is_not_there_is_said_in_a_sentence(tiny, capsys, mo
     assert out == ""
     assert err == (
         "ssd: device: expected an accelerator that TensorFlow sees. Received: cpu:0; "
-        "--device cpu runs the same on the processor\n"
+        "--device cpu runs everything on the CPU\n"
     )
 
 

@@ -85,14 +85,15 @@ def ssd(seven, capsys, monkeypatch):
 
 
 @pytest.mark.parametrize("command", [[], *COMMANDS], ids=" ".join)
-def test_help_teaches_by_example(command, capsys):
+def test_help_teaches_by_example(command, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
     assert main([*command, "--help"]) == 0
     out, err = capsys.readouterr()
     name = " ".join(["ssd", *command])
     assert out.startswith(f"usage: {name} ")
     assert "examples:\n" in out or "begin with:\n" in out
     assert f"\n  {name} " in out, "an example of this very command"
-    assert max(map(len, out.splitlines())) <= 100
+    assert max(map(len, out.splitlines())) <= 80
     assert err == ""
 
 
@@ -130,10 +131,10 @@ def test_the_version_names_what_numbers_depend_on(capsys):
         ("evaluate digits --mnist a --download", "not allowed with argument --mnist"),
         ("evaluate digits --weights gone.npz", "--weights: expected a file. Received: gone.npz"),
         ("evaluate digits --json gone/x.json", "in a folder that does not exist"),
-        ("evaluate digits --json .", "--json: expected a file or -. Received: ., a folder"),
+        ("evaluate digits --json .", "--json: expected a file or -. Received: ., which is a"),
         ("detect", "arguments are required: IMAGE, --out"),
         ("detect gone.png --out x", "expected an image or a folder. Received: gone.png, not"),
-        ("detect empty --out x", "expected images in the folder. Received: empty, none"),
+        ("detect empty --out x", "expected a folder with images. Received: empty, which has none"),
         ("detect b.png --out notes.txt", "--out: expected a folder. Received: notes.txt, which"),
         ("detect b.png --out notes.txt/x", "Not a directory"),
         ("detect b.png --out x --weights empty", "--weights: expected a file. Received: empty"),
@@ -191,8 +192,8 @@ def test_without_the_extra_a_command_says_how_to_get_it(arguments):
     )
     assert (result.returncode, result.stdout) == (2, "")
     assert result.stderr == (
-        "ssd: error: this command needs tensorflow, keras, Pillow, rich, not installed here; "
-        'run: pip install "mobilenetv2-ssd[keras]"\n'
+        "ssd: error: this command needs packages that are missing: tensorflow, keras, Pillow, "
+        'rich; run: pip install "mobilenetv2-ssd[keras]"\n'
     )
 
 
@@ -222,7 +223,7 @@ def test_truncated_weights_are_named(ssd, seven, tmp_path, kept):
     (tmp_path / "w.npz").write_bytes(seven.read_bytes()[:kept])
     status, _, err = ssd("evaluate", "digits", "--weights", tmp_path / "w.npz")
     assert status == 2
-    assert err.startswith("ssd: error: weights: expected a file written by this program. Received:")
+    assert err.startswith("ssd: error: --weights: expected a file written by this program. Rec")
     assert err.count("\n") == 1
 
 
@@ -271,7 +272,7 @@ def test_what_cannot_be_read_is_reported_and_the_rest_go_on(ssd, images, tmp_pat
 def test_the_best_score_is_told_where_nothing_is_found(ssd, images, tmp_path):
     status, out, err = ssd("detect", images / "a.png", "--out", tmp_path / "o", "--score", 0.99)
     assert (status, err) == (0, "")
-    assert "nothing above 0.99; the best is 7 (0.94), shown with --score 0.93" in out
+    assert "none above 0.99; the best is 7 (0.94), shown with --score 0.93" in out
     assert (
         "7 (0.94)" in ssd("detect", images / "a.png", "--out", tmp_path / "o", "--score", 0.93)[1]
     )
@@ -283,11 +284,10 @@ def test_without_a_model_it_says_which_one_and_where_photographs_belong(tmp_path
     assert main(["detect", str(tmp_path / "photo.png"), "--out", str(tmp_path / "o")]) == 0
     first, second = capsys.readouterr().err.splitlines()
     assert first == (
-        "ssd: without --model: the shipped detector of digits, which knows "
-        "0, 1, 2, 3, 4, 5, 6, 7, 8, 9"
+        "ssd: no --model given: using digits, whose classes are 0, 1, 2, 3, 4, 5, 6, 7, 8, 9"
     )
-    assert second.startswith("ssd: 1 of 1 images are not white digits on black; for photographs ")
-    assert "--model oidv4" in second
+    assert second.startswith("ssd: 1 of 1 images do not look like white digits on black, ")
+    assert second.endswith("run `ssd weights oidv4`, then add --model oidv4")
 
 
 def test_nothing_that_can_be_read_is_an_answer_too(ssd, tmp_path):
@@ -395,7 +395,7 @@ def test_evaluation_says_what_it_measured(ssd, seven, tmp_path):
 def test_a_folder_without_mnist_is_named(ssd, tmp_path):
     status, _, err = ssd("evaluate", "digits", "--mnist", tmp_path)
     assert status == 2
-    assert err.startswith("ssd: error: mnist: expected a folder with one of t10k-images-idx3-ubyte")
+    assert err.startswith("ssd: error: --mnist: expected a folder with one of t10k-images-idx3-ub")
 
 
 def test_mnist_of_the_users_is_used_and_named(ssd, mnist_folder):
@@ -452,7 +452,7 @@ def test_parity_is_asked_for_all_modes_and_dtypes(ssd, monkeypatch):
 def test_an_unknown_operation_is_named(ssd):
     status, _, err = ssd("parity", "--op", "guess")
     assert status == 2
-    assert err.startswith("ssd: error: ops: expected some of ['xyxy_to_cxcywh'")
+    assert err.startswith("ssd: error: --op: expected some of ['xyxy_to_cxcywh'")
     assert err.endswith("Received: ['guess']\n")
 
 
@@ -559,7 +559,7 @@ def test_ctrl_c_is_130(monkeypatch, capsys):
     assert capsys.readouterr().err == "\nssd: interrupted\n"
     in_place_of(monkeypatch, "train", KeyboardInterrupt())
     assert main(["train", "digits", "--out", "x"]) == 130
-    assert "; the same command goes on after the last finished epoch" in capsys.readouterr().err
+    assert "; the same command continues after the last finished epoch" in capsys.readouterr().err
 
 
 def test_an_error_is_one_line_or_with_ssd_debug_all_of_it(monkeypatch, capsys):
@@ -629,6 +629,29 @@ def test_a_process_killed_while_loading_is_heard():
     assert "compiled for another processor" in result.stderr
 
 
+@pytest.mark.parametrize(
+    ("width", "hidden"),
+    [(10_000, ""), (36, ""), (26, "note"), (15, "note, a number")],
+)
+def test_a_table_fits_into_the_terminal(width, hidden, capsys):
+    from rich.console import Console
+
+    table = console.make_table(
+        ("name", None), ("a number", "right"), ("what it is", None), ("note", None),
+        spare=("note", "a number"),
+    )  # fmt: skip
+    table.add_row("first", "1.5", "some words that may wrap", "aside")
+    table.print(Console(width=width))
+    text = capsys.readouterr().out
+    assert max(map(len, text.splitlines())) <= width
+    words = text.split()
+    assert {"first", "some", "words", "that", "may", "wrap"} <= set(words), "no word is broken"
+    assert ("aside" in words) == ("note" not in hidden)
+    assert ("1.5" in words) == ("number" not in hidden)
+    said = f"not shown for lack of width: {hidden} (a pipe shows all)"
+    assert (said in " ".join(words)) == bool(hidden)
+
+
 def test_progress_is_lines_where_there_is_no_terminal(monkeypatch, capsys):
     with console.Progress("counting", 3) as progress:
         progress.advance(1)
@@ -667,8 +690,8 @@ def test_training_is_shown_as_it_goes(capsys, monkeypatch):
         watcher.epoch(row)
     out, err = capsys.readouterr()
     lines = out.splitlines()
-    assert lines[:2] == ["digits: a sample", "runs/x goes on after epoch 2 of 3"]
-    assert len(lines[2]) == len(lines[3])
+    assert lines[:2] == ["digits: a sample", "runs/x continues after epoch 2 of 3"]
+    assert len(lines[2]) == len(lines[3]) == 80
     assert lines[3].split() == ["3/3", "96", *["0.5000"] * 5, "0.2500", "12.0"]
     assert err.splitlines()[-1] == "ssd: epoch 3, loss 0.750, step 5 of 6"
 

@@ -170,7 +170,7 @@ def test_a_demo_holds_all_that_the_report_shows(quick, seven):
     assert len(done.timings) == 3
     assert done.facts["digits"] == load_digits("test").source
     assert {"machine", "system", "versions", "seed"} <= set(done.facts)
-    assert said[:2] == ["composing canvases", "detecting with both"]
+    assert said[:2] == ["composing canvases", "detecting with Keras and NumPy"]
     answer = done.as_json()
     assert answer["passed"] is True
     assert answer["parity"] == done.parity.as_json()

@@ -58,8 +58,8 @@ def test_the_same_run_is_the_same(ssd, file) -> None:
     before = file.read_text()
     status, text, _ = ssd(*QUICK, "--against", file, "--strict", "--record", file)
     assert status == 0
-    assert f"beside {file}: 4 same" in text
-    assert f"on record in {file}: 4 same" in text
+    assert f"compared with {file}: 4 same" in text
+    assert f"recorded in {file}: 4 same" in text
     assert file.read_text() == before
 
 
@@ -71,7 +71,7 @@ def test_drift_is_shown_and_fails_if_asked_to(ssd, file) -> None:
         lines = [line for line in text.splitlines() if line.startswith("DRIFT: smooth_l1, float32")]
         assert len(lines) == 1, text
         assert "eager: drift, 0.1 of 2.5 eps -> " in lines[0]
-        assert f"beside {file}: 2 drift, 2 same" in text
+        assert f"compared with {file}: 2 drift, 2 same" in text
         row = next(line for line in text.splitlines() if line.split()[:1] == ["smooth_l1"])
         assert row.split()[-3:] == ["0.1", "drift", "passed"], row
 
@@ -80,7 +80,7 @@ def test_what_a_new_record_changes_is_said(ssd, file) -> None:
     set_worst(file, "smooth_l1", 2.4)
     status, text, _ = ssd(*QUICK, "--record", file)
     assert status == 0
-    assert f"on record in {file}: 2 less, 2 same" in text
+    assert f"recorded in {file}: 2 less, 2 same" in text
     assert (
         len([line for line in text.splitlines() if "eager: less, 2.4 of 2.5 eps -> " in line]) == 2
     )
@@ -98,7 +98,7 @@ def test_the_cases_are_those_on_record(ssd, file, monkeypatch) -> None:
     assert (asked["cases"], asked["seed"]) == (30, 0)
     _, text, _ = ssd("parity", "--op", "area", "--against", file, "--seed", 5)
     assert (asked["cases"], asked["seed"]) == (30, 5)
-    assert f"beside {file}, which is of other cases: nothing" in text
+    assert f"compared with {file} (recorded with other cases): nothing" in text
 
 
 def test_what_failed_is_not_put_on_record(ssd, file, monkeypatch) -> None:
@@ -107,7 +107,7 @@ def test_what_failed_is_not_put_on_record(ssd, file, monkeypatch) -> None:
     monkeypatch.setattr(parity, "run", lambda **options: parity.Report((check,)))
     status, text, _ = ssd("parity", "--op", "area", "--record", file, "--json", file.parent / "j")
     assert status == 1
-    assert "is left as it was" in text
+    assert "is unchanged: failed checks are not recorded" in text
     assert file.read_text() == before
     answer = json.loads((file.parent / "j").read_text())
     assert answer["checks"][0]["max_error_eps"] is None, "JSON has no word for infinity"
@@ -145,7 +145,7 @@ def test_the_network_is_asked_with_all_the_rest_or_by_name(ssd, monkeypatch) -> 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--strict"], "--strict: only with --against"),
+        (["--strict"], "--strict: expected --against FILE too"),
         (
             ["--against", "nowhere.json"],
             "--against: expected a file that can be read. Received: nowhere.json (No such file",
@@ -153,8 +153,8 @@ def test_the_network_is_asked_with_all_the_rest_or_by_name(ssd, monkeypatch) -> 
         (["--against", __file__], f"--against: {__file__}: expected a record"),
         (["--record", "nowhere/record.json"], "--record: expected a file in a folder"),
         (["--record", __file__], f"--record: {__file__}: expected a record"),
-        (["--record", "a.json", "--convention", "nvidia_ssd300"], "expected convention canonical"),
-        (["--op", "network", "--convention", "nvidia_ssd300"], "--op network: expected convention"),
+        (["--record", "a.json", "--convention", "nvidia_ssd300"], "the convention canonical, the"),
+        (["--op", "network", "--convention", "nvidia_ssd300"], "--op network: expected the conven"),
         (["--trace", "a.png", "--record", "a.json"], "--record: not with --trace"),
     ],
 )

@@ -140,7 +140,7 @@ def test_the_weights_of_a_run_are_its_networks(whole):
 @pytest.mark.thorough
 def test_ctrl_c_ends_with_130_and_says_how_to_go_on(broken):
     assert broken.first_code == 130, broken.first_error
-    assert "the same command goes on after the last finished epoch" in broken.first_error
+    assert "the same command continues after the last finished epoch" in broken.first_error
     assert "Traceback" not in broken.first_error
     assert len(broken.rows_between) == 1
 
@@ -148,7 +148,7 @@ def test_ctrl_c_ends_with_130_and_says_how_to_go_on(broken):
 @pytest.mark.thorough
 def test_the_same_command_goes_on(broken):
     assert broken.code == 0, broken.error
-    assert f"{broken.folder} goes on after epoch 1 of {EPOCHS}" in broken.out
+    assert f"{broken.folder} continues after epoch 1 of {EPOCHS}" in broken.out
 
 
 @pytest.mark.thorough
@@ -164,7 +164,7 @@ def test_stopped_or_not_a_seed_gives_the_same_run(whole, broken):
 def test_a_finished_run_says_so(whole, ssd, capsys):
     before = (whole.folder / "weights.npz").stat().st_mtime_ns
     assert ssd(["train", "digits", "--out", str(whole.folder), *TINY]) == 0
-    assert f"{whole.folder} is finished: 2 of 2 epochs; nothing to do" in capsys.readouterr().out
+    assert f"{whole.folder} is finished: all 2 epochs are done" in capsys.readouterr().out
     assert (whole.folder / "weights.npz").stat().st_mtime_ns == before
 
 
@@ -180,8 +180,8 @@ def test_a_run_of_another_recipe_is_left_alone(whole, ssd, capsys, option, words
     before = {path.name: path.stat().st_mtime_ns for path in whole.folder.iterdir()}
     assert ssd(["train", "digits", "--out", str(whole.folder), *TINY, *option]) == 2
     error = capsys.readouterr().err
-    assert error.startswith("ssd: error: out: ")
-    assert f"holds a run of another recipe ({words}); choose a new folder" in error
+    assert error.startswith("ssd: error: --out: ")
+    assert f"Received: {whole.folder}, a run of another recipe ({words})" in error
     assert {path.name: path.stat().st_mtime_ns for path in whole.folder.iterdir()} == before
 
 
@@ -197,7 +197,7 @@ def test_a_run_does_not_go_on_with_other_digits(whole, ssd, capsys, tmp_path, mo
     )
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "cache"))
     assert ssd(["train", "digits", "--out", str(whole.folder), *TINY]) == 2
-    assert "was begun with the MNIST sample shipped" in capsys.readouterr().err
+    assert "began with, the MNIST sample shipped" in capsys.readouterr().err
 
 
 # --- Folders ------------------------------------------------------------------------------
@@ -218,9 +218,9 @@ class Nobody:
 
 def test_a_folder_of_something_else_is_not_touched(tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(ValueError, match="out: expected a new folder, or that of a run"):
+    with pytest.raises(ValueError, match="out: expected a new folder, or the folder of a run"):
         training.train_digits(tmp_path, Recipe(), Nobody())
-    with pytest.raises(ValueError, match="out: expected a new folder, or that of a run"):
+    with pytest.raises(ValueError, match="out: expected a new folder, or the folder of a run"):
         training.train_digits(tmp_path / "notes.txt", Recipe(), Nobody())
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
@@ -228,7 +228,7 @@ def test_a_folder_of_something_else_is_not_touched(tmp_path):
 @pytest.mark.parametrize("record", ["", "[1]", "7", '{"digits": "1"}'])
 def test_a_damaged_record_of_a_run_is_named(tmp_path, record):
     (tmp_path / "recipe.json").write_text(record)
-    with pytest.raises(ValueError, match=r"recipe\.json is not a run's"):
+    with pytest.raises(ValueError, match=r"expected the recipe of a run\. .*recipe\.json"):
         training.train_digits(tmp_path, Recipe(), Nobody())
 
 
@@ -304,5 +304,5 @@ def test_a_loss_that_is_no_number_ends_the_run():
     tell = training._Tell(watcher, 3)
     tell.on_train_batch_end(4, {"loss": 1.0})
     assert watcher.last == (3, 5)
-    with pytest.raises(ValueError, match=r"expected a number\. .* in epoch 3, step 6; a"):
+    with pytest.raises(ValueError, match=r"expected a finite number\. .* in epoch 3, step 6; try"):
         tell.on_train_batch_end(5, {"loss": float("nan")})

@@ -203,7 +203,7 @@ def test_variables_too_few_are_refused(model, tmp_path, seven):
     arrays.pop("Conv1/kernel")
     arrays["Conv2/kernel"] = np.ones(3)
     path = npz(tmp_path / "w.npz", **{CONFIG: json.dumps(model.get_config())}, **arrays)
-    with pytest.raises(ValueError, match=r"differs in 2, such as Conv1/kernel"):
+    with pytest.raises(ValueError, match=r"names differ in 2, such as Conv1/kernel"):
         load_model(path)
 
 

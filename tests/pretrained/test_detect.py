@@ -192,7 +192,7 @@ def test_an_answer_never_goes_over_an_image(ssd, photographs, tmp_path):
     [
         (
             {"num_classes": 3, "class_names": None},
-            r"heads of 3 classes and background\. Received: 11 numbers an anchor",
+            r"heads for 3 classes and background\. Received: 11 logits per anchor",
         ),
         ({"num_classes": float("inf")}, "expected the configuration of a known network"),
         ({"class_names": ["a"]}, "expected the configuration of a known network"),

@@ -211,7 +211,7 @@ def test_another_file_is_refused_and_leaves_nothing(
     assert main(["weights", "oidv4", "--file", str(path)]) == 2
     out, err = capsys.readouterr()
     assert out == ""
-    assert err.startswith("ssd: error: file: expected ")
+    assert err.startswith("ssd: error: --file: expected ")
     assert err.count("\n") == 1
     assert names_in(empty_home) == []
 
@@ -294,8 +294,8 @@ def test_a_download_is_checked_and_kept(published, empty_home):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"status": 404}, "download: http.* cannot be had: HTTP Error 404"),
-        ({"length": 30_000_000}, "(cannot be had|cut short)"),
+        ({"status": 404}, "download: http.* could not be fetched: HTTP Error 404"),
+        ({"length": 30_000_000}, "(could not be fetched|cut short)"),
     ],
 )
 def test_a_download_that_fails_leaves_nothing(published, empty_home, change, message):
@@ -311,7 +311,7 @@ def test_nobody_there_is_said_in_one_line(empty_home, monkeypatch, capsys):
     monkeypatch.setattr(published_, "OIDV4", OIDV4._replace(url=url))
     assert main(["weights", "oidv4"]) == 2
     err = capsys.readouterr().err
-    assert err.startswith(f"ssd: error: download: {url} cannot be had: ")
+    assert err.startswith(f"ssd: error: download: {url} could not be fetched: ")
     assert err.count("\n") == 1
     assert names_in(empty_home) == []
 
@@ -331,7 +331,7 @@ def test_a_download_that_takes_forever_is_ended(monkeypatch):
 
 def test_a_silent_server_is_not_waited_for_forever(monkeypatch):
     monkeypatch.setattr(files, "PATIENCE", 0.2)
-    failure = pytest.raises((ConnectionError, ValueError), match=r"cannot be had|cut short")
+    failure = pytest.raises((ConnectionError, ValueError), match=r"not be fetched|cut short")
     with served(b"x" * 10, length=100) as url, failure:
         fetch(url, "0" * 64, 100)
 

@@ -113,7 +113,7 @@ def test_nothing_that_fits_is_refused(images):
         ),
         (
             {"init": "oidv4"},
-            "alpha: expected 1 with init 'oidv4', whose width it is. Received: 0.35",
+            "alpha: expected 1, the width of init 'oidv4'. Received: 0.35",
         ),
     ],
 )

@@ -1,15 +1,15 @@
-"""Other people's SSD matching and decoding, called as their users call them, for benchmarks.
+"""SSD matching and decoding of other libraries (peers), for benchmarks.
 
-What differs between them is kept out of the time measured: anchors, coders and graphs are made
-once, NumPy arrays come in, and NumPy arrays come out when the work is done. Where a peer can do a
-thing in several ways, the fastest is taken. How each differs from the reference stands in
-its function; nobody's fault is repaired here unless results cannot be used without.
+Peers are called as their users call them. Set-up is not timed: anchors, coders and graphs are made
+once. NumPy arrays go in, and NumPy arrays come out when the work is done. If a peer offers several
+ways, the fastest is used. The docstring of each function says how the peer differs from the
+reference. Bugs of a peer stay, unless its results are unusable without a repair.
 
-`numba` is no peer but a yardstick: how fast the reference's own arithmetic is, object by anchor,
-when one core runs it compiled.
+`numba` is no peer but a yardstick: the reference's own arithmetic for every object and anchor,
+compiled, on one core.
 
-Packages are imported when a function is asked for, never before: in one process torchvision has to
-come before TensorFlow (docs/peer-bugs.md), and best each peer has a process of its own.
+A peer's packages are imported only when its function is asked for: torchvision must be imported
+before TensorFlow (docs/peer-bugs.md), so each peer should have its own process.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ PEERS = {
     for peer in (
         Peer("torchvision", ("torch", "torchvision"), ("matching", "decoding"), "eager"),
         Peer("keras_hub", ("keras-hub", "tensorflow"), ("matching",), "graph"),
-        # Keras compiles nothing by itself on a CPU ("auto" means no there), nor does tf.data.
+        # On a CPU, Keras does not compile by default ("auto" means no), and neither does tf.data.
         Peer(
             "keras_hub compiled", ("keras-hub", "tensorflow"), ("matching",), "xla", as_used=False
         ),
@@ -49,16 +49,16 @@ PEERS = {
 
 
 def installed(name: str) -> bool:
-    """Whether all that a peer needs is there; nothing is imported to find out.
+    """Return whether the packages of a peer are installed, without importing them.
 
     Args:
         name: One of `PEERS`.
 
     Returns:
-        True if every distribution of its `needs` is installed, in whatever version.
+        True if every distribution in its `needs` is installed, in any version.
 
     Raises:
-        ValueError: An unknown name.
+        ValueError: `name` is unknown.
 
     Example:
         >>> installed("ssd.pytorch")
@@ -75,20 +75,22 @@ def installed(name: str) -> bool:
 
 
 def matcher(name: str, anchors: Floats, objects: int) -> Matcher:
-    """A peer's way from objects to targets, canonical but for where the peer differs.
+    """Return a peer's function from objects to targets.
+
+    It follows the canonical convention where the peer can.
 
     Args:
-        name: One of `PEERS` that does "matching".
+        name: One of `PEERS` whose operations include "matching".
         anchors: (A, 4) float32, cxcywh.
-        objects: M, rows an image.
+        objects: M, the number of object rows per image.
 
     Returns:
-        A function of (B, M, 4) float32 boxes in xyxy and (B, M) int32 labels, -1 where a
-        row is padding, that returns `Matched`.
+        A function of (B, M, 4) float32 boxes in xyxy and (B, M) int32 labels, -1 in padding
+        rows, that returns `Matched`.
 
     Raises:
-        ValueError: An unknown name, or a peer that does not match.
-        ImportError: It is not installed.
+        ValueError: `name` is unknown, or the peer does no matching.
+        ImportError: The peer is not installed.
     """
     makers: dict[str, Callable[[], Matcher]] = {
         "torchvision": lambda: torchvision_matcher(anchors),
@@ -101,22 +103,22 @@ def matcher(name: str, anchors: Floats, objects: int) -> Matcher:
 
 
 def decoder(name: str, anchors: Floats, convention: Convention) -> Decoder:
-    """A peer's way from head outputs to detections.
+    """Return a peer's function from head outputs to detections.
 
     Args:
-        name: One of `PEERS` that does "decoding".
+        name: One of `PEERS` whose operations include "decoding".
         anchors: (A, 4) float32, cxcywh.
-        convention: What the heads mean, and its thresholds and limits. All else that it says of
-            detection has to be what `CANONICAL` says; not every peer obeys that.
+        convention: How to read the heads, with thresholds and limits. All its other detection
+            rules must be those of `CANONICAL`, although not every peer follows them.
 
     Returns:
         A function of (B, A, 4) float32 deltas and (B, A, C + 1) float32 logits that returns a
         list of B `Found`.
 
     Raises:
-        ValueError: An unknown name, a peer that does not decode, or a convention that none of
-            them has.
-        ImportError: It is not installed.
+        ValueError: `name` is unknown, the peer does no decoding, or no peer supports the
+            convention.
+        ImportError: The peer is not installed.
     """
     makers = {
         "torchvision": torchvision_decoder,
@@ -150,8 +152,8 @@ def _demand_decodable(convention: Convention) -> None:
     ).detection
     if rules != canonical:
         raise ValueError(
-            "convention: expected a detection that differs from the canonical one in thresholds "
-            f"and limits only. Received: {rules}"
+            "convention: expected detection rules that differ from the canonical ones only in "
+            f"thresholds and limits. Received: {rules}"
         )
     if (coding.form, coding.background, coding.largest_exponent) != ("log", "first", None):
         raise ValueError(

@@ -15,29 +15,30 @@ __all__ = [
 
 
 def keras_hub_matcher(anchors: Floats, objects: int, compiled: bool = False) -> Matcher:
-    """keras-hub's `BoxMatcher` between Keras' `compute_iou` and `encode_box_to_deltas`.
+    """Match with keras-hub's `BoxMatcher`, Keras' `compute_iou` and `encode_box_to_deltas`.
 
-    As RetinaNet's label encoder puts them together, with every object forced on its best anchor.
-    Forced matching gives an anchor to padding too, and even to a column beyond the last one
-    (docs/peer-bugs.md). As a user must, boxes and labels get one more row of padding, and an
-    anchor that was given to padding is background: the first one, if no object wants it most.
+    They are combined as in RetinaNet's label encoder, and every object is forced on its best
+    anchor. Forced matching also gives an anchor to padding, and even to a column beyond the last
+    one (docs/peer-bugs.md). Therefore boxes and labels get one more row of padding, as users must
+    add too, and an anchor of padding becomes background. That is the first anchor, unless it is
+    the best of an object.
 
-    Of two objects with the same best anchor the first one gets it, and the other one none.
+    If two objects have the same best anchor, the first object gets it and the other gets none.
     """
     import tensorflow as tf
     from keras.utils import bounding_boxes
     from keras_hub.layers import BoxMatcher
 
     corners = tf.constant(cxcywh_to_xyxy(anchors))
-    # A new list: the layer keeps it and adds to it.
+    # A new list for each layer, because the layer keeps the list and appends to it.
     match = BoxMatcher([CANONICAL.matching.threshold], [0, 1], force_match_for_each_col=True)
     signature = [
         tf.TensorSpec((None, objects, 4), tf.float32),
         tf.TensorSpec((None, objects), tf.int32),
     ]
 
-    # Not compiled by XLA, the matrices of every step go through memory, which takes four to nine
-    # times as long (32 x 1 to 8 x 100 objects).
+    # Without XLA, every step writes its matrices to memory, which takes four to nine times as long
+    # (32 x 1 to 8 x 100 objects).
     @tf.function(input_signature=signature, jit_compile=compiled)
     def graph(boxes: Any, labels: Any) -> Any:
         overlap = bounding_boxes.compute_iou(corners, boxes, "xyxy")

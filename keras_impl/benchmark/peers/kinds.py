@@ -1,4 +1,4 @@
-"""What a peer is asked for, and what it gives."""
+"""Types of peers: their description, inputs and outputs."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ __all__ = [
 ]
 
 Floats = NDArray[np.float32]
-SWAPPED = [1, 0, 3, 2]  # (x, y, x, y) ↔ (y, x, y, x), and codes alike
+SWAPPED = [1, 0, 3, 2]  # (x, y, x, y) ↔ (y, x, y, x), for boxes and codes
 
 
 class Peer(NamedTuple):
-    """Somebody who does what SSD needs.
+    """A library that implements operations of SSD.
 
     Attributes:
-        name: As `matcher` and `decoder` know it.
-        needs: Distributions that must be installed, as pip names them.
-        operations: What it does of "matching" and "decoding".
-        mode: How it runs: "host", "eager", "graph", or "xla", a graph that XLA compiles.
-        yardstick: Whether it is our own arithmetic, compiled, and nobody's product.
-        as_used: Whether its users run it so on a CPU.
+        name: The name that `matcher` and `decoder` take.
+        needs: Distributions that must be installed, by their names for pip.
+        operations: One or both of "matching" and "decoding".
+        mode: "host", "eager", "graph", or "xla", a graph compiled by XLA.
+        yardstick: Whether this is our own arithmetic, compiled, instead of a library.
+        as_used: Whether users run it this way on a CPU.
     """
 
     name: str
@@ -46,9 +46,9 @@ class Matched(NamedTuple):
     """Targets of B images with A anchors, as in `reference_numpy.targets`.
 
     Attributes:
-        labels: (B, A) whole numbers, 0 for background.
-        deltas: (B, A, 4) code of the anchor's object, 0 without one.
-        objects: (B, A) index of the anchor's object, or -1.
+        labels: (B, A) integers, 0 for background.
+        deltas: (B, A, 4) code of the anchor's object, 0 for background.
+        objects: (B, A) index of the anchor's object, -1 for background.
     """
 
     labels: Array
@@ -62,7 +62,7 @@ class Found(NamedTuple):
     Attributes:
         boxes: (K, 4) xyxy.
         scores: (K,) probability of the class.
-        labels: (K,) class from 1.
+        labels: (K,) class, from 1 on.
     """
 
     boxes: Array
@@ -75,10 +75,11 @@ Decoder = Callable[[Array, Array], list[Found]]
 
 
 class Heads(NamedTuple):
-    """What a decoder has to know, in the order of the code, which no suppression minds.
+    """Anchors and settings of a decoder, with coordinates in the order of the codes.
 
-    Where codes are (ty, tx, th, tw), anchors and boxes are (y, x, y, x): only what is kept has to
-    be turned round at the end, not all codes at the beginning.
+    For codes (ty, tx, th, tw) the anchors and boxes are (y, x, y, x) too. Suppression does not
+    depend on that order, so only the kept boxes are reordered at the end, instead of all codes at
+    the beginning.
     """
 
     anchors: Floats  # cxcywh
@@ -89,7 +90,7 @@ class Heads(NamedTuple):
 
     @classmethod
     def of(cls, anchors: Floats, convention: Convention) -> Heads:
-        """Of a convention's heads."""
+        """Make the settings for the heads of a convention."""
         order = SWAPPED if convention.coding.code_order == "yxhw" else [0, 1, 2, 3]
         most = convention.detection.candidates_per_class
         return cls(

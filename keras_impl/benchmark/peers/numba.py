@@ -1,4 +1,4 @@
-"""The reference's own arithmetic, object by anchor, compiled for one core: a yardstick."""
+"""A yardstick: the reference's arithmetic for every object and anchor, compiled with numba."""
 
 from __future__ import annotations
 
@@ -18,16 +18,15 @@ __all__ = [
 
 
 def numba_matcher(anchors: Floats) -> Matcher:
-    """The reference's own arithmetic for every object and every anchor, compiled, on one core.
+    """Match with the reference's arithmetic for every object and anchor, compiled, on one core.
 
-    Labels, objects and their order of ties are the reference's exactly. Results lie in memory that
-    the next call with as many images writes again; so that it may take what it left there for
-    granted, they cannot be written to.
+    Labels and objects equal the reference's, ties included. The next call with the same number of
+    images reuses the memory of a result and relies on its contents, so results are read-only.
     """
     assign = _numba_kernel()
     corners = cxcywh_to_xyxy(anchors)
     count = len(anchors)
-    # A side after the other, each where vectors begin.
+    # One row for each side and the area, each row aligned for vector instructions.
     sides = np.zeros((5, -(-count // 64) * 64), np.float32)[:, :count]
     sides[:4], sides[4] = corners.T, area(corners)
     centers = np.ascontiguousarray(anchors)
@@ -56,17 +55,17 @@ def numba_matcher(anchors: Floats) -> Matcher:
 
 @lru_cache(maxsize=1)
 def _numba_kernel() -> Callable[..., None]:
-    """Compiled at its first call, once a process.
+    """Return the kernel, which numba compiles at the first call.
 
-    Anchors are taken in tiles that stay in a near cache while all objects pass over them. The
-    loops are such that LLVM turns them into vector instructions without being allowed to change
-    the order of a sum: the largest of many floats it finds only among whole numbers, as which
-    floats that are not negative have the same order.
+    Anchors are processed in tiles that stay in a near cache while all objects pass over them. LLVM
+    must vectorise the loops without changing the order of a sum. It vectorises the maximum of
+    integers but not of floats; non-negative floats have the same order as their bits, so the
+    maximum is taken over the bits.
     """
     from numba import njit
 
     compiled = njit(cache=False, fastmath=False, error_model="numpy")
-    tile = 2048  # 40 kB of anchors, and 24 kB of what becomes of them
+    tile = 2048  # 40 kB of anchors and 24 kB of results
 
     @compiled
     def largest(bits):  # type: ignore[no-untyped-def]
@@ -86,9 +85,9 @@ def _numba_kernel() -> Callable[..., None]:
     def visit(  # type: ignore[no-untyped-def]
         x1, y1, x2, y2, own, left, top, right, bottom, areas, row, index, best, objects
     ):
-        """IoU of an object with some anchors, each given to it where it is better than before.
+        """Compute the IoU of an object with some anchors, and claim the anchors it improves.
 
-        Every operation is as `reference_numpy.boxes` has it. To visit again changes nothing.
+        Every operation is that of `reference_numpy.boxes`. A second visit changes nothing.
         """
         zero = np.float32(0)
         for anchor in range(row.shape[0]):
@@ -110,14 +109,14 @@ def _numba_kernel() -> Callable[..., None]:
 
     @compiled
     def hide(row, owner):  # type: ignore[no-untyped-def]
-        """Leave only anchors that nobody was forced on."""
+        """Set the IoU to 0 at anchors that an object was forced on."""
         zero = np.float32(0)
         for anchor in range(row.shape[0]):
             row[anchor] = row[anchor] if owner[anchor] < 0 else zero
 
     @compiled
     def decide(best, owner, objects, threshold, told):  # type: ignore[no-untyped-def]
-        """Write objects of some anchors over those of before; the largest of either."""
+        """Overwrite the objects of some anchors; return the largest index, old or new."""
         most = nobody = np.int32(-1)
         for anchor in range(best.shape[0]):
             mine, forced, before = objects[anchor], owner[anchor], told[anchor]
@@ -148,11 +147,11 @@ def _numba_kernel() -> Callable[..., None]:
         zero, half = np.float32(0), np.float32(0.5)
         best = np.empty(count, np.float32)  # of each anchor
         objects = np.empty(count, np.int32)
-        owner = np.empty(count, np.int32)  # who was forced on an anchor
+        owner = np.empty(count, np.int32)  # of each anchor: the object forced on it
         row = np.empty(tile, np.float32)
         bits = row.view(np.int32)
-        most = np.empty(rows, np.int32)  # of each object: its best IoU, as bits
-        where = np.empty(rows, np.int32)  # and on which anchor
+        most = np.empty(rows, np.int32)  # of each object: the bits of its best IoU
+        where = np.empty(rows, np.int32)  # of each object: the anchor of its best IoU
         waits = np.empty(rows, np.bool_)
         own = np.empty(rows, np.float32)
         for image in range(labels.shape[0]):
@@ -160,7 +159,7 @@ def _numba_kernel() -> Callable[..., None]:
             objects[:] = -1
             owner[:] = -1
             for index in range(rows):
-                # An object that overlaps nothing is forced nowhere: 0 is no best IoU.
+                # An object that overlaps no anchor is forced on none, so a best IoU of 0 is none.
                 most[index], where[index] = 0, -1
                 width = boxes[image, index, 2] - boxes[image, index, 0]
                 height = boxes[image, index, 3] - boxes[image, index, 1]
@@ -189,10 +188,10 @@ def _numba_kernel() -> Callable[..., None]:
                         objects[start:stop],
                     )
                     peak = largest(bits[:size])
-                    if peak > most[index]:  # an equal one comes later
+                    if peak > most[index]:  # At a tie the earlier anchor stays.
                         most[index], where[index] = peak, start + first(bits[:size], peak)
 
-            # Where all like different anchors best, each object takes its own.
+            # If no two objects have the same best anchor, each object takes its own.
             contested = False
             for index in range(rows):
                 if where[index] >= 0:
@@ -203,8 +202,8 @@ def _numba_kernel() -> Callable[..., None]:
                 for index in range(rows):
                     waits[index] = where[index] >= 0
             while contested:
-                # The largest of all; a row whose best anchor is taken has to be looked at again,
-                # and until then says more than it has.
+                # Choose the largest IoU. If the best anchor of an object is taken by now, its next
+                # best must be found first; until then its IoU is only an upper bound.
                 chosen = -1
                 for index in range(rows):
                     if waits[index] and (chosen < 0 or most[index] > most[chosen]):
@@ -251,7 +250,7 @@ def _numba_kernel() -> Callable[..., None]:
                     threshold,
                     out_objects[image, start:stop],
                 )
-                if told < 0:  # background, as it was: there is nothing to write
+                if told < 0:  # all background, before and now: nothing to write
                     continue
                 for anchor in range(start, stop):
                     index = out_objects[image, anchor]

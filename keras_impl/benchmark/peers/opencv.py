@@ -1,4 +1,4 @@
-"""OpenCV's `NMSBoxesBatched`."""
+"""OpenCV's non-maximum suppression, `cv2.dnn.NMSBoxes`."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ __all__ = [
 
 
 def opencv_decoder(anchors: Floats, convention: Convention) -> Decoder:
-    """Boxes and scores in NumPy, as OpenCV's users do it, then its suppression class by class.
+    """Decode in NumPy, as users of OpenCV do, then suppress class by class with OpenCV.
 
-    `cv2.dnn.NMSBoxes`, not `NMSBoxesBatched`: that one compares boxes of all classes with each
-    other, has one limit of candidates for all of them, and took seven times as long where heads are
-    unsure, 44 times without a limit of our own.
+    It calls `cv2.dnn.NMSBoxes`, not `NMSBoxesBatched`. The latter compares boxes of all classes
+    with each other and has one limit of candidates for all classes. On heads that are unsure it
+    took seven times as long, and 44 times as long without a limit of our own.
     """
     import cv2
 
@@ -29,7 +29,7 @@ def opencv_decoder(anchors: Floats, convention: Convention) -> Decoder:
     def call(deltas: Array, logits: Array) -> list[Found]:
         scaled = deltas * variances
         center = centers + scaled[..., :2] * sizes
-        with np.errstate(over="ignore"):  # cut to the image below
+        with np.errstate(over="ignore"):  # Boxes are clipped to the image below.
             half = np.exp(scaled[..., 2:]) * sizes * np.float32(0.5)
         low, high = (np.clip(part, 0, 1) for part in (center - half, center + half))
         if heads.softmax:

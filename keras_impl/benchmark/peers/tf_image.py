@@ -16,10 +16,10 @@ __all__ = [
 
 
 def tf_image_decoder(anchors: Floats, convention: Convention) -> Decoder:
-    """Boxes and scores in TensorFlow, then `tf.image.combined_non_max_suppression`, in a graph.
+    """Decode in TensorFlow, then suppress by `tf.image.combined_non_max_suppression`, in a graph.
 
-    XLA does not compile it. It has no limit of candidates, so `candidates_per_class` limits what is
-    kept of a class, and it cuts boxes to the image after suppression, not before.
+    XLA does not compile it. It has no limit of candidates, so `candidates_per_class` limits the
+    detections kept per class instead. It clips boxes to the image after suppression, not before.
     """
     import tensorflow as tf
 

@@ -1,4 +1,4 @@
-"""torchvision's SSD: anchors matched eagerly, detections by `batched_nms`."""
+"""torchvision's SSD: its matcher and box coder, and its post-processing with `batched_nms`."""
 
 from __future__ import annotations
 
@@ -24,10 +24,11 @@ __all__ = [
 
 
 def torchvision_matcher(anchors: Floats) -> Matcher:
-    """Its SSD's matcher and coder, image after image, as in `SSD.forward` and `compute_loss`.
+    """Match image by image with torchvision's `SSDMatcher` and `BoxCoder`.
 
-    As there, only anchors that have an object are encoded; that is also faster than all. Of two
-    objects with the same best anchor the last one gets it, and the other one none.
+    As in `SSD.forward` and `compute_loss`, only anchors that have an object are encoded, which is
+    also faster than encoding all. If two objects have the same best anchor, the last object gets it
+    and the other gets none.
     """
     import torch
     from torchvision.models.detection._utils import BoxCoder, SSDMatcher
@@ -59,11 +60,11 @@ def torchvision_matcher(anchors: Floats) -> Matcher:
 
 
 def torchvision_decoder(anchors: Floats, convention: Convention) -> Decoder:
-    """`SSD.postprocess_detections` itself, of something that has what it looks at.
+    """Call torchvision's `SSD.postprocess_detections` on a stand-in with the attributes it reads.
 
-    It knows softmax only, to which sigmoid heads would say more than they do: on every anchor
-    some class would score. So for them its code runs with sigmoid in the place of softmax. Where
-    codes are larger than log(1000 / 16) it cuts them, as in its SSD.
+    That function applies a softmax. Softmax of sigmoid heads would give some class a high score on
+    every anchor, so for such heads the same code runs with sigmoid instead of softmax. Codes above
+    log(1000 / 16) are clipped, as in torchvision's SSD.
     """
     import torch
     from torchvision.models.detection._utils import BoxCoder
@@ -89,7 +90,7 @@ def torchvision_decoder(anchors: Floats, convention: Convention) -> Decoder:
             "bbox_regression": torch.from_numpy(deltas),
             "cls_logits": torch.from_numpy(logits),
         }
-        # The image is of size 1, so that boxes are relative to it.
+        # With an image of size 1 the boxes stay relative to the image.
         images = process(ssd, said, [corners] * batch, [(1, 1)] * batch)
         return [
             Found(
