@@ -346,8 +346,8 @@ near-ties, each with a proof; these are counted as excused. Peers follow rules o
 not compared. The first call also traces and compiles, and is timed separately.</li>
 <li>Then at least five rounds are timed with the garbage collector off. A round starts with inputs
 in place and ends with the result in NumPy. The spread is the interquartile range (IQR) of the
-rounds. If it is larger than a quarter of the median, all rounds are repeated, up to three times,
-and the pass with the least median counts.</li>
+rounds. If it is larger than a quarter of the median, all rounds are timed again, in at most three
+passes altogether, and the pass with the least median counts.</li>
 <li>Extra memory is the peak of one call without its inputs and outputs, in a fresh process: the
 allocations of NumPy for functions on the host, otherwise the rise of the resident memory.</li>
 <li>Compare ratios within one run. Times of different machines or runs are not comparable.</li>
