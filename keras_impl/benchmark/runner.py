@@ -59,6 +59,7 @@ FRESH_MEMORY = {
     "MALLOC_MMAP_THRESHOLD_": "65536",
     "MALLOC_TRIM_THRESHOLD_": "65536",
     "NUMPY_MADVISE_HUGEPAGE": "0",
+    "TF_ONEDNN_USE_SYSTEM_ALLOCATOR": "1",  # oneDNN's own allocator keeps what is freed
 }
 
 
