@@ -163,7 +163,7 @@ def run(
             }
             _order(request, f"{implementation} {mode}", findings, watch)
 
-    from keras_impl.benchmark.peers import PEERS
+    from keras_impl.benchmark.peers import PEERS, installed
 
     watch("computing ratios")
     names = {record.implementation for record in findings.records.values()}
@@ -175,6 +175,11 @@ def run(
     if not peers:
         findings.notes.append(
             "no peers are installed, so there are no ratios; "
+            'run: pip install "mobilenetv2-ssd[keras,bench-peers]"'
+        )
+    elif missing := [name for name in PEERS if not installed(name)]:
+        findings.notes.append(
+            f"peers that are not installed: {', '.join(missing)}; "
             'run: pip install "mobilenetv2-ssd[keras,bench-peers]"'
         )
     weighed = [
@@ -201,7 +206,14 @@ def _facts() -> dict[str, str]:
 
     facts = about_this_machine()
     versions = []
-    for package in ("torch", "torchvision", "keras-hub", "numba", "opencv-python-headless"):
+    for package in (
+        "torch",
+        "torchvision",
+        "keras-hub",
+        "nvidia-dali-cuda120",
+        "numba",
+        "opencv-python-headless",
+    ):
         try:
             versions.append(f"{package} {metadata.version(package)}")
         except metadata.PackageNotFoundError:

@@ -86,6 +86,8 @@ with np.load(given) as file:
         again = [again] if operation == "matching" else again
         for index, image in enumerate(images):
             for place, part in enumerate(image):
+                if part is None:  # the objects, which a matcher need not return
+                    continue
                 assert type(part) is np.ndarray, type(part)
                 assert np.array_equal(part, again[index][place]), "another result the second time"
                 found[f"{load}/{index}/{place}"] = part.copy()
@@ -135,7 +137,7 @@ def results(tmp_path_factory):
 
 def matched(results, name, load):
     found = results(name)
-    return Matched(*(found[f"matching/{load}/0/{place}"] for place in range(3)))
+    return Matched(*(found.get(f"matching/{load}/0/{place}") for place in range(3)))
 
 
 def detected(results, name, load):
@@ -165,11 +167,20 @@ def test_images_without_objects_are_background(results, name):
     labels, deltas, objects = matched(results, name, "2 x 0")
     assert not labels.any()
     assert not deltas.any()
-    assert (objects == -1).all()
+    assert objects is None or (objects == -1).all()
 
 
 # Which of several objects gets the anchor that all like best.
 FORCE = {"torchvision": "last", "keras_hub": "first", "keras_hub compiled": "first"}
+
+
+def by_the_rule_of(name, boxes, labels, anchors):
+    if name != "dali":
+        return assign_targets(boxes, labels, anchors, force=FORCE[name])
+    # Of equal overlaps it takes the last object and the last anchor: the reference in reverse.
+    reverse = (part[::-1] for part in (boxes, labels, anchors))
+    right = assign_targets(*reverse, force="first", positive_at=">", force_above=-1.0)
+    return right._replace(labels=right.labels[::-1], deltas=right.deltas[::-1])
 
 
 @pytest.mark.parametrize("load", [load for load in MATCHING if load.startswith("4 x")])
@@ -178,9 +189,10 @@ def test_a_peer_matches_as_the_reference_does_by_its_rule(results, name, load):
     found, work = matched(results, name, load), MATCHING[load]
     for image, (boxes, labels) in enumerate(zip(work.boxes, work.labels, strict=True)):
         real = labels > 0
-        right = assign_targets(boxes[real], labels[real], work.anchors, force=FORCE[name])
+        right = by_the_rule_of(name, boxes[real], labels[real], work.anchors)
         assert right.objects.max() >= 0
-        np.testing.assert_array_equal(found.objects[image], right.objects)
+        if found.objects is not None:
+            np.testing.assert_array_equal(found.objects[image], right.objects)
         np.testing.assert_array_equal(found.labels[image], right.labels)
         np.testing.assert_allclose(found.deltas[image], right.deltas, atol=2e-4)
 
@@ -190,14 +202,17 @@ def test_a_peer_matches_as_the_reference_does_by_its_rule(results, name, load):
 def test_a_peer_gives_nearly_the_canonical_targets_on_every_load(results, name, load):
     found, work = matched(results, name, load), MATCHING[load]
     shape = (len(work.boxes), len(work.anchors))
-    assert [part.shape for part in found] == [shape, (*shape, 4), shape]
+    assert (found.labels.shape, found.deltas.shape) == (shape, (*shape, 4))
     assert np.isfinite(found.deltas).all()
     assert not found.deltas[found.labels == 0].any()
-    np.testing.assert_array_equal(found.labels > 0, found.objects >= 0)
+    if found.objects is not None:
+        np.testing.assert_array_equal(found.labels > 0, found.objects >= 0)
     images = zip(work.boxes, work.labels, strict=True)
     right = np.stack([assign_targets(*image, work.anchors).labels for image in images])
-    # On the coarse grid many objects like the same anchor best; among natural ones few do.
-    share = 0.3 if load.startswith("coarse") else 0.05
+    # On the coarse grid many objects like the same anchor best; among natural ones few do. DALI
+    # decides equal overlaps, and those at the threshold, in another way: there most are.
+    coarse, natural = (0.7, 0.06) if name == "dali" else (0.3, 0.05)
+    share = coarse if load.startswith("coarse") else natural
     assert np.sum(found.labels != right) <= share * np.sum(right > 0)
 
 
@@ -227,7 +242,7 @@ def test_a_peer_detects_what_the_reference_detects(results, name, load):
 
 
 def test_nothing_heavy_is_imported_to_find_out_what_is_there():
-    heavy = ["cv2", "keras", "keras_hub", "numba", "tensorflow", "torch", "torchvision"]
+    heavy = ["cv2", "keras", "keras_hub", "numba", "nvidia", "tensorflow", "torch", "torchvision"]
     code = f"""
 import sys
 from keras_impl.benchmark.peers import PEERS, installed

@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from importlib import metadata
 
+from keras_impl.benchmark.peers.dali import dali_matcher
 from keras_impl.benchmark.peers.keras_hub import keras_hub_matcher
 from keras_impl.benchmark.peers.kinds import Decoder, Floats, Matcher, Peer
 from keras_impl.benchmark.peers.numba import numba_matcher
@@ -41,6 +42,8 @@ PEERS = {
         Peer(
             "keras_hub compiled", ("keras-hub", "tensorflow"), ("matching",), "xla", as_used=False
         ),
+        # Its pipeline is a graph of operators.
+        Peer("dali", ("nvidia-dali-cuda120",), ("matching",), "graph"),
         Peer("tf_image", ("tensorflow",), ("decoding",), "graph"),
         Peer("opencv", ("opencv-python-headless",), ("decoding",), "host"),
         Peer("numba", ("numba",), ("matching",), "host", yardstick=True),
@@ -96,6 +99,7 @@ def matcher(name: str, anchors: Floats, objects: int) -> Matcher:
         "torchvision": lambda: torchvision_matcher(anchors),
         "keras_hub": lambda: keras_hub_matcher(anchors, objects),
         "keras_hub compiled": lambda: keras_hub_matcher(anchors, objects, compiled=True),
+        "dali": lambda: dali_matcher(anchors),
         "numba": lambda: numba_matcher(anchors),
     }
     _demand_operation(name, "matching")

@@ -19,6 +19,7 @@ __all__ = [
 ]
 
 Floats = NDArray[np.float32]
+THREADS = 2  # of peers that take a number of threads
 SWAPPED = [1, 0, 3, 2]  # (x, y, x, y) ↔ (y, x, y, x), for boxes and codes
 
 
@@ -48,12 +49,13 @@ class Matched(NamedTuple):
     Attributes:
         labels: (B, A) integers, 0 for background.
         deltas: (B, A, 4) code of the anchor's object, 0 for background.
-        objects: (B, A) index of the anchor's object, -1 for background.
+        objects: (B, A) index of the anchor's object, -1 for background; None if a peer does not
+            return it.
     """
 
     labels: Array
     deltas: Array
-    objects: Array
+    objects: Array | None
 
 
 class Found(NamedTuple):

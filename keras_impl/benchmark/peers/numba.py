@@ -32,23 +32,23 @@ def numba_matcher(anchors: Floats) -> Matcher:
     centers = np.ascontiguousarray(anchors)
     threshold = np.float32(CANONICAL.matching.threshold)
     reciprocals = np.array([1 / one for one in CANONICAL.coding.variances], np.float32)
-    held: dict[int, Matched] = {}
+    held: dict[int, tuple[Array, Array, Array]] = {}
 
     def call(boxes: Array, labels: Array) -> Matched:
         batch = len(boxes)
         if batch not in held:
             held.clear()
-            held[batch] = Matched(
+            held[batch] = (
                 np.zeros((batch, count), np.int32),
                 np.zeros((batch, count, 4), np.float32),
                 np.full((batch, count), -1, np.int32),
             )
         boxes, labels = np.ascontiguousarray(boxes), np.ascontiguousarray(labels)
         assign(boxes, labels, *sides, centers, threshold, reciprocals, *held[batch])
-        found = Matched(*(part.view() for part in held[batch]))
-        for part in found:
-            part.flags.writeable = False
-        return found
+        views = [part.view() for part in held[batch]]
+        for view in views:
+            view.flags.writeable = False
+        return Matched(*views)
 
     return call
 
