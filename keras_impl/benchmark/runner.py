@@ -213,6 +213,7 @@ def _facts() -> dict[str, str]:
         "nvidia-dali-cuda120",
         "numba",
         "opencv-python-headless",
+        "openvino",
     ):
         try:
             versions.append(f"{package} {metadata.version(package)}")

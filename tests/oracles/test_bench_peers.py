@@ -242,7 +242,7 @@ def test_a_peer_detects_what_the_reference_detects(results, name, load):
 
 
 def test_nothing_heavy_is_imported_to_find_out_what_is_there():
-    heavy = ["cv2", "keras", "keras_hub", "numba", "nvidia", "tensorflow", "torch", "torchvision"]
+    heavy = ["cv2", "keras", "keras_hub", "numba", "nvidia", "openvino", "tensorflow", "torch"]
     code = f"""
 import sys
 from keras_impl.benchmark.peers import PEERS, installed

@@ -22,6 +22,7 @@ from keras_impl.benchmark.peers.keras_hub import keras_hub_matcher
 from keras_impl.benchmark.peers.kinds import Decoder, Floats, Matcher, Peer
 from keras_impl.benchmark.peers.numba import numba_matcher
 from keras_impl.benchmark.peers.opencv import opencv_decoder
+from keras_impl.benchmark.peers.openvino import openvino_decoder
 from keras_impl.benchmark.peers.tf_image import tf_image_decoder
 from keras_impl.benchmark.peers.torchvision import torchvision_decoder, torchvision_matcher
 from reference_numpy.conventions import CANONICAL, Convention
@@ -46,6 +47,7 @@ PEERS = {
         Peer("dali", ("nvidia-dali-cuda120",), ("matching",), "graph"),
         Peer("tf_image", ("tensorflow",), ("decoding",), "graph"),
         Peer("opencv", ("opencv-python-headless",), ("decoding",), "host"),
+        Peer("openvino", ("openvino",), ("decoding",), "graph"),
         Peer("numba", ("numba",), ("matching",), "host", yardstick=True),
     )
 }
@@ -128,6 +130,7 @@ def decoder(name: str, anchors: Floats, convention: Convention) -> Decoder:
         "torchvision": torchvision_decoder,
         "tf_image": tf_image_decoder,
         "opencv": opencv_decoder,
+        "openvino": openvino_decoder,
     }
     _demand_operation(name, "decoding")
     _demand_decodable(convention)
