@@ -62,8 +62,8 @@ class Plan:
 def plan(quick: bool = False) -> Plan:
     """Return the measurements of `ssd bench` on this machine.
 
-    The most important come first, in case the time runs out. A full run adds photographs, decoding
-    in graphs and, for all implementations, loads of one image and memory.
+    The reference and the host path come first, in case the run is cut short. A full run adds
+    photographs, decoding in graphs and, for all implementations, loads of one image and memory.
 
     Args:
         quick: Plan for 3 minutes instead of 20.
@@ -81,7 +81,11 @@ def plan(quick: bool = False) -> Plan:
         peer for name, peer in PEERS.items() if installed(name) and (peer.as_used or not quick)
     ]
 
+    readable = (*OBJECT_LOADS, "32x32x1917", *IMAGE_LOADS[:3], EAGER_LOAD)
+
     loads: list[tuple[str, str, str, Sequence[str]]] = [
+        ("reference", "host", "matching", OBJECT_LOADS[1:2] if quick else readable),
+        ("reference", "host", "decoding", decoded[:1] if quick else decoded),
         ("keras", "host", "matching", everywhere),
         (f"keras{NEW_ARRAYS}", "host", "matching", OBJECT_LOADS if quick else most),
         ("keras", "host", "decoding", decoded),
@@ -96,17 +100,12 @@ def plan(quick: bool = False) -> Plan:
         ("keras", "graph", "targets_and_loss", (TRAINING_LOAD,)),
         ("keras", "graph", "training_step", (TRAINING_LOAD,)),
     ]
-    if quick:
-        loads += [("reference", "host", "matching", ("32x8x8732",))]
-    else:
+    if not quick:
         loads += [
             ("keras", "xla", "decoding", decoded),
             ("keras", "graph", "matching", everywhere),
             ("keras", "graph", "decoding", decoded),
-            ("reference", "host", "matching", (*OBJECT_LOADS, "32x32x1917", *IMAGE_LOADS[:3])),
-            ("reference", "host", "decoding", decoded),
             ("keras", "eager", "matching", (EAGER_LOAD,)),
-            ("reference", "host", "matching", (EAGER_LOAD,)),
         ]
     timings = [
         Job(operation, implementation, mode, load)
