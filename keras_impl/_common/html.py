@@ -45,13 +45,14 @@ def _generator(program: str) -> str:
     return f'<meta name="generator" content="{program}">'
 
 
-def verdict(passed: bool, text: str) -> str:
+def verdict(passed: bool | None, text: str) -> str:
     """Return the verdict of a page, its first line."""
-    return f'<p class="verdict {state(passed)}">{"✓" if passed else "✗"} {escape(text)}</p>'
+    mark = {True: "✓", None: "⚠", False: "✗"}[passed]
+    return f'<p class="verdict {state(passed)}">{mark} {escape(text)}</p>'
 
 
-def badge(passed: bool, text: str) -> str:
-    """Return a word in green or red."""
+def badge(passed: bool | None, text: str) -> str:
+    """Return a word in green, amber (None) or red."""
     return f'<b class="{state(passed)}">{text}</b>'
 
 
@@ -84,16 +85,18 @@ def _cell(content: str) -> str:
     return f'<td class="number">{content}</td>' if number else f"<td>{content}</td>"
 
 
-def state(passed: bool) -> str:
-    """Return the CSS class of a result that passed or failed."""
-    return "good" if passed else "bad"
+def state(passed: bool | None) -> str:
+    """Return the CSS class of a result that passed, needs a look (None) or failed."""
+    return {True: "good", None: "warn", False: "bad"}[passed]
 
 
 STYLE = """
 :root { color-scheme: light dark; --ink: #1c2024; --soft: #5b6570; --ground: #fafafa;
-  --card: #fff; --line: #dcdfe3; --good: #0a7d38; --bad: #c02626; --bar: #4a7dff; }
+  --card: #fff; --line: #dcdfe3; --good: #0a7d38; --bad: #c02626; --warn: #8f5f00;
+  --bar: #4a7dff; }
 @media (prefers-color-scheme: dark) { :root { --ink: #e6e8eb; --soft: #9aa4af; --ground: #14171a;
-  --card: #1d2125; --line: #353b42; --good: #4ccb7d; --bad: #ff7b72; --bar: #6b96ff; } }
+  --card: #1d2125; --line: #353b42; --good: #4ccb7d; --bad: #ff7b72; --warn: #e8b339;
+  --bar: #6b96ff; } }
 * { box-sizing: border-box; }
 body { margin: 0 auto; padding: 1rem; max-width: 76rem; background: var(--ground);
   color: var(--ink); font: 16px/1.5 system-ui, sans-serif; }
@@ -103,6 +106,7 @@ p { margin: .5rem 0; max-width: 70ch; } small, figcaption { color: var(--soft); 
 .verdict { font-size: 1.2rem; font-weight: 600; padding: .8rem 1rem; border-radius: .5rem;
   max-width: none; border: 2px solid; background: var(--card); }
 .verdict.good, b.good { color: var(--good); } .verdict.bad, b.bad { color: var(--bad); }
+.verdict.warn, b.warn { color: var(--warn); }
 .cards { display: grid; gap: 1rem; align-items: start;
   grid-template-columns: repeat(auto-fill, minmax(min(100%, 34rem), 1fr)); }
 .cards.narrow { grid-template-columns: repeat(auto-fill, minmax(min(100%, 17rem), 1fr)); }
