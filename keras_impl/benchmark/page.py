@@ -6,11 +6,13 @@ It shows a `Benchmark`; nothing is measured or judged here.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 
-from keras_impl._common.charts import finish, look, new_figure, svg
+import numpy as np
+
+from keras_impl._common.charts import COLOURS, INK, finish, look, new_figure, svg
 from keras_impl._common.files import write_file
 from keras_impl._common.html import (
     badge,
@@ -28,12 +30,22 @@ from keras_impl.benchmark.loads import (
     OPERATIONS,
     sizes,
 )
-from keras_impl.benchmark.records import Benchmark, Record, Target
+from keras_impl.benchmark.records import Benchmark, Record, Target, label
 
-__all__ = ["check_file", "number", "render", "summary", "verdict", "write"]
+__all__ = [
+    "check_file",
+    "missed",
+    "number",
+    "render",
+    "summary",
+    "timings",
+    "verdict",
+    "write",
+]
 
 PROGRAM = "mobilenetv2-ssd bench"
 TITLE = "MobileNetV2 SSD: benchmark"
+HOST = label("keras", "host")
 
 Line = list[tuple[float, float]]
 
@@ -68,9 +80,19 @@ def summary(done: Benchmark) -> str:
     return f"{'; '.join(words)}."
 
 
+def missed(done: Benchmark) -> str:
+    """Name the targets that were missed; "" if there are none."""
+    lines = [
+        f"{target.name}: {target.reached}, wanted {target.wanted}"
+        for target in done.targets
+        if target.met is False
+    ]
+    return f"Targets missed: {'; '.join(lines)}." if lines else ""
+
+
 def verdict(target: Target) -> str:
-    """Return the word for a target: "met", "NOT MET" or "not measured"."""
-    return {True: "met", False: "NOT MET", None: "not measured"}[target.met]
+    """Return the word for a target that was measured: "met" or "NOT MET"."""
+    return "met" if target.met else "NOT MET"
 
 
 def number(value: float) -> str:
@@ -139,11 +161,13 @@ def render(done: Benchmark, command: str = "ssd bench") -> str:
         **done.facts,
         "duration": f"{done.seconds:.0f} seconds",
     }
+    late = missed(done) if done.passed else ""
     body = BODY.format(
-        verdict=html_verdict(done.passed, summary(done)),
+        verdict=html_verdict(None if late else done.passed, f"{summary(done)} {late}"),
         failures=_sentences("Failures", done.failures),
         targets=_targets(done.targets),
-        charts="\n".join(_charts(done)),
+        bars=_cards("Times faster than others", BARS, _bars(done), "cards narrow"),
+        curves=_cards("Curves", CURVES, _charts(done), "cards"),
         tables="\n".join(_tables(done)),
         notes=_sentences("Left out", done.notes),
         facts=facts_list(facts),
@@ -158,59 +182,76 @@ def _sentences(title: str, lines: Sequence[str]) -> str:
     return f"<h2>{title}</h2>\n<ul>{points}</ul>"
 
 
+def _cards(title: str, text: str, charts: Iterable[str], style: str) -> str:
+    cards = "\n".join(charts)
+    return (
+        f'<h2>{title}</h2>\n<p>{text}</p>\n<div class="{style}">\n{cards}\n</div>' if cards else ""
+    )
+
+
 def _targets(found: Sequence[Target]) -> str:
     rows = [
         (
-            f"<small>{verdict(target)}</small>"
-            if target.met is None
-            else badge(target.met, verdict(target)),
+            badge(target.met or None, verdict(target)),
             f'<span class="wrap">{escape(target.name)}</span>',
-            escape(target.wanted),
-            escape(target.reached or "not measured"),
+            f'<span class="wrap">{escape(target.wanted)}</span>',
+            escape(target.reached),
         )
         for target in found
+        if target.reached
     ]
-    return table(("", "target", "wanted", "reached"), rows)
+    head = table(("", "target", "wanted", "reached"), rows)
+    return f"<h2>Targets</h2>\n<p>The worst load of each target counts.</p>\n{head}" if rows else ""
 
 
 def _tables(done: Benchmark) -> Iterable[str]:
-    """Yield one table for each operation, with one row for each timing."""
+    """Yield one table for each operation."""
+    for operation in OPERATIONS:
+        records = [record for record in done.records if record.operation == operation]
+        if records:
+            head, *rows = timings(records, done)
+            cells = [[escape(cell) for cell in row] for row in rows]
+            yield f"<h3>{operation.replace('_', ' ')}</h3>\n{table(head, cells)}"
+
+
+def timings(records: Sequence[Record], done: Benchmark | None = None) -> list[tuple[str, ...]]:
+    """Return a head and one row for each timing, by load, without columns that are empty.
+
+    Args:
+        records: The timings.
+        done: The run, for its first calls and near-ties; without it these are left out.
+    """
     head = (
         "load",
         "implementation",
-        "mode",
-        "device",
         "median, ms",
         "spread (IQR), ms",
-        "x fastest peer",
+        "times faster than the fastest peer",
         "extra memory, MB",
-        "first call, ms",
         "exact",
+        "first call, ms",
         "excused",
     )
-    for operation in OPERATIONS:
-        records = [record for record in done.records if record.operation == operation]
-        rows = []
-        for record in sorted(records, key=lambda one: _order(one.load)):
-            ratio, peak = record.ratio_to_fastest_peer, record.peak_extra_bytes
-            first, excused = done.first_ms.get(record.key), done.excused.get(record.key, 0)
-            rows.append(
-                (
-                    escape(record.load),
-                    escape(record.implementation),
-                    record.mode,
-                    escape(record.device),
-                    number(record.median_ms),
-                    number(record.iqr_ms),
-                    "" if ratio is None else number(ratio),
-                    "" if peak is None else number(peak / 1e6),
-                    "" if first is None else number(first),
-                    {True: "yes", False: "NO", None: ""}[record.exact],
-                    str(excused) if excused else "",
-                )
+    rows = []
+    for record in sorted(records, key=lambda one: _order(one.load)):
+        ratio, peak = record.ratio_to_fastest_peer, record.peak_extra_bytes
+        first = done and done.first_ms.get(record.key)
+        excused = done and done.excused.get(record.key)
+        rows.append(
+            (
+                record.load,
+                record.label,
+                number(record.median_ms),
+                number(record.iqr_ms),
+                "" if ratio is None else number(ratio),
+                "" if peak is None else number(peak / 1e6),
+                {True: "yes", False: "NO", None: ""}[record.exact],
+                number(first) if first else "",
+                str(excused) if excused else "",
             )
-        if rows:
-            yield f"<h3>{operation.replace('_', ' ')}</h3>\n{table(head, rows)}"
+        )
+    kept = [column for column in zip(head, *rows, strict=True) if any(column[1:])]
+    return list(zip(*kept, strict=True))
 
 
 def _order(load: str) -> tuple[tuple[int, ...], str]:
@@ -218,12 +259,58 @@ def _order(load: str) -> tuple[tuple[int, ...], str]:
     return (sizes(load), "") if load[:1].isdigit() else ((1 << 30,), load)
 
 
-# --- Curves -------------------------------------------------------------------------------
+# --- Charts -------------------------------------------------------------------------------
+
+
+def _bars(done: Benchmark) -> Iterable[str]:
+    """Yield bars of how many times faster our host path is than each other, and less its memory."""
+    for title, operation, unit, field in (
+        ("Matching", "matching", "times faster than", "median_ms"),
+        ("Decoding", "decoding", "times faster than", "median_ms"),
+        ("Extra memory of matching", "matching", "times less than", "peak_extra_bytes"),
+    ):
+        records = [record for record in done.records if record.operation == operation]
+        host = [one for one in records if label(one.implementation, one.mode) == HOST]
+        ours = {record.load: getattr(record, field) for record in host}
+        ratios: dict[str, list[float]] = {}
+        for record in records:
+            mine, theirs = ours.get(record.load), getattr(record, field)
+            if record not in host and NEW_ARRAYS not in record.implementation and mine and theirs:
+                ratios.setdefault(record.label, []).append(theirs / mine)
+        if ratios:
+            yield _bar_chart(title, unit, ratios)
+
+
+def _bar_chart(title: str, unit: str, ratios: Mapping[str, Sequence[float]]) -> str:
+    """Draw the medians as bars from 1 on a logarithmic axis, the quartiles as whiskers."""
+    figure, (axes,) = new_figure(1, (4.4, 1.2 + 0.3 * len(ratios)))
+    names = sorted(ratios, key=lambda name: np.median(ratios[name]))
+    low, middle, high = (
+        np.array([np.percentile(ratios[name], percent) for name in names])
+        for percent in (25, 50, 75)
+    )
+    axes.barh(
+        *(names, middle - 1),
+        left=1,
+        xerr=(middle - low, high - middle),
+        color=[COLOURS[0] if value >= 1 else COLOURS[1] for value in middle],
+        error_kw={"ecolor": INK, "capsize": 3},
+    )
+    for place, value in enumerate(middle):
+        axes.text(
+            1.02, place, number(value), color=INK, va="center", transform=axes.get_yaxis_transform()
+        )
+    axes.axvline(1, color=INK, linewidth=1)
+    axes.set(xscale="log", xlabel=f"{HOST} is … {unit}", axisbelow=True)
+    axes.xaxis.set_major_formatter("{x:g}")
+    finish(axes, legend=False)
+    return f"<article>\n<h3>{title}</h3>\n{svg(figure, f'{title}: {unit}')}\n</article>"
 
 
 def _charts(done: Benchmark) -> Iterable[str]:
     """Yield the curves of matching that have points."""
-    names = list(dict.fromkeys(_name(record) for record in done.records))
+    names = list(dict.fromkeys(record.label for record in done.records))
+    peers = {record.label for record in done.records if record.implementation in done.peers}
 
     def lines(
         loads: Sequence[str],
@@ -235,7 +322,7 @@ def _charts(done: Benchmark) -> Iterable[str]:
             if record.operation == "matching" and record.load in loads:
                 value = y(record)
                 if value is not None and value > 0:
-                    found.setdefault(_name(record), []).append((x(record.load), value))
+                    found.setdefault(record.label, []).append((x(record.load), value))
         return {name: sorted(found[name]) for name in names if name in found}
 
     def of_an_image(record: Record) -> float:
@@ -275,11 +362,7 @@ def _charts(done: Benchmark) -> Iterable[str]:
     ):
         if found:
             looks = {name: index for index, name in enumerate(names)}
-            yield _chart(title, x_name, y_name, found, looks, done.peers)
-
-
-def _name(record: Record) -> str:
-    return f"{record.implementation} {record.mode}"
+            yield _chart(title, x_name, y_name, found, looks, peers)
 
 
 def _chart(
@@ -288,14 +371,14 @@ def _chart(
     y_name: str,
     lines: Mapping[str, Line],
     looks: Mapping[str, int],
-    peers: Sequence[str],
+    peers: Container[str],
 ) -> str:
     """Draw lines on logarithmic axes, those of peers dashed."""
     from matplotlib.ticker import LogLocator
 
     figure, (axes,) = new_figure(1, (5.4, 4.2))
     for name, line in lines.items():
-        style = "--" if name.rpartition(" ")[0] in peers else "-"
+        style = "--" if name in peers else "-"
         axes.plot(*zip(*line, strict=True), style, label=name, **look(looks[name]))
     ticks = sorted({x for line in lines.values() for x, _ in line})
     axes.set(xscale="log", yscale="log", xlabel=x_name, ylabel=y_name)
@@ -311,29 +394,30 @@ def _chart(
 STYLE = """
 .chart { width: 100%; height: auto; display: block; }
 .cards { grid-template-columns: repeat(auto-fill, minmax(min(100%, 28rem), 1fr)); }
-.wrap { display: inline-block; white-space: normal; min-width: 8rem; }
+.cards.narrow { grid-template-columns: repeat(auto-fill, minmax(min(100%, 22rem), 1fr)); }
+th { white-space: normal; vertical-align: bottom; } .scroll { margin-bottom: 1.5rem; }
+.wrap { display: inline-block; white-space: normal; min-width: 4.5rem; }
 """
+
+BARS = f"""{HOST} beside each other implementation: the bar is the median of the loads that both
+ran, the whisker spans their quartiles. Orange: the other is faster, or needs less memory; one
+without measurable extra memory has no bar. The axis is logarithmic."""
+
+CURVES = """Target assignment (matching and encoding): median of the rounds. Both axes are
+logarithmic; peers are dashed."""
 
 BODY = """{verdict}
 {failures}
-
-<h2>Targets</h2>
-<p>The worst load of each target counts.</p>
 {targets}
-
-<h2>Curves</h2>
-<p>Target assignment (matching and encoding): median of the rounds. Both axes are logarithmic; peers
-are dashed.</p>
-<div class="cards">
-{charts}
-</div>
+{bars}
+{curves}
 
 <h2>All timings</h2>
 <p>A load is images × objects × anchors. Decoding takes 8 images with 8732 anchors and 21 classes;
-the load <code>photographs</code> has 1917 anchors and 24 classes. <code>keras host</code> runs in
-NumPy and writes into the arrays of an earlier result; <code>keras NEW_ARRAYS</code> makes new
-ones. <code>x fastest peer</code> is the speed relative to the fastest peer: the peer's median
-divided by this one's; above 1 this one is faster.</p>
+the load <code>photographs</code> has 1917 anchors and 24 classes. <code>host (numba)</code> writes
+into the arrays of an earlier result; <code>host (numba, new arrays)</code> makes new ones. Times
+faster than the fastest peer: the peer's median divided by this one's; below 1 this one is
+slower.</p>
 {tables}
 {notes}
 
@@ -354,4 +438,4 @@ allocations of NumPy for functions on the host, otherwise the rise of the reside
 </ul>
 
 <h2>This run</h2>
-{facts}""".replace("NEW_ARRAYS", NEW_ARRAYS.strip())
+{facts}"""

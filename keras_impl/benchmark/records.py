@@ -11,6 +11,7 @@ from keras_impl.benchmark.loads import (
     ANCHOR_LOADS,
     DECODING_LOADS,
     IMAGE_LOADS,
+    NEW_ARRAYS,
     OBJECT_LOADS,
     TRAINING_LOAD,
     sizes,
@@ -21,9 +22,28 @@ __all__ = [
     "Key",
     "Record",
     "Target",
+    "label",
     "targets",
     "with_ratios",
 ]
+
+
+LABELS = {
+    "keras host": "host (numba)",
+    f"keras{NEW_ARRAYS} host": "host (numba, new arrays)",
+    "numba host": "plain loops (numba)",
+}
+
+
+def label(implementation: str, mode: str) -> str:
+    """Return the name of an implementation and mode, as people see it.
+
+    Example:
+        >>> label("keras", "host"), label("keras", "xla")
+        ('host (numba)', 'keras xla')
+    """
+    name = f"{implementation} {mode}"
+    return LABELS.get(name, name)
 
 
 class Key(NamedTuple):
@@ -35,7 +55,7 @@ class Key(NamedTuple):
     load: str
 
     def __str__(self) -> str:
-        return f"{self.operation} {self.load}, {self.implementation} {self.mode}"
+        return f"{self.operation} {self.load}, {label(self.implementation, self.mode)}"
 
 
 @dataclass(frozen=True)
@@ -51,8 +71,8 @@ class Record:
             "photographs".
         median_ms: Median of the rounds, in milliseconds.
         iqr_ms: Spread of the rounds: the interquartile range (IQR), in milliseconds.
-        ratio_to_fastest_peer: The fastest peer's median over this one's, on the same load: above 1
-            this one is faster. None if no peer was timed on that load.
+        ratio_to_fastest_peer: Times faster than the fastest peer: its median over this one's, on
+            the same load. None if no peer was timed on that load.
         peak_extra_bytes: Peak memory without inputs and outputs, in bytes; None if not measured.
         exact: Whether the result equals the reference's; None for peers.
     """
@@ -72,6 +92,12 @@ class Record:
     def key(self) -> Key:
         """The key of this record."""
         return Key(self.operation, self.implementation, self.mode, self.load)
+
+    @property
+    def label(self) -> str:
+        """The name of the implementation and mode, with the device if it is an accelerator."""
+        name = label(self.implementation, self.mode)
+        return name if self.device == "cpu" else f"{name} ({self.device})"
 
 
 class Target(NamedTuple):
@@ -105,6 +131,7 @@ class Benchmark:
         peers: Names of the peers that were timed.
         quick: Whether this was a `--quick` run.
         seconds: Duration of the run.
+        interrupted: Whether the user stopped the run.
     """
 
     records: tuple[Record, ...]
@@ -116,6 +143,7 @@ class Benchmark:
     peers: tuple[str, ...] = ()
     quick: bool = False
     seconds: float = 0.0
+    interrupted: bool = False
 
     @property
     def passed(self) -> bool:
@@ -209,12 +237,12 @@ def targets(records: Sequence[Record]) -> list[Target]:
     )
     return [
         at_least(
-            "matching on the host: speed relative to the fastest peer",
+            "matching on the host: times faster than the fastest peer",
             20,
             [ratio("matching", load) for load in OBJECT_LOADS],
         ),
         at_least(
-            "matching on the host: speed relative to plain loops compiled by numba",
+            "matching on the host: times faster than plain loops compiled by numba",
             1,
             [
                 quotient(of("matching", load, implementation="numba"), of("matching", load))
@@ -222,7 +250,7 @@ def targets(records: Sequence[Record]) -> list[Target]:
             ],
         ),
         at_least(
-            "matching in a graph (XLA): speed relative to the fastest peer",
+            "matching in a graph (XLA): times faster than the fastest peer",
             4,
             [ratio("matching", load, "xla") for load in OBJECT_LOADS],
         ),
@@ -247,7 +275,7 @@ def targets(records: Sequence[Record]) -> list[Target]:
         ),
         *(
             at_least(
-                f"decoding on the host, {load}: speed relative to the fastest peer",
+                f"decoding on the host, {load}: times faster than the fastest peer",
                 5,
                 [ratio("decoding", load)],
             )

@@ -25,7 +25,8 @@ allocations to `tracemalloc`, so the figure for functions on the host is exact; 
 everything that the function keeps between calls. For others it is the rise of the resident memory
 during a second call (Linux only).
 
-Ratios compare medians of one run. Nothing is printed here: `cli` and `page` do that.
+Ratios compare medians of one run. An interrupt ends the run and keeps the results so far. Nothing
+is printed here: `cli` and `page` do that.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ from typing import Any
 
 from keras_impl.benchmark.loads import DEVICES, NEW_ARRAYS, OPERATIONS, device_kind
 from keras_impl.benchmark.plan import TIME_IS_UP, Job, Plan
-from keras_impl.benchmark.records import Benchmark, Key, Record, with_ratios
+from keras_impl.benchmark.records import Benchmark, Key, Record, label, with_ratios
 
 __all__ = [
     "NoAcceleratorError",
@@ -152,6 +153,7 @@ def run(
             ("memory", job.implementation.removesuffix(NEW_ARRAYS), job.mode, [job])
             for job in chosen.memory
         ]
+        interrupted = False
         for kind, implementation, mode, group in requests:
             request = {
                 "kind": kind,
@@ -161,7 +163,14 @@ def run(
                 "limit": left(),
                 "photographs": photographs,
             }
-            _order(request, f"{implementation} {mode}", findings, watch)
+            try:
+                _order(request, label(implementation, mode), findings, watch)
+            except KeyboardInterrupt:
+                if not findings.records:
+                    raise
+                findings.notes.append("interrupted: the remaining measurements were left out")
+                interrupted = True
+                break
 
     from keras_impl.benchmark.peers import PEERS, installed
 
@@ -172,9 +181,10 @@ def run(
         for name, peer in PEERS.items()
         if name in names and peer.as_used and not peer.yardstick
     )
-    if not peers:
+    missing = [name for name, peer in PEERS.items() if peer.as_used and not installed(name)]
+    if missing:
         findings.notes.append(
-            "no peers are installed, so there are no ratios; "
+            f"libraries to compare with that are not installed: {', '.join(missing)}; "
             'run: pip install "mobilenetv2-ssd[keras,bench-peers]"'
         )
     elif missing := [name for name in PEERS if not installed(name)]:
@@ -197,6 +207,7 @@ def run(
         peers=peers,
         quick=chosen.quick,
         seconds=time.monotonic() - started,
+        interrupted=interrupted,
     )
 
 

@@ -47,17 +47,21 @@ examples:
   ssd bench --quick --json - | jq '.[] | select(.exact == null)'
   ssd bench --device gpu     Keras' graphs on the accelerator of TensorFlow
 
-The peers need pip install "mobilenetv2-ssd[keras,bench-peers]"; without peers
-there are no ratios. The load "photographs" needs `ssd weights oidv4`.
+The peers need pip install "mobilenetv2-ssd[keras,bench-peers]". The load
+"photographs" needs `ssd weights oidv4`.
 JSON: [{"operation", "implementation", "mode", "device", "load", "median_ms",
 "iqr_ms", "ratio_to_fastest_peer", "peak_extra_bytes", "exact"}]; iqr_ms is the
-spread (interquartile range), exact is null for peers.
+spread (interquartile range), ratio_to_fastest_peer is times faster than the
+fastest peer, exact is null for peers.
+
+An interrupted run (Ctrl-C) shows what it has; the reference and the host path
+come first.
 
 exit status 1 if a result is wrong or something did not run; a missed target is
 no failure.""",
     )
     parser.add_argument("--quick", action="store_true", help="fewer loads and rounds: 3 minutes")
-    parser.add_argument("--html", metavar="FILE", help="also write a page with curves")
+    parser.add_argument("--html", metavar="FILE", help="also write a page with charts")
     parser.add_argument(
         "--device",
         choices=("cpu", "gpu"),
@@ -99,53 +103,39 @@ def _run(arguments: argparse.Namespace) -> int:
         _bench_table([one for one in done.records if one.operation == operation]).print(console)
     table = make_table(("target", None), ("wanted", "right"), ("reached", "right"), ("", None))
     for target in done.targets:
-        table.add_row(
-            target.name,
-            target.wanted,
-            target.reached or "-",
-            page.verdict(target),
-            style="bold" if target.met is False else None,
-        )
-    table.print(console)
+        if target.reached:
+            style = None if target.met else "bold"
+            table.add_row(
+                target.name, target.wanted, target.reached, page.verdict(target), style=style
+            )
+    if table.rows:
+        table.print(console)
     for line in done.notes:
         console.print(line)
     names = ("machine", "versions", "peers' versions")
     facts = ", ".join(done.facts[name] for name in names if name in done.facts)
     console.print(f"{facts}; {done.seconds:.0f} seconds")
     console.print(page.summary(done))
+    if missed := page.missed(done):
+        console.print(missed)
     if arguments.html is not None:
         console.print(f"page: {arguments.html}", soft_wrap=True)
     for failure in done.failures:
         note(f"ssd: FAILED: {failure}")
+    if done.interrupted:
+        raise KeyboardInterrupt
     return OK if done.passed else DISAGREES
 
 
 def _bench_table(records: Sequence[Record]) -> Table:
     """Return the table of one operation, one row for each timing."""
-    from keras_impl.benchmark.page import number
+    from keras_impl.benchmark.page import timings
 
+    head, *rows = timings(records)
+    words = ("load", "implementation", "exact")
     table = make_table(
-        ("load", None),
-        ("implementation", None),
-        ("mode", None),
-        ("median, ms", "right"),
-        ("spread (IQR), ms", "right"),
-        ("x fastest peer", "right"),
-        ("extra memory, MB", "right"),
-        ("exact", None),
-        spare=("exact",),
+        *((name, None if name in words else "right") for name in head), spare=("exact",)
     )
-    for record in records:
-        ratio, peak = record.ratio_to_fastest_peer, record.peak_extra_bytes
-        table.add_row(
-            record.load,
-            record.implementation,
-            record.mode if record.device == "cpu" else f"{record.mode} ({record.device})",
-            number(record.median_ms),
-            number(record.iqr_ms),
-            "-" if ratio is None else number(ratio),
-            "-" if peak is None else number(peak / 1e6),
-            {True: "yes", False: "NO", None: "-"}[record.exact],
-            style="bold red" if record.exact is False else None,
-        )
+    for row in rows:
+        table.add_row(*(cell or "-" for cell in row), style="bold red" if "NO" in row else None)
     return table

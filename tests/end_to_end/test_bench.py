@@ -136,6 +136,12 @@ def test_without_peers_only_ours_is_measured(no_peers):
     assert who == {"keras", f"keras{NEW_ARRAYS}", "reference"}
 
 
+@pytest.mark.parametrize("quick", [False, True])
+def test_the_reference_and_the_host_path_come_first(two_peers, quick):
+    order = list(dict.fromkeys(job[1:3] for job in plan_.plan(quick).timings))
+    assert order[:2] == [("reference", "host"), ("keras", "host")]
+
+
 # --- A process ----------------------------------------------------------------------------
 
 
@@ -312,7 +318,7 @@ def test_targets_that_are_just_reached_are_met():
 @pytest.mark.parametrize(
     ("changed", "word"),
     [
-        ({"fast": 19.9, "xla": 4.9}, "on the host: speed relative to the fastest peer"),
+        ({"fast": 19.9, "xla": 4.9}, "on the host: times faster than the fastest peer"),
         ({"numba": 0.9}, "numba"),
         ({"xla": 5.1}, "XLA"),
         ({"large": 1.4}, "24564"),
@@ -358,8 +364,9 @@ def test_the_page_is_whole_and_loads_nothing_from_anywhere():
     assert not re.search(r"https?:|//\w|@import|url\((?!#)|<script|<link", text)
     assert "width=device-width" in text
     assert "prefers-color-scheme: dark" in text
-    assert text.count('<svg class="chart"') == 4
-    assert "✓" in page.text
+    assert text.count('<svg class="chart"') == 7
+    assert '<p class="verdict warn">⚠' in text
+    assert "Targets missed: training step: share of target assignment and loss: 4 %," in page.text
     assert "10 of 11 measured targets met" in page.text
     assert "(1 near-tie excused)" in page.text
     assert "NOT MET" in page.text
@@ -375,8 +382,42 @@ def test_the_page_says_at_the_top_what_failed():
     assert "matching: it was wrong" in first
 
 
+def test_the_page_is_green_if_all_targets_are_met():
+    text = benchmark_page.render(a_benchmark(records=tuple(all_records())))
+    assert '<p class="verdict good">✓' in text
+    assert "Targets missed" not in text
+
+
+def test_people_see_the_host_path_by_its_name():
+    text = benchmark_page.render(a_benchmark())
+    assert "host (numba)" in text
+    assert "keras host" not in text
+
+
+def test_without_peers_the_page_has_nothing_about_them():
+    records = [record for record in all_records() if record.implementation == "keras"]
+    text = benchmark_page.render(a_benchmark(records=tuple(with_ratios(records, ())), peers=()))
+    assert "than the fastest peer</" not in text
+    assert text.count('<svg class="chart"') == 6, "no decoding but our own"
+    head, *_ = benchmark_page.timings(with_ratios(records, ()))
+    assert "times faster than the fastest peer" not in head
+
+
+def test_bars_are_medians_of_the_loads(monkeypatch):
+    drawn = {}
+    monkeypatch.setattr(
+        benchmark_page, "_bar_chart", lambda title, _, found: drawn.update({title: found})
+    )
+    list(benchmark_page._bars(a_benchmark()))
+    assert drawn["Matching"]["fast host"] == [20.0] * 4
+    assert drawn["Decoding"] == {"fast host": [5.0] * 3}
+    assert set(drawn["Extra memory of matching"]) == {"keras xla"}
+
+
 def test_a_page_of_nothing_is_a_page():
-    assert "Nothing was timed." in Page(benchmark_page.render(Benchmark(()))).text
+    page = Page(benchmark_page.render(Benchmark(())))
+    assert "Nothing was timed." in page.text
+    assert "Curves" not in page.text
 
 
 # --- The command --------------------------------------------------------------------------
@@ -419,7 +460,8 @@ def test_a_run_from_end_to_end(tiny, tmp_path, capsys):
     assert [one["peak_extra_bytes"] for one in found[1:]] == [None, None]
     assert "3 timings; 3 of them checked" in out
     assert "decoding of photographs: " in out
-    assert "no peers are installed" in out
+    assert out.count('pip install "mobilenetv2-ssd[keras,bench-peers]"') == 1
+    assert "fastest peer" not in out
     assert "not measured" in out
     assert "ssd bench --quick" in page.read_text(encoding="utf-8")
     benchmark_page.check_file(page)  # it may be written again
@@ -436,12 +478,14 @@ def test_json_alone_is_on_stdout(tiny, capsys, monkeypatch):
 def test_a_target_that_is_missed_is_no_failure_and_a_wrong_answer_is(tiny, capsys, monkeypatch):
     monkeypatch.setattr(runner, "run", lambda *_, **__: a_benchmark())
     assert main(["bench"]) == 0
-    assert "NOT MET" in capsys.readouterr().out
-    wrong = a_benchmark(failures=("matching 1x1x1917, keras host: image 0: wrong",))
+    out = capsys.readouterr().out
+    assert "NOT MET" in out
+    assert "\nTargets missed: training step: share" in out
+    wrong = a_benchmark(failures=("matching 1x1x1917, host (numba): image 0: wrong",))
     monkeypatch.setattr(runner, "run", lambda *_, **__: wrong)
     assert main(["bench"]) == 1
     assert capsys.readouterr().err == (
-        "ssd: FAILED: matching 1x1x1917, keras host: image 0: wrong\n"
+        "ssd: FAILED: matching 1x1x1917, host (numba): image 0: wrong\n"
     )
 
 
@@ -494,3 +538,21 @@ def test_interrupted_it_ends_without_a_traceback(tiny, capsys, monkeypatch):
     monkeypatch.setattr(runner, "_talk", interrupted)
     assert main(["bench"]) == 130
     assert capsys.readouterr().err.splitlines()[-1] == "ssd: interrupted"
+
+
+def test_interrupted_later_it_shows_what_it_has(tiny, tmp_path, capsys, monkeypatch):
+    def talk(request, limit, hear):
+        if request["kind"] == "photographs":
+            return "no photographs"
+        if request["jobs"][0].implementation != "reference":
+            raise KeyboardInterrupt
+        worker.work(request, lambda said: hear(json.loads(json.dumps(said))))
+
+    monkeypatch.setattr(runner, "_talk", talk)
+    monkeypatch.setattr(plan_, "plan", lambda quick: replace(tiny, timings=tiny.timings[::-1]))
+    answer = tmp_path / "bench.json"
+    assert main(["bench", "--json", str(answer)]) == 130
+    out, err = capsys.readouterr()
+    assert [one["implementation"] for one in json.loads(answer.read_text())] == ["reference"]
+    assert "interrupted: the remaining measurements were left out" in out
+    assert err.splitlines()[-1] == "ssd: interrupted"
