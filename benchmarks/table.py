@@ -17,7 +17,7 @@ class Row(NamedTuple):
 
 LEGEND = (
     "ms: median in milliseconds; M/s: million pairs per second; "
-    "ratio: speed relative to the reference"
+    "ratio: times faster than the reference"
 )
 
 
