@@ -4,7 +4,7 @@ The names below are what most users need. Each is imported on first access, so i
 package imports neither Keras nor TensorFlow. The subpackages:
 
 - `ops`: the reference's mathematics in `keras.ops`.
-- `host`: fast matching and detection on the CPU, in NumPy.
+- `host`: fast matching and detection on the CPU, compiled by numba.
 - `models`: the network.
 - `images`, `data`, `weights`: images, data sets, weight files.
 - `detector`: detection and export.

@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from keras_impl._common.choices import BACKENDS, DETECTORS, SCORE, Backend
-from keras_impl.host import detection as host_detection
 from keras_impl.images.detections import Detection, label_names, to_pixels
 from keras_impl.images.drawing import draw
 from keras_impl.images.pixels import prepare
@@ -239,7 +238,8 @@ def detect_from_heads(
 ) -> reference.Detections:
     """Turn the head outputs of one image into detections, exactly as the reference does.
 
-    The fast path of `host` computes them where it can, otherwise the reference itself.
+    The fast path of `host` computes them where it can and numba is installed, otherwise the
+    reference itself.
 
     Args:
         deltas: (A, 4) codes.
@@ -254,14 +254,17 @@ def detect_from_heads(
         ValueError, TypeError: As the reference: NaN in the head outputs, shapes that differ, or
             arrays that are no floats.
     """
-    rules = convention.detection
+    try:
+        from keras_impl.host import detection as host
+    except ImportError:
+        return reference.detect(deltas, logits, anchors, convention)
     dtypes = {getattr(heads, "dtype", None) for heads in (deltas, logits)}
-    ours = rules.eta == 1 and rules.soft_sigma is None and len(dtypes) == 1
+    ours = host.can_detect(convention) and len(dtypes) == 1
     ours = ours and dtypes <= {np.dtype(np.float32), np.dtype(np.float64)}
     if not (ours and np.isfinite(logits).all() and np.isfinite(deltas).all()):
         return reference.detect(deltas, logits, anchors, convention)
     check_anchors(anchors)
-    found = host_detection.detect(deltas[None], logits[None], anchors, convention)
+    found = host.detect(deltas[None], logits[None], anchors, convention)
     used = np.flatnonzero(found.labels[0] > 0)
     boxes, scores, labels, places = (part[0, used] for part in found)
     return reference.Detections(boxes, scores, labels.astype(np.int64), places.astype(np.int64))

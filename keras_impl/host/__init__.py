@@ -1,4 +1,4 @@
-"""Fast matching and detection on the CPU, in NumPy, without Keras."""
+"""Fast matching and detection on the CPU, compiled by numba, without Keras."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ import numpy as np
 from keras import layers, ops
 
 from keras_impl.backends import compiled
-from keras_impl.host import detection as host_detection
+from keras_impl.models import decoding
 from keras_impl.models.heads import HEADS, Head, feature_maps, head_output, map_steps
 from keras_impl.models.mobilenet_v2 import conv_unit, mobilenet_v2_features
 from keras_impl.ops import anchors, coding, detection, multibox, targets
@@ -325,7 +325,7 @@ class SSD(keras.Model):
         for start in range(0, shape[0], batch_size):
             found = self.predict(images[start : start + batch_size], batch_size, verbose=0)
             deltas, logits = (np.asarray(found[name], np.float32) for name in ("deltas", "logits"))
-            batches.append(host_detection.detect(deltas, logits, self.anchors, convention))
+            batches.append(decoding.detect(deltas, logits, self.anchors, convention))
         return detection.Detections(*map(np.concatenate, zip(*batches, strict=True)))
 
     # Saving

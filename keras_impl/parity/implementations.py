@@ -1,4 +1,4 @@
-"""The implementations of this project: `KERAS` in every mode, and `HOST`, the NumPy fast paths."""
+"""The implementations of this project: `KERAS` in every mode, and `HOST`, the fast paths."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from keras import ops
 
 from keras_impl.backends import NO_FUSING, backend, compiler, gradients, in_mode, modes
 from keras_impl.conformance.suite import Implementation, Offer
-from keras_impl.host import detection as host_detection
 from keras_impl.host.matching import TargetAssigner
+from keras_impl.models import decoding
 from keras_impl.ops import (
     anchors,
     boxes,
@@ -162,7 +162,7 @@ def _host_match(box: Any, labels: Any, anchor: Any, *, convention: Convention) -
 def _host_detect(
     deltas: Any, logits: Any, anchor: Any, *, convention: Convention
 ) -> tuple[Any, ...]:
-    return *host_detection.detect(deltas, logits, anchor, convention), None, None
+    return *decoding.detect(deltas, logits, anchor, convention), None, None
 
 
 HOST = Implementation(
@@ -179,5 +179,5 @@ HOST = Implementation(
 
 
 def host_as(convention: Convention = CANONICAL) -> Implementation:
-    """Return the host paths with another claimed convention; they support every convention."""
+    """Return the host paths with another claimed convention; with the mirror they support all."""
     return replace(HOST, convention=convention)

@@ -15,7 +15,7 @@ random ones with many ties. `reference_numpy` judges the results:
 - `detect` decides from numbers that come from exp. Its boxes and scores must be within budget, and
   its decisions must be the reference's for these boxes and scores.
 
-The NumPy fast paths ("host") are judged in the same way, without excuses for their matches. All of
+The fast paths ("host") are judged in the same way, without excuses for their matches. All of
 these support every convention: `run(convention=...)`.
 """
 

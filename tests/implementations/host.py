@@ -1,4 +1,4 @@
-"""The fast paths on the host: matching, targets and detection in NumPy."""
+"""The fast paths on the host: matching, targets and detection, compiled by numba."""
 
 from __future__ import annotations
 

@@ -81,8 +81,8 @@ ON_TENSORFLOW_ALONE = {
     **dict.fromkeys(
         (
             *("test_architecture.py", "test_comparisons.py", "test_drift.py"),
-            *("test_host_detection.py", "test_host_faults.py", "test_host_matching.py"),
-            "test_mobilenet_v2.py",
+            *("test_host_detection.py", "test_host_faults.py", "test_host_laws.py"),
+            *("test_host_matching.py", "test_mobilenet_v2.py"),
         ),
         ("test_",),
     ),

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -13,12 +16,13 @@ from reference_numpy.conventions import CANONICAL, SSD300, SSD_MOBILENET300
 from reference_numpy.testing.workloads import LOADS, decoding_workload
 from tests.made_up import CONVENTIONS, in_both
 
-# The others are left to the mirror, whose exponentials are another library's.
-OWN = [one for one in CONVENTIONS if one.detection.eta == 1 and one.detection.soft_sigma is None]
+# Of the conventions made up, what the host refuses is left out.
+OWN = [one.replace(eta=1.0, soft_sigma=None) for one in CONVENTIONS]
 
 
-def check(deltas, logits, anchors, convention=CANONICAL):
+def check(deltas, logits, anchors, convention=CANONICAL, **overrides):
     """Detect, and compare every image with the reference."""
+    convention = convention.replace(**overrides)
     found = host_detection.detect(deltas, logits, anchors, convention)
     slots = convention.detection.max_detections
     assert [part.shape for part in found] == [(len(deltas), slots, 4), *[(len(deltas), slots)] * 3]
@@ -76,39 +80,39 @@ def test_workloads(load):
     check(*work)
 
 
-def test_what_suppression_leaves_is_not_enough(monkeypatch):
+def visits(monkeypatch):
+    """The numbers of anchors that are scored in each round, as a list that grows."""
+    scored, inner = [], host_detection._scores
+
+    def counting(rows, convention):
+        scored.append(len(rows))
+        return inner(rows, convention)
+
+    monkeypatch.setattr(host_detection, "_scores", counting)
+    return scored
+
+
+def test_slots_left_empty_by_suppression(monkeypatch):
     """All say the same box, so that the slots are not filled before all candidates are visited."""
-    levels = []
-    inner = host_detection._Heads.candidates
-    monkeypatch.setattr(
-        host_detection._Heads,
-        "candidates",
-        lambda self, images, wanted: levels.append(wanted) or inner(self, images, wanted),
-    )
+    scored = visits(monkeypatch)
     anchors = np.tile(np.float32([0.5, 0.5, 0.5, 0.5]), (8732, 1))
-    logits = np.random.default_rng(0).normal(3, 1, (2, 8732, 3)).astype(np.float32)
-    found = check(np.zeros((2, 8732, 4), np.float32), logits, anchors)
-    assert (found.labels > 0).sum() == 4
-    assert levels[-1] is None
-    assert len(levels) == 3
+    logits = np.random.default_rng(0).normal(3, 1, (1, 8732, 3)).astype(np.float32)
+    found = check(np.zeros((1, 8732, 4), np.float32), logits, anchors, score_threshold=0)
+    assert (found.labels > 0).sum() == 2
+    assert scored[0] < scored[1] < scored[2]
+    assert scored[2:] == [8732]
 
 
 def test_few_exponentials(monkeypatch):
     """The guard of the speed: it counts scores, not milliseconds."""
-    seen = []
-    inner = host_detection._Heads._scores
-    monkeypatch.setattr(
-        host_detection._Heads,
-        "_scores",
-        lambda self, rows: seen.append(len(rows)) or inner(self, rows),
-    )
+    scored = visits(monkeypatch)
     work = decoding_workload(SSD300, 2, 8, load="realistic")
     host_detection.detect(*work)
-    assert 0 < sum(seen) < 0.02 * 2 * len(work.anchors)
-    seen.clear()
+    assert 0 < sum(scored) < 0.02 * 2 * len(work.anchors)
+    scored.clear()
     work = decoding_workload(SSD300, 2, 8, load="hard")
     host_detection.detect(*work)
-    assert 0 < sum(seen) < 0.25 * 2 * len(work.anchors)
+    assert 0 < sum(scored) < 0.25 * 2 * len(work.anchors)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
@@ -127,12 +131,19 @@ def test_what_is_not_finite_is_no_candidate(value):
 
 
 @pytest.mark.parametrize("overrides", [{"soft_sigma": 0.5}, {"eta": 0.9, "iou_threshold": 0.7}])
-def test_scores_and_thresholds_that_change_are_left_to_the_mirror(overrides):
+def test_scores_and_thresholds_that_change_are_refused(overrides):
     work = decoding_workload(SSD_MOBILENET300, 1, 4)
-    found = host_detection.detect(*work, **overrides)
-    wanted = detection.detect(*(part[0] for part in work[:2]), work.anchors, **overrides)
-    np.testing.assert_array_equal(found.anchors[0, : len(wanted.anchors)], wanted.anchors)
-    np.testing.assert_allclose(found.boxes[0, : len(wanted.anchors)], wanted.boxes, atol=1e-5)
+    assert not host_detection.can_detect(CANONICAL.replace(**overrides))
+    with pytest.raises(ValueError, match=r"convention: expected eta=1 and soft_sigma=None"):
+        host_detection.detect(*work, **overrides)
+
+
+def test_neither_keras_nor_tensorflow_is_needed():
+    code = (
+        "import sys, keras_impl.host.detection; print({'keras', 'tensorflow'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
 
 
 @pytest.mark.parametrize(
