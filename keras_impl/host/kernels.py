@@ -46,8 +46,8 @@ AREA = 4
 # object at hand, IoU and anchor, one in each row. Of `who` alone: whether a crowd overlaps the
 # anchor, whether it is KNOWN, and the list of all that are.
 OWNER, HOLDER, PAIR, CROWDED, KNOWN, LIST = range(6)
-# Of `now`: how many anchors are known, how many held, and how many objects found none to hold.
-COUNT, HELD, FAILURES = range(3)
+# Of `now`: how many anchors are known, and how many objects wait in `queue`.
+COUNT, WAITING = range(2)
 
 
 class MatchRules(NamedTuple):
@@ -295,21 +295,22 @@ def mark_crowd(box, anchors, rules, who, now):
 
 
 def compete(
-    row, level, found, boxes,
-    anchors, lattices, sizes, lines, rules, reach, overlap, who, now, lowest,
+    row, level, found, boxes, queue,
+    anchors, lattices, sizes, lines, rules, reach, overlap, who, now,
 ):  # fmt: skip
     """Give an object the best anchor that it has the best claim to (deferred acceptance).
 
     The object that loses an anchor goes on with its next best, and so on. The result is that of
-    matching the pair of largest IoU, then the next: both sides rank their pairs in that order.
+    matching the pair of largest IoU, then the next: both sides rank their pairs in that order. An
+    object without a claim at an IoU of `level` or more waits, until all others are served so far.
 
     Args:
         row, level, found: The object; its pairs of at least that IoU, and how many these are.
-        boxes: (M, 4).
+        boxes, queue: (M, 4), and (M,) the objects that wait.
         anchors, lattices, sizes, lines, rules, reach, overlap, who: As in `scan`.
-        now, lowest: (3,) and (1,) what is known of the image; all anchors are held at least at
-            the IoU `lowest`.
+        now: (2,) what is known of the image.
     """
+    start = level
     while True:
         goal, best = UNMATCHED, rules.zero
         for index in range(found):
@@ -319,23 +320,21 @@ def compete(
             if claims and (iou > best or (iou == best and anchor < goal)):
                 goal, best = anchor, iou
         if goal != UNMATCHED:
+            lost, overlap[goal, HOLDER] = overlap[goal, HOLDER], best
             row, who[goal, HOLDER] = who[goal, HOLDER], row
-            level, overlap[goal, HOLDER] = overlap[goal, HOLDER] * rules.most, best
             see(goal, who, now)
             if row == UNMATCHED:
-                now[HELD] += 1
                 return
+            start, waits = max(level, lost * rules.most), lost < level
         else:
-            if now[HELD] == len(anchors):
-                if now[FAILURES] % 64 == 0:
-                    lowest[0] = overlap[:, HOLDER].min()
-                now[FAILURES] += 1
-            if level <= lowest[0]:
-                return
-            level = level * rules.half if level > rules.little else rules.zero
+            start, waits = level, start <= level
+        if waits:
+            queue[now[WAITING]] = row
+            now[WAITING] += 1
+            return
         own = box_area(boxes[row], rules.offset, rules.zero)
         found = scan(
-            boxes[row], own, level, False,
+            boxes[row], own, start, False,
             anchors, lattices, sizes, lines, rules, reach, overlap, who,
         )  # fmt: skip
 
@@ -355,10 +354,11 @@ def encode(box, anchor, rules, delta):
 
 
 def find_owners(
-    boxes, labels, crowds, anchors, lattices, sizes, lines, rules, reach, overlap, who, now, lowest
+    boxes, labels, crowds, queue,
+    anchors, lattices, sizes, lines, rules, reach, overlap, who, now,
 ):  # fmt: skip
     """Find the object of each anchor of one image."""
-    now[:], lowest[0] = 0, rules.force_above
+    now[:] = 0
     for row in range(len(labels)):
         box = boxes[row]
         if labels[row] == PADDING:
@@ -384,24 +384,40 @@ def find_owners(
                     overlap[anchor, OWNER], who[anchor, OWNER] = iou, row
         if rules.force == BIPARTITE:
             compete(
-                row, min(rules.least, best), found, boxes,
-                anchors, lattices, sizes, lines, rules, reach, overlap, who, now, lowest,
+                row, rules.least, found, boxes, queue,
+                anchors, lattices, sizes, lines, rules, reach, overlap, who, now,
             )  # fmt: skip
         elif rules.force and best > rules.force_above:
             see(goal, who, now)
             if rules.force == LAST or who[goal, HOLDER] == UNMATCHED:
                 who[goal, HOLDER] = row
+    level = rules.least
+    while now[WAITING] and level > overlap[:, HOLDER].min():
+        level = level * rules.most if level > rules.little else rules.zero
+        count, now[WAITING] = now[WAITING], 0
+        for index in range(count):
+            row = queue[index]
+            own = box_area(boxes[row], rules.offset, rules.zero)
+            found = scan(
+                boxes[row], own, level, False,
+                anchors, lattices, sizes, lines, rules, reach, overlap, who,
+            )  # fmt: skip
+            compete(
+                row, level, found, boxes, queue,
+                anchors, lattices, sizes, lines, rules, reach, overlap, who, now,
+            )  # fmt: skip
 
 
 def match_images(
-    boxes, labels, crowds, anchors, lattices, sizes, lines, rules, reach, overlap, who, now, lowest,
+    boxes, labels, crowds, queue,
+    anchors, lattices, sizes, lines, rules, reach, overlap, who, now,
     out_labels, out_deltas, out_objects, first, touched,
 ):  # fmt: skip
     """Match and encode some images.
 
     Args:
         boxes, labels, crowds: (b, M, 4), (b, M), and (b, M) or (b, 0) without crowds.
-        anchors, lattices, sizes, lines, rules, reach, overlap, who, now, lowest: As in `compete`;
+        queue, anchors, lattices, sizes, lines, rules, reach, overlap, who, now: As in `compete`;
             nothing is known of the anchors.
         out_labels, out_deltas, out_objects: (B, A), (B, A, 4), (B, A), background throughout.
         first: The first image's index among B.
@@ -414,8 +430,8 @@ def match_images(
     matched, ignored = 0, 0
     for image in range(len(labels)):
         find_owners(
-            boxes[image], labels[image], crowds[image],
-            anchors, lattices, sizes, lines, rules, reach, overlap, who, now, lowest,
+            boxes[image], labels[image], crowds[image], queue,
+            anchors, lattices, sizes, lines, rules, reach, overlap, who, now,
         )  # fmt: skip
         for index in range(now[COUNT]):
             anchor = who[index, LIST]

@@ -132,8 +132,10 @@ class TargetAssigner:
             TypeError: `boxes` have another dtype than the anchors, `labels` are not integers,
                 `crowds` are neither booleans nor integers, or `out` is no earlier result.
         """
-        boxes, labels = np.asarray(boxes), np.asarray(labels)
-        labels = labels.astype(labels.dtype.newbyteorder("="), copy=False)  # numba knows no other
+        # Other dtypes and memory layouts would be compiled for.
+        boxes, labels = np.require(boxes, requirements=["C", "W"]), np.asarray(labels)
+        if labels.dtype.kind in "iu" and labels.dtype != np.uint64:
+            labels = labels.astype(np.int64)
         crowded = self._check(boxes, labels, crowds)
         found = self._blank(len(boxes), out)
         parts = min(threads, len(boxes)) if labels.size >= PARALLEL else 1
@@ -152,9 +154,13 @@ class TargetAssigner:
         deltas = found.deltas.reshape(-1, 4)
         if not count:
             return touched
-        memory = self._memory.pop() if self._memory else self._blank_memory()
+        try:
+            memory = self._memory.pop()
+        except IndexError:
+            memory = self._blank_memory()
+        queue = np.empty(boxes.shape[1], np.int32)
         matched, ignored = kernels.match_images(
-            *(boxes, labels, crowds, self._anchors, *self._lattices, self._rules),
+            *(boxes, labels, crowds, queue, self._anchors, *self._lattices, self._rules),
             *(*memory, *found, first, touched),
         )
         self._memory.append(memory)
@@ -170,7 +176,7 @@ class TargetAssigner:
         overlap[:, kernels.HOLDER] = self._rules.force_above
         who[:, [kernels.OWNER, kernels.HOLDER]] = UNMATCHED
         reach = np.empty(len(self._lattices[0]), dtype)
-        return [reach, overlap, who, np.empty(3, np.int64), np.empty(1, dtype)]
+        return [reach, overlap, who, np.empty(2, np.int64)]
 
     def _check(self, boxes: Array, labels: Array, crowds: Array | None) -> Array:
         """Check what comes in; gives the crowds as booleans, (B, 0) without."""

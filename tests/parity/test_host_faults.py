@@ -48,12 +48,12 @@ FAULTS = {
     "the nearest cell rounded down": Fault(
         "kernels", "(1 if place - index > index + 1 - place else 0)", "0", MATCH
     ),
-    "the best pair not looked for": Fault("kernels", "rules.force > 0,", "False,", MATCH),
+    "the best pair not looked for": Fault("kernels", "rules.force > 0,", "False,", MATCH, LAST),
     "the object that loses its anchor gives up": Fault(
         "kernels", "if row == UNMATCHED:", "if True:", MATCH
     ),
     "the level of pairs never lowered": Fault(
-        "kernels", "if level <= lowest[0]:", "if True:", MATCH
+        "kernels", "while now[WAITING] and level", "while False and level", MATCH
     ),
     "ties of rivals to the last": Fault(
         "kernels", "row < who[anchor, HOLDER]", "row > who[anchor, HOLDER]", MATCH
