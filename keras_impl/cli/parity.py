@@ -376,28 +376,40 @@ def _record(option: str, path: Path) -> DriftRecord:
 
 def _checks(arguments: argparse.Namespace, watch: Callable[[str], None]) -> list[Check]:
     """Compare the operations, then the small network layer by layer."""
+    from keras_impl.conformance.operations import OPERATIONS
     from keras_impl.parity import network, table
 
-    name = network.NAME
-    ops = None if arguments.ops is None else [op for op in arguments.ops if op != name]
+    name, asked = network.NAME, arguments.ops
+    known = [*OPERATIONS, name]
+    if unknown := [op for op in asked or () if op not in known]:
+        raise UsageError(
+            f"--op: expected some of {', '.join(known)}. Received: {', '.join(map(repr, unknown))}"
+        )
     canonical = arguments.convention == "canonical"
-    if arguments.ops is not None and name in arguments.ops and not canonical:
+    if asked is not None and name in asked and not canonical:
         raise UsageError(
             f"--op {name}: expected the convention canonical, since layers follow no convention. "
             f"Received: {arguments.convention}"
         )
+    modes = [one for one in network.MODES if one in (arguments.modes or table.MODES)]
+    if asked is not None and name in asked and not modes:
+        raise UsageError(
+            f"--mode: expected one that {name} can run in: {', '.join(network.MODES)}. "
+            f"Received: {', '.join(map(repr, arguments.modes))}"
+        )
+    # An operation that is named twice is compared once.
+    ops = None if asked is None else [op for op in dict.fromkeys(asked) if op != name]
     checks: list[Check] = []
     if ops is None or ops:
         checks += table.run(
             convention=PRESETS[arguments.convention],
             cases=arguments.cases,
             seed=arguments.seed,
-            modes=arguments.modes or table.MODES,
+            modes=tuple(dict.fromkeys(arguments.modes or table.MODES)),
             ops=ops,
             watch=watch,
         ).checks
-    modes = [one for one in network.MODES if one in (arguments.modes or table.MODES)]
-    if canonical and modes and (arguments.ops is None or name in arguments.ops):
+    if canonical and modes and (asked is None or name in asked):
         checks += network.run(seed=arguments.seed, modes=modes, watch=watch)
     return checks
 

@@ -452,8 +452,8 @@ def test_parity_is_asked_for_all_modes_and_dtypes(ssd, monkeypatch):
 def test_an_unknown_operation_is_named(ssd):
     status, _, err = ssd("parity", "--op", "guess")
     assert status == 2
-    assert err.startswith("ssd: error: --op: expected some of ['xyxy_to_cxcywh'")
-    assert err.endswith("Received: ['guess']\n")
+    assert err.startswith("ssd: error: --op: expected some of xyxy_to_cxcywh, ")
+    assert err.endswith(", network. Received: 'guess'\n")
 
 
 def test_parity_by_another_convention(ssd):
