@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from keras_impl._common.choices import BACKENDS, CASES
+from keras_impl._common.choices import BACKENDS, CASES, MOST_CASES
 from keras_impl.cli.console import (
     Progress,
     check_json,
@@ -20,7 +20,7 @@ from keras_impl.cli.console import (
     write_json,
 )
 from keras_impl.cli.inputs import find_images
-from keras_impl.cli.options import add_command, add_json, positive_count, seed_number
+from keras_impl.cli.options import add_command, add_json, case_count, seed_number
 from keras_impl.cli.startup import (
     EXTRA,
     LITERT,
@@ -81,7 +81,10 @@ examples:
 exit status 1 if a check fails, or with --strict if an error has drifted.""",
     )
     parser.add_argument(
-        "--cases", metavar="N", type=positive_count, help="number of random cases (40)"
+        "--cases",
+        metavar="N",
+        type=case_count,
+        help=f"number of random cases, at most {MOST_CASES:,} ({CASES})",
     )
     parser.add_argument(
         "--mode",

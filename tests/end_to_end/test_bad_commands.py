@@ -44,6 +44,8 @@ COMMANDS = {
 # Values that the type of an option refuses.
 BAD_VALUES = {
     options.positive_count: ("0", "-1", "1.5", "nan", "inf", "many", "", "1e3", "9" * 5000),
+    options.case_count: ("0", "-1", "many", "100001", "99999999999", "9" * 5000),
+    options.image_count: ("0", "-1", "many", "10001", "5000000"),
     options.seed_number: ("-1", "1.5", "nan", "inf", "many", "", "1e3"),
     options.positive_number: ("0", "-1", "nan", "inf", "-inf", "1e400", "many", "", "1j"),
     options.fraction: ("-0.1", "1.1", "nan", "inf", "many", "", "1j"),
