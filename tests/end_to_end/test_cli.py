@@ -435,6 +435,25 @@ def test_a_failed_check_is_seen_and_fails(ssd, monkeypatch):
     assert [line.split()[0] for line in text.splitlines() if "FAILED" in line] == ["nms"]
 
 
+def test_80_columns_show_the_mismatches(ssd, monkeypatch):
+    from rich.console import Console
+
+    names = ("assign_targets_with_crowds", "softmax_cross_entropy")
+    ops = [*((op, "float32") for op in names), ("network depthwise_convolution", "mixed_bfloat16")]
+    checks = tuple(
+        parity.Check(op, "xla-nofuse", "keras (tensorflow)", dtype, 1040, 3, 0, 0.123, 2.5, False)
+        for op, dtype in ops
+    )
+    monkeypatch.setattr(parity, "run", lambda **options: parity.Report(checks))
+    monkeypatch.setattr(network_parity, "run", lambda **options: [])
+    console_of_80 = lambda *_, **__: Console(width=80, markup=False, highlight=False)  # noqa: E731
+    monkeypatch.setattr("keras_impl.cli.parity.make_console", console_of_80)
+    _, text, _ = ssd("parity")
+    assert "mismatches" in text
+    assert "assign_targets_with_ " in text, "broken after an underscore"
+    assert "not shown for lack of width: backend, excused, used, cases, budget (a pipe" in text
+
+
 def test_parity_is_asked_for_all_modes_and_dtypes(ssd, monkeypatch):
     asked = {}
 
