@@ -25,6 +25,8 @@ __all__ = [
     "as_options",
     "check_json",
     "finite",
+    "flush_stdout",
+    "leave_stdout",
     "make_console",
     "make_table",
     "note",
@@ -85,22 +87,41 @@ def write_json(given: str, answer: Any) -> None:
     text = json.dumps(answer, indent=2, allow_nan=False) + "\n"
     if given == "-":
         sys.stdout.write(text)
-        sys.stdout.flush()
+        flush_stdout()
         return
     from keras_impl._common.files import write_file
 
     write_file(given, text)
 
 
+def flush_stdout() -> None:
+    """Write what stdout holds; if its reader has left, as `head` does, go on without."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        leave_stdout()
+
+
+def leave_stdout() -> None:
+    """Let all further output to stdout vanish, since nobody reads it."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, sys.stdout.fileno())
+    os.close(null)
+
+
 def make_console(json_to: str | None = None, *, stderr: bool = False) -> Console:
     """Return the console for tables and messages: stdout, or stderr if JSON goes to stdout."""
     from rich.console import Console
+
+    class Quiet(Console):
+        def on_broken_pipe(self) -> None:  # rich would end the program with status 1
+            leave_stdout()
 
     stderr = stderr or json_to == "-"
     stream = sys.stderr if stderr else sys.stdout
     # A pipe or a file has no width, so no line is wrapped there.
     width = None if stream.isatty() else 10_000
-    return Console(stderr=stderr, width=width, markup=False, emoji=False, highlight=False)
+    return Quiet(stderr=stderr, width=width, markup=False, emoji=False, highlight=False)
 
 
 def note(text: str) -> None:

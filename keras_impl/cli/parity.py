@@ -419,8 +419,9 @@ def _checks(arguments: argparse.Namespace, watch: Callable[[str], None]) -> list
 
 def _parity_table(checks: Sequence[Check], changes: Mapping[Any, Change]) -> Table:
     # Without width, columns that tell least go first; mismatches and verdict always stay.
-    ties = any(check.excused for check in checks)
-    spare = ("backend", *(() if ties else ("excused",)), "used", "cases", "budget")
+    spare = ["backend", "excused", "used", "cases", "budget"]
+    if any(check.excused for check in checks):
+        spare = ["backend", "used", "cases", "excused", "budget"]
     table = make_table(
         ("operation", None),
         ("backend", None),
@@ -434,7 +435,7 @@ def _parity_table(checks: Sequence[Check], changes: Mapping[Any, Change]) -> Tab
         ("used", "right"),
         *((("recorded", "right"), ("change", None)) if changes else ()),
         ("verdict", None),
-        spare=(*spare, "excused") if ties else spare,
+        spare=spare,
     )
     for check in checks:
         change = changes.get((check.op, check.dtype, check.backend, check.mode))
