@@ -80,7 +80,8 @@ exit status 1 if an image could not be read.""",
 
 def _run(arguments: argparse.Namespace) -> int:
     backend = arguments.backend
-    need_extra(*({"numpy": READER, "litert": (*READER, LITERT)}.get(backend, ())))
+    needed = {"numpy": READER, "litert": (*READER, LITERT)}.get(backend, ())
+    need_extra(*needed, otherwise="; or add --backend numpy, which needs only Pillow and rich")
     model = check_model(arguments)
     check_json(arguments.json)
     from keras_impl.data.canvases import looks_like_a_canvas

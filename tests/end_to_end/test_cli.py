@@ -185,7 +185,6 @@ def test_what_cannot_be_written_to_is_named(tmp_path, monkeypatch, capsys, optio
         "evaluate digits",
         "detect x --out y",
         "parity",
-        "conventions caffe",
     ],
 )
 def test_without_the_extra_a_command_says_how_to_get_it(arguments):
@@ -194,10 +193,40 @@ def test_without_the_extra_a_command_says_how_to_get_it(arguments):
         f"from keras_impl.cli import main; raise SystemExit(main({arguments.split()}))"
     )
     assert (result.returncode, result.stdout) == (2, "")
+    numpy = "; or add --backend numpy, which needs only Pillow and rich"
     assert result.stderr == (
         "ssd: error: this command needs packages that are missing: tensorflow, keras, Pillow, "
-        'rich; run: pip install "mobilenetv2-ssd[keras]"\n'
+        'rich; run: pip install "mobilenetv2-ssd[keras]"'
+        f"{numpy if 'detect' in arguments else ''}\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "packages"),
+    [
+        ("conventions", "rich"),
+        ("detect x --out y --backend numpy", "pillow rich"),
+        ("detect x --out y --backend litert", "pillow rich ai-edge-litert"),
+        ("weights oidv4", "rich ai-edge-litert"),
+    ],
+)
+def test_a_command_without_keras_asks_for_single_packages(arguments, packages):
+    result = run_python(
+        "import sys; absent = ['tensorflow', 'keras', 'PIL', 'matplotlib', 'rich', "
+        "'ai_edge_litert']; sys.modules.update(dict.fromkeys(absent)); "
+        f"from keras_impl.cli import main; raise SystemExit(main({arguments.split()}))"
+    )
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr.endswith(f"; run: pip install {packages}\n")
+
+
+def test_conventions_need_no_keras():
+    result = run_python(
+        "import sys; absent = ['tensorflow', 'keras', 'PIL', 'matplotlib', 'ai_edge_litert']; "
+        "sys.modules.update(dict.fromkeys(absent)); "
+        "from keras_impl.cli import main; raise SystemExit(main(['conventions']))"
+    )
+    assert (result.returncode, result.stderr) == (0, "")
 
 
 def test_a_broken_installation_is_not_hidden():
