@@ -35,6 +35,8 @@ def write_file(path: str | os.PathLike[str], data: str | bytes) -> None:
     try:
         _write_file(path, data.encode() if isinstance(data, str) else data)
     except OSError as error:
+        if error.errno is None:
+            raise
         raise OSError(error.errno, error.strerror, os.fspath(path)) from error
 
 

@@ -18,7 +18,7 @@ from keras_impl.cli.console import (
     note,
     write_json,
 )
-from keras_impl.cli.inputs import check_model, find_images
+from keras_impl.cli.inputs import check_model, find_images, skipped
 from keras_impl.cli.options import add_command, add_json, add_model, fraction
 from keras_impl.cli.startup import LITERT, READER, need_extra, quiet_litert, start_keras, starting
 from keras_impl.cli.status import DISAGREES, OK, UsageError
@@ -119,7 +119,7 @@ def _run(arguments: argparse.Namespace) -> int:
         def unreadable(path: Path, error: Exception) -> None:
             nonlocal failed
             failed += 1
-            progress.print(f"ssd: skipped: {' '.join(str(error).split())}")
+            progress.print(f"ssd: skipped: {skipped(error)}")
             progress.advance(1)
 
         for chunk in chunks(files, reading.open_image, unreadable):

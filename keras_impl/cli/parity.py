@@ -19,7 +19,7 @@ from keras_impl.cli.console import (
     note,
     write_json,
 )
-from keras_impl.cli.inputs import find_images
+from keras_impl.cli.inputs import find_images, skipped
 from keras_impl.cli.options import add_command, add_json, case_count, seed_number
 from keras_impl.cli.startup import (
     EXTRA,
@@ -158,7 +158,7 @@ def _photos(arguments: argparse.Namespace) -> int:
                 checks += pixels.compare_photographs([path], detectors)
             except (ValueError, OSError) as error:
                 failed += 1
-                progress.print(f"ssd: skipped: {' '.join(str(error).split())}")
+                progress.print(f"ssd: skipped: {skipped(error)}")
             progress.advance(1)
     if arguments.json:
         answer = [{**asdict(check), "passed": check.passed} for check in checks]
@@ -370,8 +370,9 @@ def _record(option: str, path: Path) -> DriftRecord:
     try:
         return drift.read(path)
     except OSError as error:
+        reason = "not found" if isinstance(error, FileNotFoundError) else error.strerror
         raise UsageError(
-            f"{option}: expected a file that can be read. Received: {path} ({error.strerror})"
+            f"{option}: expected a file that can be read. Received: {path}, {reason}"
         ) from None
     except ValueError as error:
         raise UsageError(f"{option}: {error}") from None

@@ -350,6 +350,27 @@ def test_weights_that_lie(here, capsys, command, lie):
     assert len(sentence) < 1000
 
 
+def test_weights_of_another_program(here, capsys):
+    np.savez(here / "other.npz", a=np.zeros(3))
+    words = ["--weights", "other.npz", "--backend", "numpy"]
+    assert main(["detect", "photo.png", "--out", "found", *words]) == 2
+    assert "Received: other.npz (an archive without config.json)" in capsys.readouterr().err
+
+
+def test_damaged_weights_in_the_cache_are_fetched_again(here, capsys, monkeypatch):
+    monkeypatch.setenv("KERAS_HOME", str(here))
+    (here / "models").mkdir()
+    (here / "models" / "mobilenetv2_ssd_oidv4.npz").write_bytes(b"PK")
+    words = ["--model", "oidv4", "--backend", "numpy"]
+    assert main(["detect", "photo.png", "--out", "found", *words]) == 2
+    assert "; run `ssd weights oidv4` again" in capsys.readouterr().err
+
+
+def test_a_score_of_an_export_needs_detections(refused, no_keras):
+    sentence = refused("export", "--score", "0.4")
+    assert sentence.startswith("ssd: error: --score: expected --detections too")
+
+
 def damaged(name: str) -> bytes:
     """Bytes that are no such file."""
     whole = Path("whole.png")

@@ -148,9 +148,9 @@ def test_the_network_is_asked_with_all_the_rest_or_by_name(ssd, monkeypatch) -> 
         (["--strict"], "--strict: expected --against FILE too"),
         (
             ["--against", "nowhere.json"],
-            "--against: expected a file that can be read. Received: nowhere.json (No such file",
+            "--against: expected a file that can be read. Received: nowhere.json, not found",
         ),
-        (["--against", __file__], f"--against: {__file__}: expected a record"),
+        (["--against", __file__], "`ssd parity --record`. Received: a file that is not JSON"),
         (["--record", "nowhere/record.json"], "--record: expected a file in a folder"),
         (["--record", __file__], f"--record: {__file__}: expected a record"),
         (["--record", "a.json", "--convention", "nvidia_ssd300"], "the convention canonical, the"),
