@@ -160,7 +160,9 @@ def _nothing(best: Sequence[Detection], names: Mapping[int, str], score: float) 
         return f"none; all scores are below {FAINT:g}"
     (one,) = best
     lower = max(0.0, math.floor(one.score * 100 - 1e-9) / 100)
-    found = f"{names[one.label]} ({one.score:.2f})"
+    # Enough digits that a score below the threshold does not look like one above.
+    digits = next((n for n in range(2, 7) if float(f"{one.score:.{n}f}") < score), 2)
+    found = f"{names[one.label]} ({one.score:.{digits}f})"
     return f"none above {score:g}; the best is {found}, shown with --score {lower:g}"
 
 
