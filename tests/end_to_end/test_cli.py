@@ -21,6 +21,7 @@ from keras_impl.data.canvases import canvas
 from keras_impl.data.mnist import load_digits
 from keras_impl.demo import run as demo
 from keras_impl.detector import detector as prediction
+from keras_impl.images.detections import Detection
 from keras_impl.images.writing import mark_of
 from keras_impl.parity import network as network_parity, table as parity
 from keras_impl.training.recipe import Recipe
@@ -308,6 +309,15 @@ def test_the_best_score_is_told_where_nothing_is_found(ssd, images, tmp_path):
     assert (
         "7 (0.94)" in ssd("detect", images / "a.png", "--out", tmp_path / "o", "--score", 0.93)[1]
     )
+
+
+@pytest.mark.parametrize(
+    ("score", "text"),
+    [(0.4999, "Person (0.4999)"), (0.496, "Person (0.496)"), (0.34, "Person (0.34)")],
+)
+def test_a_score_just_below_the_threshold_does_not_look_like_it(score, text):
+    best = [Detection(1, score, (0.0, 0.0, 1.0, 1.0), 0)]
+    assert f"none above 0.5; the best is {text}, shown" in detect._nothing(best, {1: "Person"}, 0.5)
 
 
 def test_without_a_model_it_says_which_one_and_where_photographs_belong(tmp_path, capsys):
@@ -611,6 +621,21 @@ def test_ctrl_c_is_130(monkeypatch, capsys):
     in_place_of(monkeypatch, "train", KeyboardInterrupt())
     assert main(["train", "digits", "--out", "x"]) == 130
     assert "; the same command continues after the last finished epoch" in capsys.readouterr().err
+
+
+def test_ctrl_c_among_the_imports_is_130():
+    result = run_python(
+        "import builtins\n"
+        "from keras_impl.__main__ import main\n"
+        "real = builtins.__import__\n"
+        "def stop(name, *rest):\n"
+        "    if name == 'keras_impl.cli':\n"
+        "        raise KeyboardInterrupt\n"
+        "    return real(name, *rest)\n"
+        "builtins.__import__ = stop\n"
+        "raise SystemExit(main())"
+    )
+    assert (result.returncode, result.stderr) == (130, "\nssd: interrupted\n")
 
 
 def test_an_error_is_one_line_or_with_ssd_debug_all_of_it(monkeypatch, capsys):
