@@ -77,7 +77,9 @@ def open_image(path: str | os.PathLike[str]) -> Image.Image:
                 return _upright_rgb(image)
         except UnidentifiedImageError:
             kinds = ", ".join(FORMATS)
-            raise ValueError(f"image: {path} is not an image of one of {kinds}") from None
+            raise ValueError(
+                f"image: expected an image of one of {kinds}. Received: {path}, which is not one"
+            ) from None
         except OSError as error:  # Its text repeats the path, or is a decoder's.
             reason = str(error) if error.strerror is None else error.strerror.lower()
             raise ValueError(f"image: {path} cannot be read: {reason}") from error
