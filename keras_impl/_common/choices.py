@@ -10,6 +10,8 @@ __all__ = [
     "CASES",
     "DETECTORS",
     "DIGIT_MODES",
+    "MOST_CASES",
+    "MOST_IMAGES",
     "SCORE",
     "Backend",
     "DigitMode",
@@ -24,4 +26,6 @@ DETECTORS = ("digits", "oidv4")  # named detectors
 
 SCORE = 0.5  # default score threshold of detections
 CASES = 40  # default number of random cases for each operation in a parity run
+MOST_CASES = 100_000  # the most cases in a parity run, since some are in memory at once
 CANVASES = 8  # default number of images in a demo
+MOST_IMAGES = 10_000  # the most images in a demo or an evaluation

@@ -27,8 +27,20 @@ def keras_home() -> Path:
 
 
 def write_file(path: str | os.PathLike[str], data: str | bytes) -> None:
-    """Write a file all or nothing: a reader sees the whole old file or the whole new one."""
-    content = data.encode() if isinstance(data, str) else data
+    """Write a file all or nothing: a reader sees the whole old file or the whole new one.
+
+    Raises:
+        OSError: The file cannot be written; `filename` is its path, not that of the unfinished one.
+    """
+    try:
+        _write_file(path, data.encode() if isinstance(data, str) else data)
+    except OSError as error:
+        if error.errno is None:
+            raise
+        raise OSError(error.errno, error.strerror, os.fspath(path)) from error
+
+
+def _write_file(path: str | os.PathLike[str], content: bytes) -> None:
     if os.path.exists(path) and not os.path.isfile(path):
         Path(path).write_bytes(content)  # a device or a pipe, which must not be replaced
         return

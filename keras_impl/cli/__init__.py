@@ -28,8 +28,10 @@ from keras_impl.cli import (
     train,
     weights,
 )
+from keras_impl.cli.console import flush_stdout, leave_stdout
+from keras_impl.cli.errors import sentence
 from keras_impl.cli.options import Parser
-from keras_impl.cli.status import DISAGREES, INTERRUPTED, MISTAKE, OK, UsageError
+from keras_impl.cli.status import INTERRUPTED, MISTAKE, OK, UsageError
 
 __all__ = ["main"]
 
@@ -56,28 +58,36 @@ def main(argv: Sequence[str] | None = None) -> int:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
     hint = ""
+    arguments: argparse.Namespace | None = None
     options: dict[str, str] = {}
     try:
         try:
             arguments = _parser().parse_args(argv)
             hint = arguments.on_interrupt
             options = _options(arguments)
+            if getattr(arguments, "out", None) == "":  # Python takes it for the current folder.
+                raise UsageError("--out: expected a name. Received: an empty one")
             status = int(arguments.run(arguments))
         except SystemExit as stop:  # argparse has printed a help text or an error
             status = int(stop.code or OK)
-        sys.stdout.flush()
+        flush_stdout()
         return status
     except KeyboardInterrupt:
         print(f"\nssd: interrupted{hint}", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
-        # The reader closed the pipe, as `head` does. Without this Python complains at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return DISAGREES
+        leave_stdout()
+        return OK
+    except MemoryError as error:
+        if os.environ.get("SSD_DEBUG"):
+            raise
+        print(f"ssd: error: this needs more memory than there is: {error}", file=sys.stderr)
+        return MISTAKE
     except (UsageError, ValueError, OSError) as error:
         if os.environ.get("SSD_DEBUG"):
             raise
-        text = " ".join(str(error).split())
+        text = sentence(error, arguments) if isinstance(error, OSError) else str(error)
+        text = " ".join(text.split())
         name, colon, rest = text.partition(": ")
         if colon and name in options:
             text = f"{options[name]}: {rest}"

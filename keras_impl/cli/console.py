@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,12 +25,15 @@ __all__ = [
     "as_options",
     "check_json",
     "finite",
+    "flush_stdout",
+    "leave_stdout",
     "make_console",
     "make_table",
     "note",
     "write_json",
 ]
 
+LONG = 24  # characters; a longer word of a table may be broken after an underscore
 BEAT = 15.0  # seconds between progress lines where stderr is no terminal
 
 
@@ -83,22 +87,41 @@ def write_json(given: str, answer: Any) -> None:
     text = json.dumps(answer, indent=2, allow_nan=False) + "\n"
     if given == "-":
         sys.stdout.write(text)
-        sys.stdout.flush()
+        flush_stdout()
         return
     from keras_impl._common.files import write_file
 
     write_file(given, text)
 
 
+def flush_stdout() -> None:
+    """Write what stdout holds; if its reader has left, as `head` does, go on without."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        leave_stdout()
+
+
+def leave_stdout() -> None:
+    """Let all further output to stdout vanish, since nobody reads it."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, sys.stdout.fileno())
+    os.close(null)
+
+
 def make_console(json_to: str | None = None, *, stderr: bool = False) -> Console:
     """Return the console for tables and messages: stdout, or stderr if JSON goes to stdout."""
     from rich.console import Console
+
+    class Quiet(Console):
+        def on_broken_pipe(self) -> None:  # rich would end the program with status 1
+            leave_stdout()
 
     stderr = stderr or json_to == "-"
     stream = sys.stderr if stderr else sys.stdout
     # A pipe or a file has no width, so no line is wrapped there.
     width = None if stream.isatty() else 10_000
-    return Console(stderr=stderr, width=width, markup=False, emoji=False, highlight=False)
+    return Quiet(stderr=stderr, width=width, markup=False, emoji=False, highlight=False)
 
 
 def note(text: str) -> None:
@@ -109,8 +132,9 @@ def note(text: str) -> None:
 class Table:
     """A plain table that fits into the terminal.
 
-    Cells wrap between words first. If that is not enough, the columns named in `spare` are left
-    out one by one, and a line below the table names them. Pipes and files get every column.
+    Cells wrap between words first, very long names after underscores. If that is not enough, the
+    columns named in `spare` are left out one by one, and a line below the table names them. Pipes
+    and files get every column.
 
     Args:
         columns: Header of each column, and "right" or None for the left.
@@ -162,7 +186,7 @@ class Table:
         for index, (header, *cells) in zip(shown, texts, strict=True):
             # Cells of spare columns do not wrap: such a column is left out instead.
             whole = self.columns[index][0] in self.spare
-            words = [*header.split(), *(cells if whole else " ".join(cells).split())]
+            words = [*header.split(), *(cells if whole else _pieces(" ".join(cells)))]
             widths.append(max(map(cell_len, words), default=0))
         for gap in (3, 2):
             room = available - sum(widths) - gap * (len(shown) - 1) - 2
@@ -205,8 +229,29 @@ class Table:
                 width=None if widths is None else widths[place],
             )
         for cells, options in self.rows:
-            table.add_row(*(cells[index] for index in shown), **options)
+            texts = [cells[index] for index in shown]
+            if widths is not None:
+                texts = [_broken(text, width) for text, width in zip(texts, widths, strict=True)]
+            table.add_row(*texts, **options)
         return table
+
+
+def _pieces(text: str) -> list[str]:
+    """Return the parts of a text that stay on one line."""
+    return [
+        piece
+        for word in text.split()
+        for piece in (re.findall(r"[^_]*_|[^_]+", word) if len(word) > LONG else [word])
+    ]
+
+
+def _broken(text: str, width: int) -> str:
+    """Break words that do not fit after their last underscore that does."""
+    return re.sub(rf"\S{{{width + 1},}}", lambda word: _folded(word[0], width), text)
+
+
+def _folded(word: str, width: int) -> str:
+    return re.sub(rf"(\S{{1,{width - 1}}}_)(?=\S)", r"\1\n", word) if width > 1 else word
 
 
 def make_table(*columns: tuple[str, str | None], spare: Sequence[str] = ()) -> Table:

@@ -52,7 +52,7 @@ examples:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    need_extra()
+    need_extra("rich")
     check_json(arguments.json)
     if arguments.name is None:
         if arguments.differences:

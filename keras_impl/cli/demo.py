@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from keras_impl._common.choices import CANVASES
+from keras_impl._common.choices import CANVASES, MOST_IMAGES
 from keras_impl.cli.console import Progress, Table, check_json, make_console, write_json
 from keras_impl.cli.inputs import check_weights, digit_detector
 from keras_impl.cli.options import (
@@ -14,7 +14,7 @@ from keras_impl.cli.options import (
     add_mnist,
     add_seed,
     add_weights,
-    positive_count,
+    image_count,
 )
 from keras_impl.cli.startup import need_extra, need_tensorflow, start_keras
 from keras_impl.cli.status import DISAGREES, OK
@@ -53,9 +53,9 @@ exit status 1 if anything disagrees.""",
     parser.add_argument(
         "--images",
         metavar="N",
-        type=positive_count,
+        type=image_count,
         default=CANVASES,
-        help="number of canvases (%(default)s)",
+        help=f"number of canvases, at most {MOST_IMAGES:,} (%(default)s)",
     )
     add_seed(parser)
     add_weights(parser)

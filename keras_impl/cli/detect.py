@@ -18,7 +18,7 @@ from keras_impl.cli.console import (
     note,
     write_json,
 )
-from keras_impl.cli.inputs import check_model, find_images
+from keras_impl.cli.inputs import check_model, find_images, skipped
 from keras_impl.cli.options import add_command, add_json, add_model, fraction
 from keras_impl.cli.startup import LITERT, READER, need_extra, quiet_litert, start_keras, starting
 from keras_impl.cli.status import DISAGREES, OK, UsageError
@@ -80,7 +80,8 @@ exit status 1 if an image could not be read.""",
 
 def _run(arguments: argparse.Namespace) -> int:
     backend = arguments.backend
-    need_extra(*({"numpy": READER, "litert": (*READER, LITERT)}.get(backend, ())))
+    needed = {"numpy": READER, "litert": (*READER, LITERT)}.get(backend, ())
+    need_extra(*needed, otherwise="; or add --backend numpy, which needs only Pillow and rich")
     model = check_model(arguments)
     check_json(arguments.json)
     from keras_impl.data.canvases import looks_like_a_canvas
@@ -118,7 +119,7 @@ def _run(arguments: argparse.Namespace) -> int:
         def unreadable(path: Path, error: Exception) -> None:
             nonlocal failed
             failed += 1
-            progress.print(f"ssd: skipped: {' '.join(str(error).split())}")
+            progress.print(f"ssd: skipped: {skipped(error)}")
             progress.advance(1)
 
         for chunk in chunks(files, reading.open_image, unreadable):
@@ -159,7 +160,9 @@ def _nothing(best: Sequence[Detection], names: Mapping[int, str], score: float) 
         return f"none; all scores are below {FAINT:g}"
     (one,) = best
     lower = max(0.0, math.floor(one.score * 100 - 1e-9) / 100)
-    found = f"{names[one.label]} ({one.score:.2f})"
+    # Enough digits that a score below the threshold does not look like one above.
+    digits = next((n for n in range(2, 7) if float(f"{one.score:.{n}f}") < score), 2)
+    found = f"{names[one.label]} ({one.score:.{digits}f})"
     return f"none above {score:g}; the best is {found}, shown with --score {lower:g}"
 
 

@@ -6,7 +6,7 @@ import argparse
 import math
 from typing import Any
 
-from keras_impl._common.choices import DIGIT_MODES
+from keras_impl._common.choices import DIGIT_MODES, MOST_IMAGES
 from keras_impl.cli.console import Progress, check_json, make_console, make_table, write_json
 from keras_impl.cli.inputs import check_weights, digit_detector
 from keras_impl.cli.options import (
@@ -15,7 +15,7 @@ from keras_impl.cli.options import (
     add_mnist,
     add_seed,
     add_weights,
-    positive_count,
+    image_count,
 )
 from keras_impl.cli.startup import need_extra, start_keras, starting
 from keras_impl.cli.status import OK
@@ -55,9 +55,9 @@ examples:
     parser.add_argument(
         "--images",
         metavar="N",
-        type=positive_count,
+        type=image_count,
         default=500,
-        help="number of canvases (%(default)s)",
+        help=f"number of canvases, at most {MOST_IMAGES:,} (%(default)s)",
     )
     add_seed(parser)
     add_weights(parser)

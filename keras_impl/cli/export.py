@@ -10,7 +10,7 @@ from keras_impl.cli.console import Progress, as_options, make_console
 from keras_impl.cli.inputs import check_model
 from keras_impl.cli.options import add_command, add_model, fraction
 from keras_impl.cli.startup import need_extra, need_tensorflow, quiet_litert, start_keras
-from keras_impl.cli.status import OK
+from keras_impl.cli.status import OK, UsageError
 from keras_impl.detector.export_files import FORMATS, check_target, facts_file
 
 __all__ = ["add"]
@@ -53,8 +53,7 @@ ONNX needs pip install "mobilenetv2-ssd[keras,export]".""",
         "--score",
         metavar="S",
         type=fraction,
-        default=SCORE,
-        help="with --detections: detections score above this, 0 to 1 (%(default)s)",
+        help=f"with --detections: detections score above this, 0 to 1 ({SCORE})",
     )
     parser.add_argument("--check", metavar="IMAGE", help="compare with Keras on this image too")
     add_model(parser)
@@ -63,6 +62,12 @@ ONNX needs pip install "mobilenetv2-ssd[keras,export]".""",
 def _run(arguments: argparse.Namespace) -> int:
     need_tensorflow()
     need_extra()
+    if arguments.score is not None and not arguments.detections:
+        raise UsageError(
+            "--score: expected --detections too, since head outputs have no threshold. "
+            f"Received: {arguments.score:g} without it"
+        )
+    score = SCORE if arguments.score is None else arguments.score
     name = check_model(arguments)
     from keras_impl.images.pixels import prepare
     from keras_impl.images.reading import open_image
@@ -84,7 +89,7 @@ def _run(arguments: argparse.Namespace) -> int:
                 arguments.out,
                 arguments.format,
                 detections=arguments.detections,
-                score=arguments.score,
+                score=score,
                 images=None if image is None else prepare(image, model.layout.image_size)[None],
             )
     console = make_console()
@@ -93,7 +98,7 @@ def _run(arguments: argparse.Namespace) -> int:
         console.print(f"{done.path}: head outputs; {close}")
     else:
         console.print(
-            f"{done.path}: detections above {arguments.score:g}; {close} "
+            f"{done.path}: detections above {score:g}; {close} "
             f"({done.compared} detections compared)"
         )
         if not done.compared:

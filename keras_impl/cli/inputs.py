@@ -14,10 +14,12 @@ if TYPE_CHECKING:
     from keras_impl.models.ssd import SSD
 
 __all__ = [
+    "absent",
     "check_model",
     "check_weights",
     "digit_detector",
     "find_images",
+    "skipped",
 ]
 
 
@@ -27,10 +29,15 @@ def _weights_file(given: str | None) -> Path:
     return DIGITS if given is None else Path(given)
 
 
+def absent(path: str) -> str:
+    """Return why a path names no file, for the end of a message."""
+    return "which is a folder" if Path(path).is_dir() else "not found"
+
+
 def check_weights(given: str | None) -> None:
     """Raise an error if the weights file is missing, before TensorFlow takes seconds to start."""
     if given is not None and not Path(given).is_file():
-        raise UsageError(f"--weights: expected a file. Received: {given}")
+        raise UsageError(f"--weights: expected a file. Received: {given}, {absent(given)}")
 
 
 def check_model(arguments: argparse.Namespace) -> str:
@@ -89,3 +96,8 @@ def find_images(given: Sequence[str]) -> list[Path]:
         for one in inside:
             found.setdefault(os.path.realpath(one), one)
     return list(found.values())
+
+
+def skipped(error: Exception) -> str:
+    """Return the reason why an image is skipped, in one line, without the argument's name."""
+    return " ".join(str(error).split()).removeprefix("image: ")

@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from keras_impl._common.choices import DETECTORS
+from keras_impl._common.choices import DETECTORS, MOST_CASES, MOST_IMAGES
 from keras_impl.cli.status import MISTAKE
 
 __all__ = [
@@ -18,7 +18,9 @@ __all__ = [
     "add_model",
     "add_seed",
     "add_weights",
+    "case_count",
     "fraction",
+    "image_count",
     "positive_count",
     "positive_number",
     "seed_number",
@@ -107,15 +109,28 @@ def positive_count(text: str) -> int:
     return _at_least(text, 1)
 
 
+def case_count(text: str) -> int:
+    """Parse a number of cases, 1 to 100,000."""
+    return _at_least(text, 1, MOST_CASES)
+
+
+def image_count(text: str) -> int:
+    """Parse a number of images, 1 to 10,000."""
+    return _at_least(text, 1, MOST_IMAGES)
+
+
 def seed_number(text: str) -> int:
     """Parse a whole number, 0 or more."""
     return _at_least(text, 0)
 
 
-def _at_least(text: str, least: int) -> int:
-    if text.isdecimal() and int(text) >= least:
+def _at_least(text: str, least: int, most: float = math.inf) -> int:
+    # Python converts at most 4300 digits.
+    if text.isdecimal() and len(text) <= 4300 and least <= int(text) <= most:
         return int(text)
-    raise argparse.ArgumentTypeError(f"expected a whole number, {least} or more. Received: {text}")
+    range_ = f"{least} or more" if most == math.inf else f"{least:,} to {most:,}"
+    shown = text if len(text) <= 40 else f"{text[:40]}..."
+    raise argparse.ArgumentTypeError(f"expected a whole number, {range_}. Received: {shown}")
 
 
 def positive_number(text: str) -> float:

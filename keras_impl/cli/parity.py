@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from keras_impl._common.choices import BACKENDS, CASES
+from keras_impl._common.choices import BACKENDS, CASES, MOST_CASES
 from keras_impl.cli.console import (
     Progress,
     check_json,
@@ -19,8 +19,8 @@ from keras_impl.cli.console import (
     note,
     write_json,
 )
-from keras_impl.cli.inputs import find_images
-from keras_impl.cli.options import add_command, add_json, positive_count, seed_number
+from keras_impl.cli.inputs import find_images, skipped
+from keras_impl.cli.options import add_command, add_json, case_count, seed_number
 from keras_impl.cli.startup import (
     EXTRA,
     LITERT,
@@ -81,7 +81,10 @@ examples:
 exit status 1 if a check fails, or with --strict if an error has drifted.""",
     )
     parser.add_argument(
-        "--cases", metavar="N", type=positive_count, help="number of random cases (40)"
+        "--cases",
+        metavar="N",
+        type=case_count,
+        help=f"number of random cases, at most {MOST_CASES:,} ({CASES})",
     )
     parser.add_argument(
         "--mode",
@@ -155,7 +158,7 @@ def _photos(arguments: argparse.Namespace) -> int:
                 checks += pixels.compare_photographs([path], detectors)
             except (ValueError, OSError) as error:
                 failed += 1
-                progress.print(f"ssd: skipped: {' '.join(str(error).split())}")
+                progress.print(f"ssd: skipped: {skipped(error)}")
             progress.advance(1)
     if arguments.json:
         answer = [{**asdict(check), "passed": check.passed} for check in checks]
@@ -367,8 +370,9 @@ def _record(option: str, path: Path) -> DriftRecord:
     try:
         return drift.read(path)
     except OSError as error:
+        reason = "not found" if isinstance(error, FileNotFoundError) else error.strerror
         raise UsageError(
-            f"{option}: expected a file that can be read. Received: {path} ({error.strerror})"
+            f"{option}: expected a file that can be read. Received: {path}, {reason}"
         ) from None
     except ValueError as error:
         raise UsageError(f"{option}: {error}") from None
@@ -376,33 +380,49 @@ def _record(option: str, path: Path) -> DriftRecord:
 
 def _checks(arguments: argparse.Namespace, watch: Callable[[str], None]) -> list[Check]:
     """Compare the operations, then the small network layer by layer."""
+    from keras_impl.conformance.operations import OPERATIONS
     from keras_impl.parity import network, table
 
-    name = network.NAME
-    ops = None if arguments.ops is None else [op for op in arguments.ops if op != name]
+    name, asked = network.NAME, arguments.ops
+    known = [*OPERATIONS, name]
+    if unknown := [op for op in asked or () if op not in known]:
+        raise UsageError(
+            f"--op: expected some of {', '.join(known)}. Received: {', '.join(map(repr, unknown))}"
+        )
     canonical = arguments.convention == "canonical"
-    if arguments.ops is not None and name in arguments.ops and not canonical:
+    if asked is not None and name in asked and not canonical:
         raise UsageError(
             f"--op {name}: expected the convention canonical, since layers follow no convention. "
             f"Received: {arguments.convention}"
         )
+    modes = [one for one in network.MODES if one in (arguments.modes or table.MODES)]
+    if asked is not None and name in asked and not modes:
+        raise UsageError(
+            f"--mode: expected one that {name} can run in: {', '.join(network.MODES)}. "
+            f"Received: {', '.join(map(repr, arguments.modes))}"
+        )
+    # An operation that is named twice is compared once.
+    ops = None if asked is None else [op for op in dict.fromkeys(asked) if op != name]
     checks: list[Check] = []
     if ops is None or ops:
         checks += table.run(
             convention=PRESETS[arguments.convention],
             cases=arguments.cases,
             seed=arguments.seed,
-            modes=arguments.modes or table.MODES,
+            modes=tuple(dict.fromkeys(arguments.modes or table.MODES)),
             ops=ops,
             watch=watch,
         ).checks
-    modes = [one for one in network.MODES if one in (arguments.modes or table.MODES)]
-    if canonical and modes and (arguments.ops is None or name in arguments.ops):
+    if canonical and modes and (asked is None or name in asked):
         checks += network.run(seed=arguments.seed, modes=modes, watch=watch)
     return checks
 
 
 def _parity_table(checks: Sequence[Check], changes: Mapping[Any, Change]) -> Table:
+    # Without width, columns that tell least go first; mismatches and verdict always stay.
+    spare = ["backend", "excused", "used", "cases", "budget"]
+    if any(check.excused for check in checks):
+        spare = ["backend", "used", "cases", "excused", "budget"]
     table = make_table(
         ("operation", None),
         ("backend", None),
@@ -416,7 +436,7 @@ def _parity_table(checks: Sequence[Check], changes: Mapping[Any, Change]) -> Tab
         ("used", "right"),
         *((("recorded", "right"), ("change", None)) if changes else ()),
         ("verdict", None),
-        spare=("backend", "budget", "excused", "cases", "used", "mismatches"),
+        spare=spare,
     )
     for check in checks:
         change = changes.get((check.op, check.dtype, check.backend, check.mode))

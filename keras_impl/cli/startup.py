@@ -26,6 +26,9 @@ EXTRA = ("keras", "PIL", "matplotlib", "rich")
 # The part of them that detection with NumPy or LiteRT needs.
 READER = ("PIL", "rich")
 LITERT = "ai_edge_litert"
+# Packages that a user without Keras may want one by one: as pip calls them, and in messages.
+PACKAGES = {"PIL": "pillow", "rich": "rich", LITERT: "ai-edge-litert"}
+SHOWN = {"PIL": "Pillow", LITERT: "ai-edge-litert"}
 # For each backend of Keras: the extra that installs it, and its name in messages.
 FRAMEWORKS = {
     "tensorflow": ("keras", "TensorFlow"),
@@ -38,7 +41,9 @@ def framework() -> str:
     """Return the name of the Keras backend that this process uses or will use."""
     name = os.environ.get("KERAS_BACKEND") or "tensorflow"
     if name not in FRAMEWORKS:
-        raise UsageError(f"KERAS_BACKEND: expected one of {list(FRAMEWORKS)}. Received: {name!r}")
+        raise UsageError(
+            f"KERAS_BACKEND: expected one of {', '.join(FRAMEWORKS)}. Received: {name!r}"
+        )
     return name
 
 
@@ -58,16 +63,26 @@ def need_tensorflow() -> None:
         )
 
 
-def need_extra(*needed: str) -> None:
-    """Raise an error if a package is missing, and say how to install it."""
+def need_extra(*needed: str, otherwise: str = "") -> None:
+    """Raise an error if a package is missing, and say how to install it.
+
+    Args:
+        *needed: Names of modules; by default those of the extra of this backend of Keras.
+        otherwise: What to do instead; ends the message if Keras or its backend is missing.
+    """
     needed = needed or (framework(), *EXTRA)
     missing = [name for name in needed if importlib.util.find_spec(name) is None]
-    if missing:
-        extra = next((FRAMEWORKS[name][0] for name in needed if name in FRAMEWORKS), "keras")
-        packages = {"PIL": "Pillow", "ai_edge_litert": "ai-edge-litert"}
-        names = ", ".join(packages.get(name, name) for name in missing)
+    if not missing:
+        return
+    names = ", ".join(SHOWN.get(name, name) for name in missing)
+    if set(missing) <= set(PACKAGES):
+        install, otherwise = f"pip install {' '.join(PACKAGES[name] for name in missing)}", ""
+    else:
+        extra = FRAMEWORKS[framework()][0]
         install = f'pip install "mobilenetv2-ssd[{extra}]"'
-        raise UsageError(f"this command needs packages that are missing: {names}; run: {install}")
+    raise UsageError(
+        f"this command needs packages that are missing: {names}; run: {install}{otherwise}"
+    )
 
 
 def start_keras() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from keras_impl.cli.console import Progress, make_console
+from keras_impl.cli.inputs import absent
 from keras_impl.cli.options import add_command
 from keras_impl.cli.startup import LITERT, need_extra, quiet_litert
 from keras_impl.cli.status import OK, UsageError
@@ -45,7 +46,9 @@ The same file is in a package of npm, if you can reach only npm:
 def _run(arguments: argparse.Namespace) -> int:
     need_extra("rich", LITERT)
     if arguments.file is not None and not Path(arguments.file).is_file():
-        raise UsageError(f"--file: expected a file. Received: {arguments.file}")
+        raise UsageError(
+            f"--file: expected a file. Received: {arguments.file}, {absent(arguments.file)}"
+        )
     from keras_impl.weights.installing import install
     from keras_impl.weights.published import OIDV4
 

@@ -259,7 +259,10 @@ def _found(examples: Sequence[Example]) -> str:
     found, there = sum(one.hits for one in examples), sum(len(one.truth) for one in examples)
     extra = sum(len(one.numpy) - one.hits for one in examples)
     false = _many(extra, "false detection") if extra else "no false detection"
-    return f"{found} of {_many(there, 'digit')} found, {false} (right class, IoU at least 0.5)."
+    return (
+        f"{found} of {_many(there, 'digit')} found, {false}. A digit is found if a detection has "
+        "its class and an IoU of at least 0.5 with it."
+    )
 
 
 def _card(number: int, example: Example, views: Sequence[Image.Image]) -> str:

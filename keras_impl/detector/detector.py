@@ -173,8 +173,9 @@ def load_detector(name: str | os.PathLike[str] = "digits", backend: Backend = "k
         num_classes, class_names = int(config["num_classes"]), config.get("class_names")
         label_names(num_classes, class_names)
     except (TypeError, ValueError, LookupError, ArithmeticError, AttributeError) as error:
+        reason = f"without {error}" if isinstance(error, KeyError) else error
         raise ValueError(
-            f"weights: expected the configuration of a known network. Received: {path} ({error})"
+            f"weights: expected the configuration of a known network. Received: {path} ({reason})"
         ) from None
     if backend == "numpy":
         heads = _reference_heads(arrays, layout, num_classes)

@@ -61,7 +61,8 @@ def open_image(path: str | os.PathLike[str]) -> Image.Image:
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"image: expected a file. Received: {path}")
+        reason = "which is a folder" if path.is_dir() else "not found"
+        raise FileNotFoundError(f"image: expected a file. Received: {path}, {reason}")
     with warnings.catch_warnings():
         # Pillow warns about faulty metadata, which does not matter if the image can be read.
         warnings.simplefilter("ignore")
@@ -76,7 +77,12 @@ def open_image(path: str | os.PathLike[str]) -> Image.Image:
                 return _upright_rgb(image)
         except UnidentifiedImageError:
             kinds = ", ".join(FORMATS)
-            raise ValueError(f"image: expected one of {kinds}. Received: {path}") from None
+            raise ValueError(
+                f"image: expected an image of one of {kinds}. Received: {path}, which is not one"
+            ) from None
+        except OSError as error:  # Its text repeats the path, or is a decoder's.
+            reason = str(error) if error.strerror is None else error.strerror.lower()
+            raise ValueError(f"image: {path} cannot be read: {reason}") from error
         except Exception as error:  # A decoder may raise any exception on a damaged file.
             raise ValueError(f"image: {path} cannot be read: {error}") from error
 

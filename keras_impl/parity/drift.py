@@ -245,9 +245,12 @@ def read(path: str | os.PathLike[str]) -> Record:
     try:
         return _revived(json.loads(Path(path).read_text(encoding="utf-8")))
     except (AttributeError, KeyError, TypeError, ValueError) as error:
+        kinds = (UnicodeDecodeError, json.JSONDecodeError)
+        what = "a file that is not JSON" if isinstance(error, kinds) else "another kind of JSON"
+        if type(error) is ValueError:  # one of ours
+            what = str(error)
         raise ValueError(
-            f"{path}: expected a record of `ssd parity --record`. Received: "
-            f"{type(error).__name__}: {error}"
+            f"{path}: expected a record of `ssd parity --record`. Received: {what}"
         ) from None
 
 

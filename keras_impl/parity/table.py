@@ -87,7 +87,7 @@ def run(
 
     Raises:
         ValueError: An unknown mode, dtype or operation, an operation that the convention does not
-            use, no cases, or a negative seed.
+            use or that cannot run in any of the modes, no cases, or a negative seed.
         TypeError: `cases` or `seed` is not a whole number.
         ChildProcessError: The process without fusing failed; the message holds its output.
     """
@@ -101,14 +101,17 @@ def run(
         unknown = [one for one in given if one not in known]
         if unknown or not given:
             where = f" with Keras on {backend()}" if name == "modes" else ""
-            raise ValueError(f"{name}: expected some of {list(known)}{where}. Received: {unknown}")
+            received = ", ".join(map(repr, unknown)) or "none"
+            raise ValueError(
+                f"{name}: expected some of {', '.join(known)}{where}. Received: {received}"
+            )
     check_counts(1, cases=cases)
     check_counts(seed=seed)
     absent = [name for name in names if name not in asked]
     if absent:
         raise ValueError(
             f"ops: expected operations that the convention {convention.name!r} uses. "
-            f"Received: {absent}"
+            f"Received: {', '.join(map(repr, absent))}"
         )
     if UNFUSED in modes and PRESETS.get(convention.name) != convention:
         raise ValueError(
@@ -116,19 +119,28 @@ def run(
             f"it by name. Received: {convention.name!r}"
         )
 
+    ours, host = keras_as(convention), host_as(convention)
+    unable = [
+        name
+        for name in names
+        if not set(ours.modes_of(name)) & set(modes)
+        and not ("host" in modes and name in host.asked())
+    ]
+    # Without `ops`, operations that cannot run in these modes are left out.
+    if unable and (ops is not None or len(unable) == len(names)):
+        raise ValueError(
+            f"modes: expected one that {', '.join(unable)} can run in. "
+            f"Received: {', '.join(map(repr, modes))}"
+        )
+
     here = [mode for mode in modes if mode in implementations.MODES and mode != UNFUSED]
-    checks = _checks(keras_as(convention), names, here, dtypes, cases, seed, watch)
+    checks = _checks(ours, names, here, dtypes, cases, seed, watch)
     if "host" in modes:
-        host = host_as(convention)
         mine = [name for name in names if name in host.asked()]
         checks += _checks(host, mine, host.modes, dtypes, cases, seed, watch)
     if UNFUSED in modes:
         watch("all operations under XLA without fusing, in another process")
         checks += _check_without_fusing(convention, names, dtypes, cases, seed)
-    if not checks:
-        raise ValueError(
-            f"modes: expected one that {', '.join(names)} can run in. Received: {list(modes)}"
-        )
     order = {name: index for index, name in enumerate(names)}
     return Report(tuple(sorted(checks, key=lambda check: order[check.op])))
 

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from keras_impl._common.files import write_file
-from keras_impl.weights.published import DIGITS
+from keras_impl.weights.published import DIGITS, OIDV4
 from reference_numpy.mobilenet_v2 import NORMS
 
 if TYPE_CHECKING:
@@ -101,14 +101,17 @@ def read_weights(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str
         if size > LARGEST:
             raise ValueError(f"{size} bytes of arrays, more than {LARGEST}")
         with np.load(path, allow_pickle=False) as stored:
+            if CONFIG not in stored.files:
+                raise ValueError(f"an archive without {CONFIG}")
             arrays: dict[str, Any] = {name: stored[name] for name in stored.files}
         config = json.loads(str(arrays.pop(CONFIG)))
         if not isinstance(config, dict):
             raise ValueError(f"{CONFIG} is a {type(config).__name__}")
         return config, {name: _float32(name, value) for name, value in arrays.items()}
     except Exception as error:  # On a damaged file zipfile, zlib and NumPy raise many kinds.
+        again = f"; run `ssd weights {OIDV4.name}` again" if path == OIDV4.weights else ""
         raise ValueError(
-            f"weights: expected a file written by this program. Received: {path} ({error})"
+            f"weights: expected a file written by this program. Received: {path} ({error}){again}"
         ) from None
 
 
@@ -161,8 +164,9 @@ def load_model(
     try:
         model = SSD.from_config(config)
     except (TypeError, ValueError, KeyError, AttributeError) as error:
+        reason = f"without {error}" if isinstance(error, KeyError) else error
         raise ValueError(
-            f"weights: expected the configuration of a known network. Received: {path} ({error})"
+            f"weights: expected the configuration of a known network. Received: {path} ({reason})"
         ) from None
     assign_weights(model, arrays, path)
     return model

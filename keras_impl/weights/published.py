@@ -137,4 +137,9 @@ def read_published(
         raise FileNotFoundError(f"file: expected a file. Received: {path}")
     with path.open("rb") as stream:
         data = stream.read(published.size + 1)
-    return check_sum(data, published.sha256, published.size, path)
+    try:
+        return check_sum(data, published.sha256, published.size, path)
+    except ValueError as error:
+        if path != published.file:
+            raise
+        raise ValueError(f"{error}; run `ssd weights {published.name}` again") from None

@@ -163,7 +163,7 @@ def test_a_mode_of_another_backend_is_refused(run_ssd):
     mode = "xla" if backends.backend() != "tensorflow" else "jit"
     found = run_ssd("parity", "--op", "area", "--mode", mode)
     assert found.returncode == 2
-    assert f"with Keras on {backends.backend()}. Received: ['{mode}']" in found.stderr
+    assert f"with Keras on {backends.backend()}. Received: '{mode}'" in found.stderr
 
 
 @pytest.mark.parametrize(

@@ -44,6 +44,8 @@ COMMANDS = {
 # Values that the type of an option refuses.
 BAD_VALUES = {
     options.positive_count: ("0", "-1", "1.5", "nan", "inf", "many", "", "1e3", "9" * 5000),
+    options.case_count: ("0", "-1", "many", "100001", "99999999999", "9" * 5000),
+    options.image_count: ("0", "-1", "many", "10001", "5000000"),
     options.seed_number: ("-1", "1.5", "nan", "inf", "many", "", "1e3"),
     options.positive_number: ("0", "-1", "nan", "inf", "-inf", "1e400", "many", "", "1j"),
     options.fraction: ("-0.1", "1.1", "nan", "inf", "many", "", "1j"),
@@ -346,6 +348,27 @@ def test_weights_that_lie(here, capsys, command, lie):
     assert sentence.startswith("ssd: error: "), err
     assert "Traceback" not in err
     assert len(sentence) < 1000
+
+
+def test_weights_of_another_program(here, capsys):
+    np.savez(here / "other.npz", a=np.zeros(3))
+    words = ["--weights", "other.npz", "--backend", "numpy"]
+    assert main(["detect", "photo.png", "--out", "found", *words]) == 2
+    assert "Received: other.npz (an archive without config.json)" in capsys.readouterr().err
+
+
+def test_damaged_weights_in_the_cache_are_fetched_again(here, capsys, monkeypatch):
+    monkeypatch.setenv("KERAS_HOME", str(here))
+    (here / "models").mkdir()
+    (here / "models" / "mobilenetv2_ssd_oidv4.npz").write_bytes(b"PK")
+    words = ["--model", "oidv4", "--backend", "numpy"]
+    assert main(["detect", "photo.png", "--out", "found", *words]) == 2
+    assert "; run `ssd weights oidv4` again" in capsys.readouterr().err
+
+
+def test_a_score_of_an_export_needs_detections(refused, no_keras):
+    sentence = refused("export", "--score", "0.4")
+    assert sentence.startswith("ssd: error: --score: expected --detections too")
 
 
 def damaged(name: str) -> bytes:

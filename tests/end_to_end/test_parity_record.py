@@ -132,7 +132,7 @@ def test_the_network_is_asked_with_all_the_rest_or_by_name(ssd, monkeypatch) -> 
     for words, wanted in (
         ((), ["operations None", everywhere]),
         (("--op", "network"), [everywhere]),
-        (("--op", "area"), ["operations ['area']"]),
+        (("--op", "area", "--op", "area"), ["operations ['area']"]),
         (("--mode", "host"), ["operations None"]),
         (("--mode", "eager"), ["operations None", "network eager"]),
         (("--convention", "nvidia_ssd300"), ["operations None"]),
@@ -148,13 +148,14 @@ def test_the_network_is_asked_with_all_the_rest_or_by_name(ssd, monkeypatch) -> 
         (["--strict"], "--strict: expected --against FILE too"),
         (
             ["--against", "nowhere.json"],
-            "--against: expected a file that can be read. Received: nowhere.json (No such file",
+            "--against: expected a file that can be read. Received: nowhere.json, not found",
         ),
-        (["--against", __file__], f"--against: {__file__}: expected a record"),
+        (["--against", __file__], "`ssd parity --record`. Received: a file that is not JSON"),
         (["--record", "nowhere/record.json"], "--record: expected a file in a folder"),
         (["--record", __file__], f"--record: {__file__}: expected a record"),
         (["--record", "a.json", "--convention", "nvidia_ssd300"], "the convention canonical, the"),
         (["--op", "network", "--convention", "nvidia_ssd300"], "--op network: expected the conven"),
+        (["--op", "network", "--op", "area", "--mode", "host"], "one that network can run in: "),
         (["--trace", "a.png", "--record", "a.json"], "--record: not with --trace"),
     ],
 )

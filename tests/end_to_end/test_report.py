@@ -140,10 +140,12 @@ def test_text_from_outside_is_only_text():
 def test_hits_are_right_class_and_half_overlap():
     example = an_image()
     assert example.hits == 1
-    assert "1 of 2 digits found, no false detection" in report.render(a_demo())
+    assert "1 of 2 digits found, no false detection. A digit is found if " in report.render(
+        a_demo()
+    )
     wrong = replace(example, numpy=(Detection(9, 0.9, (28.0, 28.0, 84.0, 84.0), 1),))
     assert wrong.hits == 0
-    assert "0 of 2 digits found, 1 false detection " in report.render(a_demo(examples=(wrong,)))
+    assert "0 of 2 digits found, 1 false detection. " in report.render(a_demo(examples=(wrong,)))
     twice = replace(example, numpy=example.numpy * 2)
     assert twice.hits == 1
 

@@ -711,7 +711,7 @@ def test_a_photograph_to_compare_on_can_be_named(stand_in, ssd, photographs, tmp
     (tmp_path / "letter.jpg").write_text("Dear reader,")
     status, out, err = ssd(*words, "--check", tmp_path / "letter.jpg")
     assert (status, out) == (2, "")
-    assert "image: expected one of PNG" in err
+    assert "image: expected an image of one of PNG" in err
 
 
 def test_without_onnx_the_command_says_how_to_get_it(ssd, tmp_path, monkeypatch):

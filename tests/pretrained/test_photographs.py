@@ -319,12 +319,12 @@ def test_what_is_no_photograph_is_named(litert, photographs, tmp_path, capsys):
     letter.write_text("Dear reader,")
     assert main(["parity", "--trace", str(letter)]) == 2
     err = capsys.readouterr().err
-    assert err.startswith("ssd: error: image: expected one of PNG")
+    assert err.startswith("ssd: error: image: expected an image of one of PNG, ")
 
     # Of several, the others are compared.
     assert main(["parity", "--photos", str(letter), str(photographs["chelsea"])]) == 1
     out, err = capsys.readouterr()
-    assert err.splitlines()[0].startswith("ssd: skipped: image: expected one of PNG")
+    assert err.splitlines()[0].endswith(f"Received: {letter}, which is not one")
     assert "agree, from pixels to boxes: 3 comparisons" in out
     assert main(["parity", "--photos", str(letter)]) == 1
     for option in ("--photos", "--trace"):
