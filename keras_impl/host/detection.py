@@ -212,16 +212,17 @@ def _logit(score: float) -> float:
 
 def _bounds(logits: Array, convention: Convention) -> Array:
     """(B, A) no class of the anchor has a higher logit, less the background's for a softmax."""
-    last = convention.coding.background == "last"
+    first = convention.coding.background == "first"
     whole = np.dtype(f"i{logits.itemsize}")
-    most = np.empty(logits.shape[0] * logits.shape[1], whole)
-    columns = logits.shape[2]
-    rows = logits.view(whole).reshape(-1, columns)
-    kernels.largest_of_rows(rows, 0 if last else 1, columns - 1 if last else columns, most)
+    most, limits = np.empty(logits.shape[0] * logits.shape[1], whole), np.iinfo(whole)
+    bits = logits.view(whole).reshape(-1, logits.shape[2])
+    kernels.largest_of_rows(
+        *(bits, first, limits.bits - 1, whole.type(limits.max), whole.type(limits.min), most)
+    )
     bounds = most.view(logits.dtype).reshape(logits.shape[:2])
     if convention.loss.class_loss == "softmax":
         with np.errstate(invalid="ignore"):
-            bounds = bounds - logits[..., -1 if last else 0]
+            bounds = bounds - logits[..., 0 if first else -1]
     return np.where(np.isnan(bounds), math.inf, bounds)  # scored, and then no candidate
 
 

@@ -30,8 +30,7 @@ FORCES = ("none", "bipartite", "last", "first")
 CROWDS = ("none", "iou", "ioa")
 DEGENERATE = ("error", "drop", "encode")
 TIES = ("lowest anchor", "lowest label", "highest anchor")
-BIPARTITE, LAST = 1, 2
-IOU, DROP, ENCODE, LOWEST_LABEL = 1, 1, 2, 1
+BIPARTITE, LAST, IOU, DROP, ENCODE, LOWEST_LABEL = 1, 2, 1, 1, 2, 1  # their places there
 
 
 # A lattice holds the anchors of one shape on one feature map: anchor
@@ -148,9 +147,9 @@ def first_bad(boxes, labels, degenerate, largest):
             finite = True
             for value in box:
                 finite = finite and value - value == 0
-            solid = box[0] < box[2] and box[1] < box[3]
-            flat = box[0] <= box[2] and box[1] <= box[3]
-            if not finite or not (solid or degenerate == DROP or (flat and degenerate == ENCODE)):
+            least = min(box[2] - box[0], box[3] - box[1])
+            enough = least > 0 or degenerate == DROP or (least == 0 and degenerate == ENCODE)
+            if not (finite and enough):
                 return image, row, 2
     return 0, 0, 0
 
@@ -225,9 +224,8 @@ def scan(box, own, least, want_best, anchors, lattices, sizes, lines, rules, rea
                 top = p
         column = nearest(x, sizes[top, BEGIN_X], sizes[top, STEP_X], lattices[top, COLUMNS])
         row = nearest(y, sizes[top, BEGIN_Y], sizes[top, STEP_Y], lattices[top, ROWS])
-        anchor = (
-            lattices[top, FIRST] + (row * lattices[top, COLUMNS] + column) * lattices[top, STRIDE]
-        )
+        anchor = row * lattices[top, COLUMNS] + column
+        anchor = lattices[top, FIRST] + anchor * lattices[top, STRIDE]
         column, row = lattices[top, X] + column, lattices[top, Y] + row
         wide = side(box[0], box[2], lines[0, column], lines[1, column], offset)
         tall = side(box[1], box[3], lines[0, row], lines[1, row], offset)
@@ -468,27 +466,27 @@ def clear(keys, labels, deltas, objects):
     """Make anchors background again."""
     for key in keys:
         labels[key], objects[key] = 0, UNMATCHED
-        for part in range(4):
-            deltas[key, part] = 0
+        deltas[key] = 0
 
 
 # --- Detection ----------------------------------------------------------------------------
 
 
-def largest_of_rows(bits, first, last, most):
-    """Write the largest of columns `first` to `last` of each row of floats, seen as integers.
+def largest_of_rows(bits, background_first, sign, turn, least, most):
+    """Write the largest number of each row of floats, seen as integers, without the background.
 
-    Floats are ordered as integers are, once the magnitude of negative ones is turned around.
+    Floats are ordered as integers are, once all bits but the sign of negative ones are turned.
     Processors compare many integers at a time, but not floats, where NaN would be a special case.
     """
-    sign = bits.itemsize * 8 - 1
-    turn = ~(bits[0, 0] & 0) ^ (~(bits[0, 0] & 0) << sign)
-    for row in range(bits.shape[0]):
-        value = bits[row, first]
-        best = value ^ ((value >> sign) & turn)
-        for column in range(first + 1, last):
-            value = bits[row, column]
-            best = max(best, value ^ ((value >> sign) & turn))
+    columns = bits.shape[1]
+    for row in range(len(bits)):
+        best = least
+        if background_first:  # loops with a constant start are vectorised
+            for column in range(1, columns):
+                best = max(best, bits[row, column] ^ ((bits[row, column] >> sign) & turn))
+        else:
+            for column in range(columns - 1):
+                best = max(best, bits[row, column] ^ ((bits[row, column] >> sign) & turn))
         most[row] = best ^ ((best >> sign) & turn)
 
 
@@ -598,9 +596,5 @@ for _one in (
     *(encode, candidates, suppressed),
 ):
     numba.extending.register_jitable(_one)
-globals().update(
-    {
-        kernel.__name__: compiled(kernel)
-        for kernel in (first_bad, match_images, stretch, clear, largest_of_rows, visit)
-    }
-)
+for _kernel in (first_bad, match_images, stretch, clear, largest_of_rows, visit):
+    globals()[_kernel.__name__] = compiled(_kernel)

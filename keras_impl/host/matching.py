@@ -19,7 +19,7 @@ from reference_numpy.conventions import CANONICAL, UNMATCHED, Convention
 
 __all__ = ["HostTargets", "TargetAssigner"]
 
-PARALLEL = 256  # objects from which on a second thread pays
+PARALLEL = 2048  # objects from which on a second thread pays
 LARGEST = np.iinfo(np.int32).max  # label
 SLACK = 16  # eps; the corners and centres of a lattice are rounded to within a few
 EVERY_PAIR = 1e9  # a slack that rules nothing out

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from threading import Thread
 from typing import Any
 
 __all__ = ["in_parts"]
@@ -16,9 +16,22 @@ def in_parts(work: Callable[[slice], Any], count: int, parts: int) -> list[Any]:
         >>> in_parts(lambda part: (part.start, part.stop), 5, 2)
         [(0, 2), (2, 5)]
     """
-    if parts <= 1:
-        return [work(slice(0, count))]
     slices = [slice(count * part // parts, count * (part + 1) // parts) for part in range(parts)]
-    with ThreadPoolExecutor(parts - 1) as pool:
-        others = [pool.submit(work, part) for part in slices[1:]]
-        return [work(slices[0]), *(other.result() for other in others)]
+    results: list[Any] = [None] * parts
+    errors: list[BaseException] = []
+
+    def run(index: int) -> None:
+        try:
+            results[index] = work(slices[index])
+        except BaseException as error:
+            errors.append(error)
+
+    others = [Thread(target=run, args=(index,)) for index in range(1, parts)]
+    for other in others:
+        other.start()
+    run(0)
+    for other in others:
+        other.join()
+    if errors:
+        raise errors[0]
+    return results

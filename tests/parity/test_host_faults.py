@@ -99,10 +99,10 @@ FAULTS = {
         "detection", "waiting[~full & (levels > least)]", "waiting[:0]", DETECT
     ),
     "a bound without the background": Fault(
-        "detection", "bounds = bounds - logits[..., -1 if last else 0]", "pass", DETECT
+        "detection", "bounds = bounds - logits[..., 0 if first else -1]", "pass", DETECT
     ),
     "the last class not looked at": Fault(
-        "kernels", "range(first + 1, last):", "range(first + 1, last - 1):", DETECT
+        "kernels", "range(1, columns):", "range(1, columns - 1):", DETECT
     ),
     "one candidate too many": Fault(
         "kernels", "seen[group] > rules.candidates", "seen[group] > rules.candidates + 1", DETECT
