@@ -20,7 +20,7 @@ from reference_numpy import detection, targets
 from reference_numpy.anchors import make_anchors
 from reference_numpy.conventions import CANONICAL
 from reference_numpy.testing.workloads import matching_workload
-from tests.plain_kernels import load_plain
+from tests.parity.plain_kernels import load_plain
 
 CASES = 8  # images of each random workload, a third of what Keras is asked
 MATCH, DETECT = "match", "detect"

@@ -24,7 +24,7 @@ from reference_numpy.conventions import CAFFE_SSD512, CANONICAL, LAYOUTS, SSD300
 from reference_numpy.testing import cases
 from reference_numpy.testing.workloads import matching_workload
 from tests.made_up import CONVENTIONS, in_both
-from tests.plain_kernels import counted, load_plain
+from tests.parity.plain_kernels import counted, load_plain
 
 FLOATS = ("float32", "float64")
 
