@@ -37,8 +37,8 @@ def keras_hub_matcher(anchors: Floats, objects: int, compiled: bool = False) -> 
         tf.TensorSpec((None, objects), tf.int32),
     ]
 
-    # Without XLA, every step writes its matrices to memory, which takes four to nine times as long
-    # (32 x 1 to 8 x 100 objects).
+    # Without XLA, every step writes its matrices to memory, which takes two to five times as long
+    # (8 x 100 to 32 x 1 objects).
     @tf.function(input_signature=signature, jit_compile=compiled)
     def graph(boxes: Any, labels: Any) -> Any:
         overlap = bounding_boxes.compute_iou(corners, boxes, "xyxy")
