@@ -143,7 +143,7 @@ def canvases(tmp_path_factory) -> Seen:
 
 def read_raw(path: Path, form: str, model: keras.Model, seen: Seen) -> list[list[Detection]]:
     heads = load_exported(path, form)
-    detector = Detector(heads, model.convention, model.class_names, model.class_names)
+    detector = Detector(heads, model.convention, len(model.class_names), model.class_names)
     return [*map(in_pixels, detector.detect_prepared(seen.images, score=SHOWN), seen.sizes)]
 
 
