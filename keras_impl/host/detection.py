@@ -20,10 +20,12 @@ from keras_impl._common.arrays import Array
 from keras_impl.host import kernels
 from keras_impl.host.kernels import VisitRules
 from keras_impl.host.threads import in_parts
+from reference_numpy.checks import check_floats
 from reference_numpy.conventions import CANONICAL, Convention
 
 __all__ = ["HostDetections", "can_detect", "detect"]
 
+PARALLEL = 4e6  # logits from which on a second thread pays
 SHARES = (4, 32)  # anchors scored for each slot: at first, then; at last all
 ROUNDING = 1e-5  # of a score, relative: more than its rounding errors add up to
 MARGIN = 1e-3  # of a logit, likewise
@@ -94,7 +96,18 @@ def detect(
         (array([0.5, 0.5, 1. , 1. ]), array([ 1, -1], dtype=int32))
     """
     convention = convention.replace(**overrides)
-    deltas, logits, anchors = _check(np.asarray(deltas), np.asarray(logits), np.asarray(anchors))
+    deltas, logits, anchors = map(np.ascontiguousarray, (deltas, logits, anchors))
+    check_floats(deltas, "deltas", "B", "A", 4)
+    check_floats(logits, "logits", *deltas.shape[:2], "C + 1")
+    check_floats(anchors, "anchors", *deltas.shape[1:])
+    if logits.shape[2] < 2:
+        shape = "({}, {}, C + 1) with C at least 1".format(*deltas.shape)
+        raise ValueError(f"logits: expected shape {shape}. Received: {logits.shape}")
+    if deltas.dtype not in (np.float32, np.float64) or logits.dtype != deltas.dtype:
+        dtypes = f"{deltas.dtype}, {logits.dtype}"
+        raise TypeError(
+            f"deltas, logits: expected both float32 or both float64. Received: {dtypes}"
+        )
     rules = convention.detection
     if not can_detect(convention):
         raise ValueError(
@@ -110,57 +123,30 @@ def detect(
     )
     if 0 in (batch, slots, len(anchors), rules.candidates_per_class, rules.max_per_class):
         return found
-    numbers = _rules(convention, deltas.dtype.type)
+    anchors = anchors.astype(deltas.dtype, copy=False)
 
     def work(part: slice) -> None:
         outputs = HostDetections(*(array[part] for array in found))
-        _detect(deltas[part], logits[part], anchors, convention, numbers, outputs)
+        _detect(deltas[part], logits[part], anchors, convention, outputs)
 
-    in_parts(work, batch, min(threads, batch))
+    in_parts(work, batch, max(1, min(threads, batch)) if logits.size >= PARALLEL else 1)
     return found
 
 
-def _check(deltas: Array, logits: Array, anchors: Array) -> tuple[Array, Array, Array]:
-    if deltas.ndim != 3 or deltas.shape[2] != 4:
-        raise ValueError(f"deltas: expected shape (B, A, 4). Received: {deltas.shape}")
-    if logits.ndim != 3 or logits.shape[:2] != deltas.shape[:2] or logits.shape[2] < 2:
-        batch, count = deltas.shape[:2]
-        raise ValueError(
-            f"logits: expected shape ({batch}, {count}, C + 1) with C at least 1. "
-            f"Received: {logits.shape}"
-        )
-    if deltas.dtype not in (np.float32, np.float64) or logits.dtype != deltas.dtype:
-        raise TypeError(
-            "deltas, logits: expected both float32 or both float64. "
-            f"Received: {deltas.dtype}, {logits.dtype}"
-        )
-    if anchors.dtype.kind != "f":
-        raise TypeError(f"anchors: expected floats. Received: {anchors.dtype}")
-    if anchors.shape != deltas.shape[1:]:
-        raise ValueError(f"anchors: expected {deltas.shape[1:]}. Received: {anchors.shape}")
-    return (
-        np.ascontiguousarray(deltas),
-        np.ascontiguousarray(logits),
-        anchors.astype(deltas.dtype, copy=False),
-    )
-
-
 def _rules(convention: Convention, number: Any) -> VisitRules:
-    """The convention as `kernels.visit` wants it."""
+    """The convention as `kernels.visit` wants it, numbers in the dtype of the boxes."""
     rules, unlimited = convention.detection, np.iinfo(np.int64).max
     limits = (rules.candidates_per_class, rules.max_per_class)
     candidates, most = (unlimited if limit is None else limit for limit in limits)
+    overlap = convention.overlap
+    numbers = dict(zero=0, one=1, offset=overlap.iou_offset, epsilon=overlap.iou_epsilon)
+    numbers |= dict(score_threshold=rules.score_threshold, iou_threshold=rules.iou_threshold)
     return VisitRules(
-        zero=number(0),
-        one=number(1),
-        offset=number(convention.overlap.iou_offset),
-        epsilon=number(convention.overlap.iou_epsilon),
-        score_threshold=number(rules.score_threshold),
-        iou_threshold=number(rules.iou_threshold),
+        **{name: number(value) for name, value in numbers.items()},
         score_inclusive=rules.score_at == ">=",
         suppress_inclusive=rules.suppress_at == ">=",
         per_class=rules.suppress_in == "class",
-        ties=kernels.TIES.index(rules.ties),
+        by_label=rules.ties == "lowest label",
         candidates=candidates,
         most=most,
         clip_after=rules.clip == "after",
@@ -169,22 +155,20 @@ def _rules(convention: Convention, number: Any) -> VisitRules:
 
 
 def _detect(
-    deltas: Array,
-    logits: Array,
-    anchors: Array,
-    convention: Convention,
-    rules: VisitRules,
-    found: HostDetections,
+    deltas: Array, logits: Array, anchors: Array, convention: Convention, found: HostDetections
 ) -> None:
     """Detect the objects of some images."""
     waiting, slots = np.arange(len(deltas)), found.scores.shape[1]
     threshold, least = convention.detection.score_threshold, -math.inf
     if threshold >= np.finfo(deltas.dtype).tiny:  # smaller numbers are rounded by more
-        least = _logit(threshold * (1 - ROUNDING)) - MARGIN
-    bounds = _bounds(logits, convention)
+        odds = np.float64(threshold * (1 - ROUNDING))
+        with np.errstate(divide="ignore"):
+            least = float(np.log(odds) - np.log1p(-np.minimum(odds, 1))) - MARGIN
+    bounds, rules = _bounds(logits, convention), _rules(convention, deltas.dtype.type)
     for wanted in (*(share * slots for share in SHARES), len(anchors)):
         levels = np.array([_level(bounds[image], least, wanted) for image in waiting.tolist()])
-        row, anchor = np.nonzero(bounds[waiting] >= levels[:, None].astype(bounds.dtype))
+        rows = np.flatnonzero(bounds[waiting] >= levels[:, None].astype(bounds.dtype))
+        row, anchor = np.divmod(rows, len(anchors))
         if convention.detection.ties == "highest anchor":
             order = np.lexsort((-anchor, row))
             row, anchor = row[order], anchor[order]
@@ -195,8 +179,9 @@ def _detect(
         # What is below the level scores no more than this.
         floors = (1 + ROUNDING) / (1 + np.exp(np.minimum(-levels - MARGIN, 700)))
         floors = np.where(levels > least, np.nextafter(floors.astype(deltas.dtype), 2), -1)
+        starts = np.searchsorted(row, np.arange(len(waiting) + 1))
         full = kernels.visit(
-            *(waiting, row, anchor, scores, boxes, floors.astype(deltas.dtype), rules),
+            *(waiting, starts, anchor, scores, boxes, floors.astype(deltas.dtype), rules),
             tuple(found),
         )
         waiting = waiting[~full & (levels > least)]
@@ -206,24 +191,17 @@ def _detect(
             part[waiting] = blank
 
 
-def _logit(score: float) -> float:
-    return math.log(score) - math.log1p(-score) if score < 1 else math.inf
-
-
 def _bounds(logits: Array, convention: Convention) -> Array:
     """(B, A) no class of the anchor has a higher logit, less the background's for a softmax."""
-    first = convention.coding.background == "first"
-    whole = np.dtype(f"i{logits.itemsize}")
-    most, limits = np.empty(logits.shape[0] * logits.shape[1], whole), np.iinfo(whole)
-    bits = logits.view(whole).reshape(-1, logits.shape[2])
-    kernels.largest_of_rows(
-        *(bits, first, limits.bits - 1, whole.type(limits.max), whole.type(limits.min), most)
+    bounds, whole = np.empty(logits.shape[:2], logits.dtype), np.dtype(f"i{logits.itemsize}")
+    background = 0 if convention.coding.background == "first" else logits.shape[2] - 1
+    softmax, rows = convention.loss.class_loss == "softmax", logits.reshape(-1, logits.shape[2])
+    limits, flat = np.iinfo(whole), bounds.reshape(-1)
+    kernels.bound_scores(
+        *(rows, rows.view(whole), background, softmax, limits.bits - 1),
+        *(whole.type(limits.max), whole.type(limits.min), flat.view(whole), flat),
     )
-    bounds = most.view(logits.dtype).reshape(logits.shape[:2])
-    if convention.loss.class_loss == "softmax":
-        with np.errstate(invalid="ignore"):
-            bounds = bounds - logits[..., 0 if first else -1]
-    return np.where(np.isnan(bounds), math.inf, bounds)  # scored, and then no candidate
+    return bounds
 
 
 def _level(bounds: Array, least: float, wanted: int) -> float:

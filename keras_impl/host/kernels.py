@@ -10,8 +10,9 @@ Numba caches the machine code of a file until the file changes. So what is compi
 
 from __future__ import annotations
 
+from collections import namedtuple
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -24,89 +25,41 @@ except ModuleNotFoundError as error:
         'keras_impl.host needs numba: pip install "mobilenetv2-ssd[fast]" (or "[keras]")'
     ) from error
 
-__all__ = ["MatchRules", "VisitRules"]
+__all__ = ["Grid", "MatchRules", "VisitRules"]
 
-FORCES = ("none", "bipartite", "last", "first")
-CROWDS = ("none", "iou", "ioa")
-DEGENERATE = ("error", "drop", "encode")
-TIES = ("lowest anchor", "lowest label", "highest anchor")
-BIPARTITE, LAST, IOU, DROP, ENCODE, LOWEST_LABEL = 1, 2, 1, 1, 2, 1  # their places there
+# What `keras_impl.host.matching` and `detection` make of a convention; numbers come first.
+MatchRules = namedtuple(
+    "MatchRules",
+    "zero half one far slack loose least threshold offset epsilon force_above crowd_overlap "
+    "size_epsilon ratio_epsilon inclusive ignores forced bipartite keep_last crowds crowd_iou "
+    "difference swapped",
+)
+VisitRules = namedtuple(
+    "VisitRules",
+    "zero one offset epsilon score_threshold iou_threshold score_inclusive suppress_inclusive "
+    "per_class by_label candidates most clip_after drop_empty",
+)
 
-
-# A lattice holds the anchors of one shape on one feature map: anchor
-# FIRST + (row * COLUMNS + column) * STRIDE. The corners of the columns and rows of all lattices
-# stand in `lines`, from X and Y on. Columns of `lattices` and of `sizes`:
-FIRST, STRIDE, COLUMNS, ROWS, X, Y = range(6)
+# A lattice holds the anchors of one shape on one feature map, row by row. `Grid` has
+#   anchors, corners, units: (A, 4) cxcywh, (A, 4) xyxy, and (4,) reciprocals of the variances;
+#   order, areas: (A,) the anchors lattice by lattice, and their areas in that order;
+#   lattices, sizes: (P, 4) and (P, 7), see the columns below. The low and high corners of a
+#   lattice's columns, and then of its rows, stand in `lines`, (2, ...), from LINE on.
+Grid = namedtuple("Grid", "anchors corners units order areas lattices sizes lines")
+BEGIN, COLUMNS, ROWS, LINE = range(4)
 BEGIN_X, BEGIN_Y, STEP_X, STEP_Y, WIDEST, TALLEST, SMALLEST = range(7)
-# Of `anchors`, after cx, cy, w, h:
-AREA = 4
-# Of `overlap` and `who`: an anchor's IoU with its OWNER, the object that overlaps it most, and with
-# its HOLDER, the object forced on it; and who they are. In the column PAIR stand the pairs of the
-# object at hand, IoU and anchor, one in each row. Of `who` alone: whether a crowd overlaps the
-# anchor, whether it is KNOWN, and the list of all that are.
-OWNER, HOLDER, PAIR, CROWDED, KNOWN, LIST = range(6)
-# Of `now`: how many anchors are known, and how many objects wait in `queue`.
-COUNT, WAITING = range(2)
 
+# What is known of an anchor while an image is matched, all 0 before and after. `links`: its owner,
+# the object that overlaps it most, and its holder, the object forced on it, both plus 1. `marks`:
+# the IoU of both, whether a crowd overlaps it, and whether it is in the list of anchors known.
+OWNER, HOLDER = range(2)
+OWNED, HELD, CROWDED, LISTED = range(4)
 
-class MatchRules(NamedTuple):
-    """A convention for `match_images`; numbers are in the dtype of the anchors.
-
-    Attributes:
-        most: Share of a lost IoU that the next best mostly has.
-        least: IoU from which a pair counts.
-        little: IoU below which every overlap is looked at.
-        far, slack, loose: For rounding: no corner is farther than `far`; lengths count as larger by
-            `slack` times the largest coordinate, sums of areas as smaller by the factor `loose`.
-        tx, ty, tw, th: Reciprocals of the variances.
-    """
-
-    zero: Any
-    half: Any
-    most: Any
-    one: Any
-    offset: Any
-    epsilon: Any
-    least: Any
-    little: Any
-    far: Any
-    slack: Any
-    loose: Any
-    threshold: Any
-    force_above: Any
-    crowd_overlap: Any
-    size_epsilon: Any
-    ratio_epsilon: Any
-    tx: Any
-    ty: Any
-    tw: Any
-    th: Any
-    inclusive: bool
-    ignores: bool
-    force: int
-    crowd_by: int
-    degenerate: int
-    difference: bool
-    swapped: bool
-
-
-class VisitRules(NamedTuple):
-    """A convention for `visit`; numbers are in the dtype of the boxes."""
-
-    zero: Any
-    one: Any
-    offset: Any
-    epsilon: Any
-    score_threshold: Any
-    iou_threshold: Any
-    score_inclusive: bool
-    suppress_inclusive: bool
-    per_class: bool
-    ties: int
-    candidates: int
-    most: int
-    clip_after: bool
-    drop_empty: bool
+# Each object has a list of pairs, anchor and IoU, from `spans[row, 0]` to `spans[row, 1]`, unless
+# that is NO_LIST. It holds all that can matter with an IoU of `levels[row]` or more.
+NO_LIST, NOT_SCANNED = -1, 2
+LONG = 32  # pairs an object there is room for
+MANY = 64  # objects scanned at once; calls of functions that take many arrays are slow
 
 
 # --- Boxes --------------------------------------------------------------------------------
@@ -132,334 +85,297 @@ def quotient(wide, tall, own, other, rules):
 # --- Matching -----------------------------------------------------------------------------
 
 
-def first_bad(boxes, labels, degenerate, largest):
-    """(image, row, 1 for its label or 2 for its box) of the first bad object; 0 if all are good."""
+def first_bad(boxes, labels, drop, flat, largest):
+    """Flat index of the first object whose label or box is bad, or -1."""
     for image in range(labels.shape[0]):
         for row in range(labels.shape[1]):
-            label = labels[image, row]
-            if label != PADDING and (label < 1 or label > largest):
-                return image, row, 1
-    for image in range(labels.shape[0]):
-        for row in range(labels.shape[1]):
-            if labels[image, row] == PADDING:
+            label, box = labels[image, row], boxes[image, row]
+            if label == PADDING:
                 continue
-            box = boxes[image, row]
-            finite = True
-            for value in box:
-                finite = finite and value - value == 0
+            # Only a finite number less itself is 0.
             least = min(box[2] - box[0], box[3] - box[1])
-            enough = least > 0 or degenerate == DROP or (least == 0 and degenerate == ENCODE)
-            if not (finite and enough):
-                return image, row, 2
-    return 0, 0, 0
+            finite = box[0] - box[0] == box[1] - box[1] == box[2] - box[2] == box[3] - box[3] == 0
+            fine = finite and (least > 0 or drop or (least == 0 and flat))
+            if label < 1 or label > largest or not fine:
+                return image * labels.shape[1] + row
+    return -1
 
 
-def nearest(middle, begin, step, count):
-    """Index of the column whose centre is nearest, of `count` in equal steps."""
-    place = (middle - begin) * step
-    if place >= count:
-        return count - 1
-    index = int(place) if place > 0 else 0
-    return min(index + (1 if place - index > index + 1 - place else 0), count - 1)
+def nearest(low, high, begin, step, count):
+    """Index of the column whose centre is nearest to a span's, of `count` in equal steps."""
+    place = ((low + high) * 0.5 - begin) * step + 0.5
+    return int(min(max(place, 0), count - 1))
 
 
-def window(box_low, box_high, start, count, middle, lines, other, share, slack, offset):
-    """First and last column that overlap a box by `share` / `other`; the overlap falls on the way.
+def window(low, high, line, count, begin, step, lines, share, other, slack, offset):
+    """First and last column that share `share` / `other` or more with a span, and the most shared.
 
-    Returns:
-        First, last (below the first if there is none), and the largest overlap.
+    Overlaps fall on both sides of the nearest column. The last is below the first if none does.
     """
-    most = side(box_low, box_high, lines[0, start + middle], lines[1, start + middle], offset)
-    most = max(most + slack, offset - offset)
+    middle = nearest(low, high, begin, step, count)
+    most = side(low, high, lines[0, line + middle], lines[1, line + middle], offset) + slack
     if most * other < share:
         return 0, -1, most
     first, last = middle, middle
     while first > 0:
-        at = start + first - 1
-        wide = side(box_low, box_high, lines[0, at], lines[1, at], offset) + slack
-        if wide < 0 or wide * other < share:
+        at = line + first - 1
+        if (side(low, high, lines[0, at], lines[1, at], offset) + slack) * other < share:
             break
         first -= 1
     while last < count - 1:
-        at = start + last + 1
-        wide = side(box_low, box_high, lines[0, at], lines[1, at], offset) + slack
-        if wide < 0 or wide * other < share:
+        at = line + last + 1
+        if (side(low, high, lines[0, at], lines[1, at], offset) + slack) * other < share:
             break
         last += 1
     return first, last, most
 
 
-def scan(box, own, least, want_best, anchors, lattices, sizes, lines, rules, reach, overlap, who):
-    """Write the anchors that overlap a box by at least `least`, or by at least its best.
+def scan(boxes, rows, first, last, grid, rules, memory, end):
+    """List the anchors that overlap objects by at least an IoU, half of the last, or by the best.
 
     An IoU of t needs an intersection of t / (1 + t) of the sum of areas. On each axis a box and an
     anchor share no more than the smaller of both, and overlap most at the cell whose centre is
     nearest. So a few numbers rule out most lattices, and a window around that cell holds the rest.
 
     Args:
-        box, own: (4,) xyxy, and its area.
-        least: IoU from which a pair is wanted.
-        want_best: Whether the best pairs are wanted too, if their IoU is below `least`.
-        anchors: (A, 5) cxcywh and area.
-        lattices, sizes, lines: (P, 6), (P, 7), and (2, ...) low and high corners.
-        rules: The convention.
-        reach: (P,) memory for upper bounds of the IoU.
-        overlap, who: (A, 3) and (A, 6); pairs are written to their column `PAIR`.
+        boxes, rows, first, last: (n, 4), and from where to where the objects stand in `rows`. Those
+            that have a list keep it. If there is no room, the last get none.
+        grid, rules: The anchors and the convention.
+        memory: (P,) bounds, and t / (1 + t) for the IoU t from which pairs of a lattice matter;
+            what is known of the anchors; the lists.
+        end: Where the last list ends.
 
     Returns:
-        How many pairs were written.
+        Where the last list ends now.
     """
-    offset, need = rules.offset, least
-    far = max(max(abs(box[0]), abs(box[1])), max(max(abs(box[2]), abs(box[3])), rules.far))
-    slack = far * rules.slack
-    wide, tall = (box[2] - box[0]) + offset, (box[3] - box[1]) + offset
-    x, y = (box[0] + box[2]) * rules.half, (box[1] + box[3]) * rules.half
-    for p in range(len(lattices)):
-        shared = (min(wide, sizes[p, WIDEST]) + slack) * (min(tall, sizes[p, TALLEST]) + slack)
-        reach[p] = shared / ((own + sizes[p, SMALLEST]) * rules.loose)
-    if want_best:
-        top = 0
-        for p in range(1, len(lattices)):
-            if reach[p] > reach[top]:
-                top = p
-        column = nearest(x, sizes[top, BEGIN_X], sizes[top, STEP_X], lattices[top, COLUMNS])
-        row = nearest(y, sizes[top, BEGIN_Y], sizes[top, STEP_Y], lattices[top, ROWS])
-        anchor = row * lattices[top, COLUMNS] + column
-        anchor = lattices[top, FIRST] + anchor * lattices[top, STRIDE]
-        column, row = lattices[top, X] + column, lattices[top, Y] + row
-        wide = side(box[0], box[2], lines[0, column], lines[1, column], offset)
-        tall = side(box[1], box[3], lines[0, row], lines[1, row], offset)
-        need = min(need, quotient(wide, tall, own, anchors[anchor, AREA], rules))
-    part, found = need / (rules.one + need), 0
-    for p in range(len(lattices)):
-        if reach[p] < part:
+    reach, floors, _, marks, pairs, ious, spans, levels = memory
+    order, areas, lattices, sizes, lines = grid[3:]
+    offset, room = rules.offset, len(pairs) - len(order)
+    if end > room:
+        for row in range(len(spans)):
+            if spans[row, 1] != NO_LIST:
+                levels[row], spans[row, 1] = 2 * levels[row], NO_LIST
+        end = 0
+    for index in range(first, last):
+        row = rows[index]
+        if spans[row, 1] != NO_LIST:
             continue
-        share = (own + sizes[p, SMALLEST]) * rules.loose * part
-        middle = nearest(y, sizes[p, BEGIN_Y], sizes[p, STEP_Y], lattices[p, ROWS])
-        top, bottom, most = window(
-            box[1], box[3], lattices[p, Y], lattices[p, ROWS], middle, lines,
-            sizes[p, WIDEST] + slack, share, slack, offset,
-        )  # fmt: skip
-        if bottom < top:
-            continue
-        middle = nearest(x, sizes[p, BEGIN_X], sizes[p, STEP_X], lattices[p, COLUMNS])
-        left, right, _ = window(
-            box[0], box[2], lattices[p, X], lattices[p, COLUMNS], middle, lines,
-            most, share, slack, offset,
-        )  # fmt: skip
-        for row in range(top, bottom + 1):
-            at = lattices[p, Y] + row
-            tall = side(box[1], box[3], lines[0, at], lines[1, at], offset)
-            anchor = lattices[p, FIRST] + (row * lattices[p, COLUMNS] + left) * lattices[p, STRIDE]
-            for column in range(left, right + 1):
-                at = lattices[p, X] + column
-                wide = side(box[0], box[2], lines[0, at], lines[1, at], offset)
-                iou = quotient(wide, tall, own, anchors[anchor, AREA], rules)
-                if iou >= need:
-                    who[found, PAIR], overlap[found, PAIR] = anchor, iou
-                    found += 1
-                anchor += lattices[p, STRIDE]
-    return found
+        if end > room:
+            break
+        x0, y0, x1, y1 = boxes[row, 0], boxes[row, 1], boxes[row, 2], boxes[row, 3]
+        far = max(max(abs(x0), abs(y0)), max(abs(x1), abs(y1)))
+        slack = max(far, rules.far) * rules.slack
+        wide, tall = (x1 - x0) + offset, (y1 - y0) + offset
+        own = max(wide, rules.zero) * max(tall, rules.zero)
+        for p in range(len(sizes)):
+            shared = (min(wide, sizes[p, WIDEST]) + slack) * (min(tall, sizes[p, TALLEST]) + slack)
+            reach[p] = shared / ((own + sizes[p, SMALLEST]) * rules.loose)
+        need = rules.least
+        if levels[row] != NOT_SCANNED:
+            need = levels[row] * rules.half
+            if 64 * need < rules.least or need < floors.min():
+                need = rules.zero
+        elif rules.forced:
+            p = reach.argmax()
+            x, y = lattices[p, LINE], lattices[p, LINE] + lattices[p, COLUMNS]
+            column = nearest(x0, x1, sizes[p, BEGIN_X], sizes[p, STEP_X], lattices[p, COLUMNS])
+            line = nearest(y0, y1, sizes[p, BEGIN_Y], sizes[p, STEP_Y], lattices[p, ROWS])
+            across = side(x0, x1, lines[0, x + column], lines[1, x + column], offset)
+            down = side(y0, y1, lines[0, y + line], lines[1, y + line], offset)
+            area = areas[lattices[p, BEGIN] + line * lattices[p, COLUMNS] + column]
+            need = min(need, quotient(across, down, own, area, rules))
+        spans[row, 0], levels[row], part = end, need, need / (rules.one + need)
+        for p in range(len(sizes)):
+            least = max(part, floors[p])
+            if reach[p] < least:
+                continue
+            w, share = sizes[p, WIDEST] + slack, (own + sizes[p, SMALLEST]) * rules.loose * least
+            x, columns, height = lattices[p, LINE], lattices[p, COLUMNS], lattices[p, ROWS]
+            y, start, step = x + columns, sizes[p, BEGIN_Y], sizes[p, STEP_Y]
+            # fmt: off
+            top, bottom, w = window(y0, y1, y, height, start, step, lines, share, w, slack, offset)
+            start, step = sizes[p, BEGIN_X], sizes[p, STEP_X]
+            if bottom < top:
+                continue
+            left, right, _ = window(x0, x1, x, columns, start, step, lines, share, w, slack, offset)
+            # fmt: on
+            for line in range(top, bottom + 1):
+                down = side(y0, y1, lines[0, y + line], lines[1, y + line], offset)
+                place = lattices[p, BEGIN] + line * columns
+                for column in range(left, right + 1):
+                    across = side(x0, x1, lines[0, x + column], lines[1, x + column], offset)
+                    iou = quotient(across, down, own, areas[place + column], rules)
+                    if iou >= need:
+                        anchor = order[place + column]
+                        pairs[end], ious[end] = anchor, iou
+                        end += iou >= marks[HELD, anchor]  # else it matters no more
+        spans[row, 1] = end
+    return end
 
 
-def see(anchor, who, now):
-    """Put an anchor into the list of those known."""
-    if not who[anchor, KNOWN]:
-        who[anchor, KNOWN] = 1
-        who[now[COUNT], LIST] = anchor
-        now[COUNT] += 1
+def raise_floors(grid, marks, floors):
+    """Write t / (1 + t) for the lowest IoU t at which an anchor of each lattice is held."""
+    for p in range(len(floors)):
+        begin, size = grid.lattices[p, BEGIN], grid.lattices[p, COLUMNS] * grid.lattices[p, ROWS]
+        least = marks[HELD, grid.order[begin]]
+        for place in range(begin, begin + size):
+            least = min(least, marks[HELD, grid.order[place]])
+        floors[p] = least / (1 + least)
 
 
-def mark_crowd(box, anchors, rules, who, now):
-    """Mark the anchors that overlap a crowd enough."""
-    offset = rules.offset if rules.crowd_by == IOU else rules.zero
+def note(anchor, marks, known, count):
+    """Put an anchor into the list of those known, once; gives how many are."""
+    if marks[LISTED, anchor] == 0:
+        marks[LISTED, anchor] = 1
+        known[count] = anchor
+        return count + 1
+    return count
+
+
+def mark_crowd(box, grid, rules, marks, known, count):
+    """Mark the anchors that overlap a crowd enough; gives how many are known."""
+    offset = rules.offset if rules.crowd_iou else rules.zero
     own = box_area(box, offset, rules.zero)
-    for index in range(len(anchors)):
-        anchor = anchors[index]
-        half_w, half_h = anchor[2] * rules.half, anchor[3] * rules.half
-        left, right = anchor[0] - half_w, anchor[0] + half_w
-        top, bottom = anchor[1] - half_h, anchor[1] + half_h
-        wide = side(box[0], box[2], left, right, offset)
-        tall = side(box[1], box[3], top, bottom, offset)
-        if rules.crowd_by == IOU:
-            part = quotient(wide, tall, anchor[AREA], own, rules)
-        else:
-            area = (right - left) * (bottom - top)
-            shared = max(wide, rules.zero) * max(tall, rules.zero)
-            part = shared / area if area > 0 else rules.zero
+    for anchor in range(len(grid.corners)):
+        other = grid.corners[anchor]
+        wide = side(box[0], box[2], other[0], other[2], offset)
+        tall = side(box[1], box[3], other[1], other[3], offset)
+        part, area = rules.zero, box_area(other, offset, rules.zero)
+        if rules.crowd_iou:
+            part = quotient(wide, tall, area, own, rules)
+        elif area > 0:
+            part = max(wide, rules.zero) * max(tall, rules.zero) / area
         if part >= rules.crowd_overlap:
-            who[index, CROWDED] = 1
-            see(index, who, now)
+            marks[CROWDED, anchor] = 1
+            count = note(anchor, marks, known, count)
+    return count
 
 
-def compete(
-    row, level, found, boxes, queue,
-    anchors, lattices, sizes, lines, rules, reach, overlap, who, now,
-):  # fmt: skip
-    """Give an object the best anchor that it has the best claim to (deferred acceptance).
-
-    The object that loses an anchor goes on with its next best, and so on. The result is that of
-    matching the pair of largest IoU, then the next: both sides rank their pairs in that order. An
-    object without a claim at an IoU of `level` or more waits, until all others are served so far.
-
-    Args:
-        row, level, found: The object; its pairs of at least that IoU, and how many these are.
-        boxes, queue: (M, 4), and (M,) the objects that wait.
-        anchors, lattices, sizes, lines, rules, reach, overlap, who: As in `scan`.
-        now: (2,) what is known of the image.
-    """
-    start = level
-    while True:
-        goal, best = UNMATCHED, rules.zero
-        for index in range(found):
-            anchor, iou = who[index, PAIR], overlap[index, PAIR]
-            held = overlap[anchor, HOLDER]
-            claims = iou > held or (iou == held and row < who[anchor, HOLDER])
-            if claims and (iou > best or (iou == best and anchor < goal)):
-                goal, best = anchor, iou
-        if goal != UNMATCHED:
-            lost, overlap[goal, HOLDER] = overlap[goal, HOLDER], best
-            row, who[goal, HOLDER] = who[goal, HOLDER], row
-            see(goal, who, now)
-            if row == UNMATCHED:
-                return
-            start, waits = max(level, lost * rules.most), lost < level
-        else:
-            start, waits = level, start <= level
-        if waits:
-            queue[now[WAITING]] = row
-            now[WAITING] += 1
-            return
-        own = box_area(boxes[row], rules.offset, rules.zero)
-        found = scan(
-            boxes[row], own, start, False,
-            anchors, lattices, sizes, lines, rules, reach, overlap, who,
-        )  # fmt: skip
-
-
-def encode(box, anchor, rules, delta):
-    """Write the code of a box; of tw and th, what the logarithm is taken of."""
+def encode(box, anchor, units, rules, delta, ratios):
+    """Write the code of a box; for tw and th, write what the logarithm is taken of to `ratios`."""
     for axis in range(2):
         center, size = (box[axis] + box[2 + axis]) * rules.half, box[2 + axis] - box[axis]
         place = 1 - axis if rules.swapped else axis
         if rules.difference:
-            delta[place] = (center - anchor[axis]) * (rules.ty if axis else rules.tx)
-            delta[2 + place] = (size - anchor[2 + axis]) * (rules.th if axis else rules.tw)
+            delta[place] = (center - anchor[axis]) * units[axis]
+            delta[2 + place] = (size - anchor[2 + axis]) * units[2 + axis]
         else:
             unit = anchor[2 + axis] + rules.size_epsilon
-            delta[place] = ((center - anchor[axis]) / unit) * (rules.ty if axis else rules.tx)
-            delta[2 + place] = (size + rules.size_epsilon) / unit + rules.ratio_epsilon
+            delta[place] = ((center - anchor[axis]) / unit) * units[axis]
+            ratios[place] = (size + rules.size_epsilon) / unit + rules.ratio_epsilon
 
 
-def find_owners(
-    boxes, labels, crowds, queue,
-    anchors, lattices, sizes, lines, rules, reach, overlap, who, now,
-):  # fmt: skip
-    """Find the object of each anchor of one image."""
-    now[:] = 0
-    for row in range(len(labels)):
-        box = boxes[row]
-        if labels[row] == PADDING:
-            continue
-        if rules.degenerate == DROP and not (box[0] < box[2] and box[1] < box[3]):
-            continue
-        if len(crowds) and crowds[row]:
-            if rules.crowd_by:
-                mark_crowd(box, anchors, rules, who, now)
-            continue
-        own, goal, best = box_area(box, rules.offset, rules.zero), 0, rules.zero
-        found = scan(
-            box, own, rules.least, rules.force > 0,
-            anchors, lattices, sizes, lines, rules, reach, overlap, who,
-        )  # fmt: skip
-        for index in range(found):
-            anchor, iou = who[index, PAIR], overlap[index, PAIR]
-            if iou > best or (iou == best and iou > 0 and anchor < goal):
-                best, goal = iou, anchor
-            if iou >= rules.least:
-                see(anchor, who, now)
-                if who[anchor, OWNER] == UNMATCHED or iou > overlap[anchor, OWNER]:
-                    overlap[anchor, OWNER], who[anchor, OWNER] = iou, row
-        if rules.force == BIPARTITE:
-            compete(
-                row, rules.least, found, boxes, queue,
-                anchors, lattices, sizes, lines, rules, reach, overlap, who, now,
-            )  # fmt: skip
-        elif rules.force and best > rules.force_above:
-            see(goal, who, now)
-            if rules.force == LAST or who[goal, HOLDER] == UNMATCHED:
-                who[goal, HOLDER] = row
-    level = rules.least
-    while now[WAITING] and level > overlap[:, HOLDER].min():
-        level = level * rules.most if level > rules.little else rules.zero
-        count, now[WAITING] = now[WAITING], 0
-        for index in range(count):
-            row = queue[index]
-            own = box_area(boxes[row], rules.offset, rules.zero)
-            found = scan(
-                boxes[row], own, level, False,
-                anchors, lattices, sizes, lines, rules, reach, overlap, who,
-            )  # fmt: skip
-            compete(
-                row, level, found, boxes, queue,
-                anchors, lattices, sizes, lines, rules, reach, overlap, who, now,
-            )  # fmt: skip
-
-
-def match_images(
-    boxes, labels, crowds, queue,
-    anchors, lattices, sizes, lines, rules, reach, overlap, who, now,
-    out_labels, out_deltas, out_objects, first, touched,
-):  # fmt: skip
+def match_images(boxes, labels, crowds, grid, rules, first, touched, ratios, found):
     """Match and encode some images.
 
+    Holders are found by deferred acceptance: each object claims the best anchor that no other has
+    a better claim to, and the object that loses it goes on with its next best. The result is that
+    of matching the pair of largest IoU, then the next: both sides rank pairs in that order. Objects
+    at the end of their list wait, until all others are served, for a list of lower IoU.
+
     Args:
-        boxes, labels, crowds: (b, M, 4), (b, M), and (b, M) or (b, 0) without crowds.
-        queue, anchors, lattices, sizes, lines, rules, reach, overlap, who, now: As in `compete`;
-            nothing is known of the anchors.
-        out_labels, out_deltas, out_objects: (B, A), (B, A, 4), (B, A), background throughout.
+        boxes, labels, crowds: (b × M, 4), (b, M), and (b, M).
+        grid, rules: The anchors and the convention.
         first: The first image's index among B.
-        touched: (b × A,) indices of flattened (B, A) that are written: anchors with an object from
-            the start, ignored ones from the end.
+        touched, ratios: (b × A,) indices of flattened (B, A) that are written, and (b × A, 2) what
+            the logarithms for tw and th are taken of.
+        found: Labels, deltas and objects of all images, (B, A, ...), blank in these.
 
     Returns:
-        How many anchors have an object, and how many are ignored.
+        How many indices were written.
     """
-    matched, ignored = 0, 0
+    anchors, objects, dtype, total, written = len(grid.order), labels.shape[1], boxes.dtype, 0, 0
+    size, room = len(grid.sizes), labels.size * LONG + anchors
+    reach, floors = np.empty(size, dtype), np.zeros(size, dtype)
+    links, marks = np.zeros((2, anchors), np.int32), np.zeros((4, anchors), dtype)
+    pairs, ious = np.empty(room, np.int32), np.empty(room, dtype)
+    spans, levels = np.full((labels.size, 2), NO_LIST), np.full(labels.size, NOT_SCANNED, dtype)
+    memory = (reach, floors, links, marks, pairs, ious, spans, levels)
+    out_labels, out_deltas, out_objects = found
+    rows, stops = np.empty(labels.size, np.int32), np.empty(len(labels), np.int64)
     for image in range(len(labels)):
-        find_owners(
-            boxes[image], labels[image], crowds[image], queue,
-            anchors, lattices, sizes, lines, rules, reach, overlap, who, now,
-        )  # fmt: skip
-        for index in range(now[COUNT]):
-            anchor = who[index, LIST]
-            iou, row, ignore = overlap[anchor, OWNER], who[anchor, OWNER], who[anchor, CROWDED] > 0
+        for row in range(objects):
+            if labels[image, row] != PADDING and not crowds[image, row]:
+                rows[total] = image * objects + row
+                total += 1
+        stops[image] = total
+    end, begin = scan(boxes, rows, 0, total, grid, rules, memory, 0), 0
+    for image in range(len(labels)):
+        at, base, stop, fresh = first + image, image * objects, stops[image], True
+        known, count, held, next_begin = touched[written:], 0, 0, stop
+        while begin < stop:
+            waiting = begin
+            for index in range(begin, stop):
+                row = rows[index]
+                if spans[row, 1] == NO_LIST:
+                    last = min(stop, index + MANY)
+                    end = scan(boxes, rows, index, last, grid, rules, memory, end)
+                if fresh:
+                    goal, best = 0, rules.zero
+                    for place in range(spans[row, 0], spans[row, 1]):
+                        anchor, iou = pairs[place], ious[place]
+                        if iou > best or (iou == best and iou > 0 and anchor < goal):
+                            best, goal = iou, anchor
+                        if iou >= rules.least:
+                            count = note(anchor, marks, known, count)
+                            if links[OWNER, anchor] == 0 or iou > marks[OWNED, anchor]:
+                                marks[OWNED, anchor], links[OWNER, anchor] = iou, row + 1
+                    if rules.forced and not rules.bipartite and best > rules.force_above:
+                        count = note(goal, marks, known, count)
+                        if rules.keep_last or links[HOLDER, goal] == 0:
+                            links[HOLDER, goal] = row + 1
+                while rules.bipartite and row != UNMATCHED:
+                    goal, best = UNMATCHED, rules.zero
+                    for place in range(spans[row, 0], spans[row, 1]):
+                        anchor, iou = pairs[place], ious[place]
+                        if iou > best or (iou == best and anchor < goal):
+                            bar = max(marks[HELD, anchor], rules.force_above)
+                            if iou > bar or (iou == bar and row + 1 < links[HOLDER, anchor]):
+                                goal, best = anchor, iou
+                    if goal == UNMATCHED:
+                        if levels[row] > 0 or spans[row, 1] == NO_LIST:
+                            rows[waiting] = row
+                            waiting += 1
+                        spans[row, 1] = NO_LIST
+                        break
+                    if links[HOLDER, goal] == 0:
+                        held += 1
+                        count = note(goal, marks, known, count)
+                    row, links[HOLDER, goal] = links[HOLDER, goal] - 1, row + 1
+                    marks[HELD, goal] = best
+            fresh, stop = False, waiting
+            if 2 * held > anchors:
+                raise_floors(grid, marks, floors)
+        begin, floors[:] = next_begin, rules.zero
+        for row in range(objects):
+            if rules.crowds and crowds[image, row] and labels[image, row] != PADDING:
+                count = mark_crowd(boxes[base + row], grid, rules, marks, known, count)
+        for index in range(count):
+            anchor = known[index]
+            iou, row = marks[OWNED, anchor], links[OWNER, anchor]
+            ignore = marks[CROWDED, anchor] > 0
             if not (iou > rules.threshold or (rules.inclusive and iou == rules.threshold)):
-                ignore, row = ignore or (rules.ignores and row != UNMATCHED), UNMATCHED
-            if who[anchor, HOLDER] != UNMATCHED:
-                row = who[anchor, HOLDER]
-            overlap[anchor, OWNER], overlap[anchor, HOLDER] = rules.zero, rules.force_above
-            who[anchor, OWNER], who[anchor, HOLDER] = UNMATCHED, UNMATCHED
-            who[anchor, CROWDED], who[anchor, KNOWN] = 0, 0
-            at, place = first + image, (first + image) * len(anchors) + anchor
+                ignore, row = ignore or (rules.ignores and row > 0), 0
+            row = (links[HOLDER, anchor] if links[HOLDER, anchor] > 0 else row) - 1
+            links[:, anchor], marks[:, anchor] = 0, rules.zero
+            ratio = ratios[written]
+            ratio[:] = rules.one  # the logarithm is 0 without an object
             if row != UNMATCHED:
-                touched[matched] = place
-                matched += 1
-                out_objects[at, anchor], out_labels[at, anchor] = row, labels[image, row]
-                encode(boxes[image, row], anchors[anchor], rules, out_deltas[at, anchor])
+                delta, out_objects[at, anchor] = out_deltas[at, anchor], row - base
+                encode(boxes[row], grid.anchors[anchor], grid.units, rules, delta, ratio)
+                out_labels[at, anchor] = labels[image, row - base]
             elif ignore:
-                ignored += 1
-                touched[len(touched) - ignored] = place
                 out_labels[at, anchor] = IGNORE
-    return matched, ignored
+            touched[written] = at * anchors + anchor
+            written += 1
+    return written
 
 
-def stretch(logs, keys, rules, deltas):
-    """Write tw and th from their logarithms."""
-    first, second = (rules.th, rules.tw) if rules.swapped else (rules.tw, rules.th)
+def stretch(logs, keys, scale, deltas):
+    """Write the codes of sizes from their logarithms."""
     for index in range(len(keys)):
-        deltas[keys[index], 2] = logs[index, 0] * first
-        deltas[keys[index], 3] = logs[index, 1] * second
+        deltas[keys[index], 2] = logs[index, 0] * scale[0]
+        deltas[keys[index], 3] = logs[index, 1] * scale[1]
 
 
 def clear(keys, labels, deltas, objects):
@@ -472,32 +388,35 @@ def clear(keys, labels, deltas, objects):
 # --- Detection ----------------------------------------------------------------------------
 
 
-def largest_of_rows(bits, background_first, sign, turn, least, most):
-    """Write the largest number of each row of floats, seen as integers, without the background.
+def bound_scores(logits, bits, background, softmax, sign, turn, least, most, bounds):
+    """Write the largest logit of each row, the background left out; for a softmax, less its logit.
 
-    Floats are ordered as integers are, once all bits but the sign of negative ones are turned.
-    Processors compare many integers at a time, but not floats, where NaN would be a special case.
+    `bits` and `most` are `logits` and `bounds` seen as integers. Floats are ordered as integers
+    are, once all bits but the sign of negative ones are turned. Processors compare many integers at
+    a time, but not floats, where NaN would be a special case.
     """
     columns = bits.shape[1]
     for row in range(len(bits)):
         best = least
-        if background_first:  # loops with a constant start are vectorised
+        if background == 0:  # loops with a constant start are vectorised
             for column in range(1, columns):
                 best = max(best, bits[row, column] ^ ((bits[row, column] >> sign) & turn))
         else:
             for column in range(columns - 1):
                 best = max(best, bits[row, column] ^ ((bits[row, column] >> sign) & turn))
         most[row] = best ^ ((best >> sign) & turn)
+        bound = bounds[row] - logits[row, background] if softmax else bounds[row]
+        bounds[row] = bound if bound == bound else np.inf  # NaN is scored, and then no candidate
 
 
 def candidates(scores, start, end, floor, rules, rows, columns, keys):
     """Write the candidates of rows `start` to `end`, ties in their order; gives how many."""
-    by_label, found = rules.ties == LOWEST_LABEL, 0
-    count, classes = end - start, scores.shape[1]
-    for one in range(classes if by_label else count):
-        for two in range(count if by_label else classes):
-            row, column = (start + two, one) if by_label else (start + one, two)
-            score, limit = scores[row, column], rules.score_threshold
+    limit, found, classes = rules.score_threshold, 0, scores.shape[1]
+    outer, inner = (classes, end - start) if rules.by_label else (end - start, classes)
+    for one in range(outer):
+        for two in range(inner):
+            row, column = (start + two, one) if rules.by_label else (start + one, two)
+            score = scores[row, column]
             if score > floor and (score > limit or (rules.score_inclusive and score == limit)):
                 rows[found], columns[found], keys[found] = row, column, -score
                 found += 1
@@ -510,22 +429,20 @@ def suppressed(box, own, boxes, areas, before, at, rules):
         wide = side(boxes[at, 0], boxes[at, 2], box[0], box[2], rules.offset)
         tall = side(boxes[at, 1], boxes[at, 3], box[1], box[3], rules.offset)
         iou = quotient(wide, tall, areas[at], own, rules)
-        limit = rules.iou_threshold
-        if iou > limit or (rules.suppress_inclusive and iou == limit):
+        if iou > rules.iou_threshold or (rules.suppress_inclusive and iou == rules.iou_threshold):
             return True
         at = before[at]
     return False
 
 
-def visit(images, of_image, anchors, scores, boxes, floors, rules, found):
+def visit(images, starts, anchors, scores, boxes, floors, rules, found):
     """Visit the candidates of some images, highest score first, and write those that are kept.
 
     Args:
-        images: (w,) which images.
-        of_image, anchors: (n,) place in `images` and anchor of each row below, in that order.
-        scores, boxes: (n, C) and (n, 4).
-        floors: (w,) candidates must score more.
-        rules: `VisitRules`.
+        images, floors: (w,) which images; their candidates must score more than this.
+        starts: (w + 1,) where the rows of each image begin, and where the last end.
+        anchors, scores, boxes: (n,), (n, C) and (n, 4) rows.
+        rules: The convention.
         found: Boxes, scores, labels and anchors of all images, (B, K, ...).
 
     Returns:
@@ -533,24 +450,19 @@ def visit(images, of_image, anchors, scores, boxes, floors, rules, found):
     """
     out_boxes, out_scores, out_labels, out_anchors = found
     slots, groups = out_scores.shape[1], scores.shape[1] if rules.per_class else 1
-    full, start = np.zeros(len(images), np.bool_), 0
-    size = len(scores) * scores.shape[1]
+    full, size = np.zeros(len(images), np.bool_), scores.size
     rows, columns = np.empty(size, np.int32), np.empty(size, np.int32)
     keys = np.empty(size, scores.dtype)
     for index in range(len(images)):
-        image, used, kept, end = images[index], 0, 0, start
-        while end < len(of_image) and of_image[end] == index:
-            end += 1
+        image, used, kept, start, end = images[index], 0, 0, starts[index], starts[index + 1]
         count = candidates(scores, start, end, floors[index], rules, rows, columns, keys)
-        start = end
-        order = np.argsort(keys[:count], kind="mergesort")
         # The kept boxes of each group are a linked list, the last one first.
         kept_boxes, areas = np.empty((count, 4), boxes.dtype), np.empty(count, boxes.dtype)
         before, last = np.empty(count, np.int32), np.full(groups, -1, np.int32)
         seen, many = np.zeros(groups, np.int64), np.zeros(groups, np.int64)
-        for place in order:
-            box, column = boxes[rows[place]], columns[place]
-            group = column if rules.per_class else 0
+        for place in np.argsort(keys[:count], kind="mergesort"):
+            row, column = rows[place], columns[place]
+            box, group = boxes[row], column if rules.per_class else 0
             seen[group] += 1
             if seen[group] > rules.candidates or many[group] >= rules.most:
                 continue
@@ -567,11 +479,8 @@ def visit(images, of_image, anchors, scores, boxes, floors, rules, found):
             if rules.drop_empty and not box_area(out, rules.zero, rules.zero) > 0:
                 out[:] = rules.zero
                 continue
-            out_scores[image, used], out_labels[image, used] = (
-                scores[rows[place], column],
-                column + 1,
-            )
-            out_anchors[image, used] = anchors[rows[place]]
+            out_scores[image, used], out_labels[image, used] = scores[row, column], column + 1
+            out_anchors[image, used] = anchors[row]
             used += 1
             if used == slots:
                 full[index] = True
@@ -592,9 +501,9 @@ def compiled(kernel: Callable[..., Any]) -> Callable[..., Any]:
 
 
 for _one in (
-    *(side, box_area, quotient, nearest, window, scan, see, mark_crowd, compete, find_owners),
-    *(encode, candidates, suppressed),
+    *(side, box_area, quotient, nearest, window, scan, raise_floors, note),
+    *(mark_crowd, encode, candidates, suppressed),
 ):
     numba.extending.register_jitable(_one)
-for _kernel in (first_bad, match_images, stretch, clear, largest_of_rows, visit):
+for _kernel in (first_bad, match_images, stretch, clear, bound_scores, visit):
     globals()[_kernel.__name__] = compiled(_kernel)

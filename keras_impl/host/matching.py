@@ -15,7 +15,8 @@ from keras_impl.host import kernels
 from keras_impl.host.kernels import MatchRules
 from keras_impl.host.lattices import find_lattices
 from keras_impl.host.threads import in_parts
-from reference_numpy.conventions import CANONICAL, UNMATCHED, Convention
+from reference_numpy.checks import check_each, check_floats, check_whole
+from reference_numpy.conventions import CANONICAL, PADDING, UNMATCHED, Convention
 
 __all__ = ["HostTargets", "TargetAssigner"]
 
@@ -40,11 +41,7 @@ class HostTargets(NamedTuple):
 
 
 class _Buffer(HostTargets):
-    """Targets that know where they hold something, so that they can be used again.
-
-    Attributes:
-        touched: Indices of flattened (B, A) that differ from background.
-    """
+    """Targets that know which indices of flattened (B, A) were written, to be used again."""
 
     touched: list[Array]
 
@@ -56,7 +53,7 @@ class TargetAssigner:
 
     Args:
         anchors: (A, 4) cxcywh, float32 or float64. Any anchors work, but only those of feature
-            maps (in any order of cells and shapes) are fast.
+            maps (in any order) are fast, if each shape is on one map.
         convention: Its `Overlap`, `Matching` and `Coding` parts are used.
         overrides: Overrides of single fields.
 
@@ -78,30 +75,18 @@ class TargetAssigner:
     ) -> None:
         """See the class."""
         anchors = np.asarray(anchors)
+        check_floats(anchors, "anchors", "A", 4)
         if anchors.dtype not in (np.float32, np.float64):
             raise TypeError(f"anchors: expected float32 or float64. Received: {anchors.dtype}")
-        if anchors.ndim != 2 or anchors.shape[1] != 4:
-            raise ValueError(f"anchors: expected shape (A, 4). Received: {anchors.shape}")
-        bad = ~(np.isfinite(anchors).all(axis=1) & (anchors[:, 2:] > 0).all(axis=1))
-        if bad.any():
-            index = int(np.argmax(bad))
-            raise ValueError(
-                f"anchors[{index}]: expected (cx, cy, w, h), finite, w and h above 0. "
-                f"Received: {anchors[index].tolist()}"
-            )
-        self.anchors = np.ascontiguousarray(anchors)
-        self.convention = convention.replace(**overrides)
-        half = anchors[:, 2:] * anchors.dtype.type(0.5)
-        corners = np.concatenate([anchors[:, :2] - half, anchors[:, :2] + half], axis=1)
-        self._rules = _rules(self.convention, anchors.dtype.type, np.abs(corners).max(initial=1))
+        fine = np.isfinite(anchors).all(axis=1) & (anchors[:, 2:] > 0).all(axis=1)
+        check_each(anchors, "anchors", fine, "(cx, cy, w, h), finite, w and h above 0")
+        self.anchors, self.convention = anchors, convention.replace(**overrides)
+        offset, variances = self.convention.overlap.iou_offset, self.convention.coding.variances
+        self._grid = find_lattices(anchors, offset, variances)
+        self._rules = _rules(self.convention, self._grid.corners)
         if self._rules.threshold == 0:
             threshold = self.convention.matching.threshold
             raise ValueError(f"threshold: expected a number in (0, 1]. Received: {threshold}")
-        sides = (corners[:, 2:] - corners[:, :2]) + self._rules.offset
-        areas = np.prod(np.maximum(sides, 0), axis=1)
-        self._lattices = find_lattices(self.anchors, corners, areas, self._rules.offset)
-        self._anchors = np.concatenate([anchors, areas[:, None]], axis=1)
-        self._memory: list[list[Array]] = []  # for a thread each, when no thread uses it
 
     def assign(
         self,
@@ -132,103 +117,68 @@ class TargetAssigner:
             TypeError: `boxes` have another dtype than the anchors, `labels` are not integers,
                 `crowds` are neither booleans nor integers, or `out` is no earlier result.
         """
-        # Other dtypes and memory layouts would be compiled for.
-        boxes, labels = np.require(boxes, requirements=["C", "W"]), np.asarray(labels)
-        if labels.dtype.kind in "iu" and labels.dtype != np.uint64:
-            labels = labels.astype(np.int64)
-        crowded = self._check(boxes, labels, crowds)
-        found = self._blank(len(boxes), out)
-        parts = min(threads, len(boxes)) if labels.size >= PARALLEL else 1
-        found.touched = in_parts(
-            lambda part: self._assign(boxes[part], labels[part], crowded[part], found, part.start),
-            *(len(boxes), parts),
-        )
+        boxes, labels, crowds = self._check(boxes, labels, crowds)
+        found, count, rules = self._blank(len(boxes), out), len(self.anchors), self._rules
+        index = np.int32 if found.labels.size <= LARGEST else np.int64
+        scale = self._grid.units[[3, 2]] if rules.swapped else self._grid.units[2:]
+
+        def work(part: slice) -> Array:
+            given, size = (boxes[part].reshape(-1, 4), labels[part], crowds[part]), 0
+            touched = np.empty((part.stop - part.start) * count, index)
+            ratios = np.empty((len(touched), 2), boxes.dtype)
+            if count:
+                size = kernels.match_images(
+                    *(*given, self._grid, rules, part.start, touched, ratios, tuple(found))
+                )
+            keys = touched[:size].copy()
+            if not rules.difference:
+                kernels.stretch(np.log(ratios[:size]), keys, scale, found.deltas.reshape(-1, 4))
+            return keys
+
+        parts = max(1, min(threads, len(boxes))) if labels.size >= PARALLEL else 1
+        found.touched = in_parts(work, len(boxes), parts)
         return found
 
-    def _assign(
-        self, boxes: Array, labels: Array, crowds: Array, found: _Buffer, first: int
-    ) -> Array:
-        """Assign some images; gives the indices of flattened (B, A) that were written."""
-        count = len(self.anchors)
-        touched = np.empty(len(boxes) * count, np.min_scalar_type(-max(found.labels.size, 2**16)))
-        deltas = found.deltas.reshape(-1, 4)
-        if not count:
-            return touched
-        try:
-            memory = self._memory.pop()
-        except IndexError:
-            memory = self._blank_memory()
-        queue = np.empty(boxes.shape[1], np.int32)
-        matched, ignored = kernels.match_images(
-            *(boxes, labels, crowds, queue, self._anchors, *self._lattices, self._rules),
-            *(*memory, *found, first, touched),
-        )
-        self._memory.append(memory)
-        if matched and not self._rules.difference:
-            keys = touched[:matched]
-            kernels.stretch(np.log(deltas[keys, 2:]), keys, self._rules, deltas)
-        return np.concatenate([touched[:matched], touched[len(touched) - ignored :]])
-
-    def _blank_memory(self) -> list[Array]:
-        """Memory of one thread for `kernels.match_images`, which leaves it blank."""
-        count, dtype = len(self.anchors), self.anchors.dtype
-        overlap, who = np.zeros((count, 3), dtype), np.zeros((count, 6), np.int32)
-        overlap[:, kernels.HOLDER] = self._rules.force_above
-        who[:, [kernels.OWNER, kernels.HOLDER]] = UNMATCHED
-        reach = np.empty(len(self._lattices[0]), dtype)
-        return [reach, overlap, who, np.empty(2, np.int64)]
-
-    def _check(self, boxes: Array, labels: Array, crowds: Array | None) -> Array:
-        """Check what comes in; gives the crowds as booleans, (B, 0) without."""
-        if boxes.ndim != 3 or boxes.shape[2] != 4:
-            raise ValueError(f"boxes: expected shape (B, M, 4). Received: {boxes.shape}")
+    def _check(self, boxes: Array, labels: Array, crowds: Any) -> tuple[Array, Array, Array]:
+        """Check what comes in, and make it what was compiled for."""
+        boxes, labels = np.require(boxes, requirements=["C", "W"]), np.asarray(labels)
+        check_floats(boxes, "boxes", "B", "M", 4)
+        check_whole(labels, "labels", *boxes.shape[:2])
         if boxes.dtype != self.anchors.dtype:
-            raise TypeError(
-                f"boxes: expected {self.anchors.dtype}, as the anchors are. Received: {boxes.dtype}"
-            )
-        if labels.shape != boxes.shape[:2]:
-            raise ValueError(
-                f"labels: expected shape {boxes.shape[:2]}, one per box. Received: {labels.shape}"
-            )
-        if not np.issubdtype(labels.dtype, np.integer):
-            raise TypeError(f"labels: expected whole numbers. Received: {labels.dtype}")
-        image, row, wrong = kernels.first_bad(boxes, labels, self._rules.degenerate, LARGEST)
-        if wrong == 1:
-            raise ValueError(
-                f"labels[{image}, {row}]: expected 1 or more (0 is background), at most {LARGEST}, "
-                f"or -1 for padding. Received: {labels[image, row]}"
-            )
-        if wrong == 2:
-            flat = self.convention.coding.degenerate == "encode"
+            dtype = f"{self.anchors.dtype}, as the anchors are"
+            raise TypeError(f"boxes: expected {dtype}. Received: {boxes.dtype}")
+        if labels.dtype not in (np.int64, np.uint64):  # others would be compiled for
+            labels = labels.astype(np.int64)
+        degenerate = self.convention.coding.degenerate
+        drop, flat = degenerate == "drop", degenerate == "encode"
+        bad = kernels.first_bad(boxes, labels, drop, flat, LARGEST)
+        if bad >= 0:
+            fine = np.arange(labels.size).reshape(labels.shape) != bad
+            most = f"at most {LARGEST}, or -1 for padding"
+            if not 1 <= labels.flat[bad] <= LARGEST:
+                check_each(labels, "labels", fine, f"1 or more (0 is background), {most}")
             order = "xmin <= xmax, ymin <= ymax" if flat else "xmin < xmax, ymin < ymax"
-            raise ValueError(
-                f"boxes[{image}, {row}]: expected finite corners, {order}. "
-                f"Received: {boxes[image, row].tolist()}"
-            )
-        if crowds is None:
-            return np.zeros((len(boxes), 0), np.bool_)
-        crowds = np.asarray(crowds)
+            check_each(boxes, "boxes", fine, f"finite corners, {order}")
+        crowds = np.zeros(labels.shape, np.bool_) if crowds is None else np.asarray(crowds)
         if crowds.dtype.kind not in "biu":
             raise TypeError(f"crowds: expected booleans. Received: {crowds.dtype}")
         if crowds.shape != labels.shape:
-            raise ValueError(
-                f"crowds: expected shape {labels.shape}, one per box. Received: {crowds.shape}"
-            )
-        return crowds.astype(np.bool_, copy=False)
+            raise ValueError(f"crowds: expected shape {labels.shape}. Received: {crowds.shape}")
+        labels = labels.astype(np.int64)
+        if drop:
+            labels[~(boxes[..., :2] < boxes[..., 2:]).all(axis=2)] = PADDING
+        return boxes, labels, crowds.astype(np.bool_)
 
     def _blank(self, batch: int, out: HostTargets | None) -> _Buffer:
         """Targets of images with nothing in them."""
-        shape = (batch, len(self.anchors))
+        shape, dtype = (batch, len(self.anchors)), self.anchors.dtype
         if out is None:
-            return _Buffer(
-                np.zeros(shape, np.int32),
-                np.zeros((*shape, 4), self.anchors.dtype),
-                np.full(shape, UNMATCHED, np.int32),
-            )
-        if not isinstance(out, _Buffer) or out.deltas.dtype != self.anchors.dtype:
+            labels, deltas = np.zeros(shape, np.int32), np.zeros((*shape, 4), dtype)
+            return _Buffer(labels, deltas, np.full(shape, UNMATCHED, np.int32))
+        if not isinstance(out, _Buffer) or out.deltas.dtype != dtype:
+            kind = type(out).__name__
             raise TypeError(
-                "out: expected what an earlier call returned, or None. "
-                f"Received: {type(out).__name__}"
+                f"out: expected what an earlier call returned, or None. Received: {kind}"
             )
         if out.labels.shape != shape:
             raise ValueError(f"out: expected targets of {shape}. Received: {out.labels.shape}")
@@ -239,27 +189,28 @@ class TargetAssigner:
         return out
 
 
-def _rules(convention: Convention, number: Any, far: Any) -> MatchRules:
-    """The convention as `kernels.match_images` wants it."""
-    rules, coding = convention.matching, convention.coding
-    least = number(rules.threshold if rules.ignore_from is None else rules.ignore_from)
-    eps = np.finfo(number).eps
-    numbers = {
-        **{"zero": 0, "half": 0.5, "most": 0.75, "one": 1, "far": far, "least": least},
-        **{"little": least / 64, "slack": SLACK * eps if least else EVERY_PAIR},
-        **{"loose": 1 - 4 * SLACK * eps, "threshold": rules.threshold},
-        **{"offset": convention.overlap.iou_offset, "epsilon": convention.overlap.iou_epsilon},
-        **{"force_above": rules.force_above, "crowd_overlap": rules.crowd_overlap},
-        **{"size_epsilon": coding.size_epsilon, "ratio_epsilon": coding.ratio_epsilon},
-        **dict(zip(("tx", "ty", "tw", "th"), (1.0 / v for v in coding.variances), strict=True)),
-    }
+def _rules(convention: Convention, corners: Array) -> MatchRules:
+    """The convention as `kernels.match_images` wants it, numbers in the dtype of the anchors."""
+    rules, coding, overlap = convention.matching, convention.coding, convention.overlap
+    least = rules.threshold if rules.ignore_from is None else rules.ignore_from
+    eps = np.finfo(corners.dtype).eps
+    numbers = dict(zero=0, half=0.5, one=1, least=least, threshold=rules.threshold)
+    numbers |= dict(offset=overlap.iou_offset, epsilon=overlap.iou_epsilon)
+    numbers |= dict(force_above=rules.force_above, crowd_overlap=rules.crowd_overlap)
+    numbers |= dict(size_epsilon=coding.size_epsilon, ratio_epsilon=coding.ratio_epsilon)
+    # Rounding: no corner is farther than `far`; lengths count as larger by `slack` times the
+    # largest coordinate, sums of areas as smaller by the factor `loose`.
+    numbers |= dict(far=np.abs(corners).max(initial=1), loose=1 - 4 * SLACK * eps)
+    numbers |= dict(slack=SLACK * eps if corners.dtype.type(least) else EVERY_PAIR)
     return MatchRules(
-        **{name: number(value) for name, value in numbers.items()},
+        **{name: corners.dtype.type(value) for name, value in numbers.items()},
         inclusive=rules.positive_at == ">=",
         ignores=rules.ignore_from is not None,
-        force=kernels.FORCES.index(rules.force),
-        crowd_by=kernels.CROWDS.index(rules.crowd_by),
-        degenerate=kernels.DEGENERATE.index(coding.degenerate),
+        forced=rules.force != "none",
+        bipartite=rules.force == "bipartite",
+        keep_last=rules.force == "last",
+        crowds=rules.crowd_by != "none",
+        crowd_iou=rules.crowd_by == "iou",
         difference=coding.form == "difference",
         swapped=coding.code_order == "yxhw",
     )

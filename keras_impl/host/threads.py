@@ -1,12 +1,18 @@
-"""Threads that live for one call: they survive a fork, and many threads may call us."""
+"""Threads that do parts of a call and wait for the next one. A forked process starts its own."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
-from threading import Thread
+from concurrent.futures import ThreadPoolExecutor, wait
+from functools import cache
 from typing import Any
 
 __all__ = ["in_parts"]
+
+pool = cache(ThreadPoolExecutor)
+if hasattr(os, "register_at_fork"):  # a child has none of its parent's threads
+    os.register_at_fork(after_in_child=pool.cache_clear)
 
 
 def in_parts(work: Callable[[slice], Any], count: int, parts: int) -> list[Any]:
@@ -17,21 +23,9 @@ def in_parts(work: Callable[[slice], Any], count: int, parts: int) -> list[Any]:
         [(0, 2), (2, 5)]
     """
     slices = [slice(count * part // parts, count * (part + 1) // parts) for part in range(parts)]
-    results: list[Any] = [None] * parts
-    errors: list[BaseException] = []
-
-    def run(index: int) -> None:
-        try:
-            results[index] = work(slices[index])
-        except BaseException as error:
-            errors.append(error)
-
-    others = [Thread(target=run, args=(index,)) for index in range(1, parts)]
-    for other in others:
-        other.start()
-    run(0)
-    for other in others:
-        other.join()
-    if errors:
-        raise errors[0]
-    return results
+    others = [pool().submit(work, part) for part in slices[1:]]
+    try:
+        first = work(slices[0])
+    finally:
+        wait(others)
+    return [first, *(other.result() for other in others)]

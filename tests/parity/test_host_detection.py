@@ -163,7 +163,7 @@ def test_nothing_is_asked_for(overrides, batch):
         ({"logits": np.zeros((1, 4, 3))}, ValueError, r"logits: expected shape \(1, 5"),
         ({"logits": np.zeros((1, 5, 1))}, ValueError, r"logits: expected shape"),
         ({"logits": np.zeros((1, 5, 3), np.float32)}, TypeError, "deltas, logits: expected both"),
-        ({"anchors": np.ones((4, 4))}, ValueError, r"anchors: expected \(5, 4\)"),
+        ({"anchors": np.ones((4, 4))}, ValueError, r"anchors: expected shape \(5, 4\)"),
     ],
 )
 def test_bad_heads(change, kind, message):
