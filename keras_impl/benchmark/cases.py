@@ -15,6 +15,7 @@ from keras_impl.benchmark.loads import (
     DECODING_BATCH,
     DECODING_OBJECTS,
     LAYOUTS,
+    MANY_LOAD,
     NETWORK_LOAD,
     NEW_ARRAYS,
     SEED,
@@ -114,7 +115,9 @@ def matching_case(job: Job, work: MatchingWorkload, *, to_numpy: bool = True) ->
             lambda: [assign(*image, anchors) for image in zip(boxes, labels, strict=True)],
             _right,
         )
-    check = partial(check_targets, work=work, excuse=job.mode == "xla")
+    check = None
+    if job.load != MANY_LOAD:
+        check = partial(check_targets, work=work, excuse=job.mode == "xla")
     if job.implementation.startswith("keras") and job.mode == "host":
         from keras_impl.host.matching import TargetAssigner
 

@@ -161,9 +161,9 @@ def render(done: Benchmark, command: str = "ssd bench") -> str:
         **done.facts,
         "duration": f"{done.seconds:.0f} seconds",
     }
-    late = missed(done) if done.passed else ""
+    late = done.passed and missed(done)
     body = BODY.format(
-        verdict=html_verdict(None if late else done.passed, f"{summary(done)} {late}"),
+        verdict=html_verdict(None if late else done.passed, summary(done)),
         failures=_sentences("Failures", done.failures),
         targets=_targets(done.targets),
         bars=_cards("Times faster than others", BARS, _bars(done), "cards narrow"),

@@ -10,7 +10,9 @@ from keras_impl.benchmark.loads import (
     ANCHOR_LOADS,
     DECODING_LOADS,
     EAGER_LOAD,
+    FIRST_LOADS,
     IMAGE_LOADS,
+    MANY_LOAD,
     NETWORK_LOAD,
     NEW_ARRAYS,
     OBJECT_LOADS,
@@ -63,7 +65,8 @@ def plan(quick: bool = False) -> Plan:
     """Return the measurements of `ssd bench` on this machine.
 
     The reference and the host path come first, in case the run is cut short. A full run adds
-    photographs, decoding in graphs and, for all implementations, loads of one image and memory.
+    photographs, decoding in graphs, 100,000 objects, first calls and, for all implementations,
+    loads of one image and memory.
 
     Args:
         quick: Plan for 3 minutes instead of 20.
@@ -86,9 +89,10 @@ def plan(quick: bool = False) -> Plan:
     loads: list[tuple[str, str, str, Sequence[str]]] = [
         ("reference", "host", "matching", OBJECT_LOADS[1:2] if quick else readable),
         ("reference", "host", "decoding", decoded[:1] if quick else decoded),
-        ("keras", "host", "matching", everywhere),
+        ("keras", "host", "matching", everywhere if quick else (*everywhere, MANY_LOAD)),
         (f"keras{NEW_ARRAYS}", "host", "matching", OBJECT_LOADS if quick else most),
         ("keras", "host", "decoding", decoded),
+        ("keras", "host", "first_call", () if quick else FIRST_LOADS),
     ]
     for peer in theirs:
         for operation in peer.operations:

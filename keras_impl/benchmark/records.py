@@ -10,7 +10,9 @@ from typing import Any, NamedTuple
 from keras_impl.benchmark.loads import (
     ANCHOR_LOADS,
     DECODING_LOADS,
+    FIRST_LOADS,
     IMAGE_LOADS,
+    MANY_LOAD,
     NEW_ARRAYS,
     OBJECT_LOADS,
     TRAINING_LOAD,
@@ -68,7 +70,7 @@ class Record:
         mode: "host", "eager", "graph" or "xla".
         device: The device it ran on, "cpu" or an accelerator.
         load: Images x objects x anchors, as "32x8x8732"; for decoding "hard", "realistic" or
-            "photographs".
+            "photographs"; for first calls "empty cache" or "warm cache".
         median_ms: Median of the rounds, in milliseconds.
         iqr_ms: Spread of the rounds: the interquartile range (IQR), in milliseconds.
         ratio_to_fastest_peer: Times faster than the fastest peer: its median over this one's, on
@@ -213,6 +215,10 @@ def targets(records: Sequence[Record]) -> list[Target]:
     def quotient(one: Record | None, other: Record | None) -> float | None:
         return one.median_ms / other.median_ms if one and other else None
 
+    def milliseconds(operation: str, load: str) -> float | None:
+        record = of(operation, load)
+        return record.median_ms if record else None
+
     def peak(mode: str) -> float | None:
         record = of("matching", ANCHOR_LOADS[1], mode)
         return record.peak_extra_bytes if record else None
@@ -274,6 +280,21 @@ def targets(records: Sequence[Record]) -> list[Target]:
             [quotient(more, less) for less, more in itertools.pairwise(images)],
             _times,
         ),
+        at_most(
+            "matching on the host: time for 100000 objects in one image",
+            1e3,
+            [milliseconds("matching", MANY_LOAD)],
+            _seconds,
+        ),
+        *(
+            at_most(
+                f"host path: import and first calls, {load} of numba",
+                most,
+                [milliseconds("first_call", load)],
+                _seconds,
+            )
+            for load, most in zip(FIRST_LOADS, (15e3, 300), strict=True)
+        ),
         at_most("matching on the host: extra memory (32x32x8732)", 3e6, [peak("host")], _megabytes),
         at_most(
             "matching in a graph (XLA): extra memory (32x32x8732)",
@@ -310,6 +331,10 @@ def _shown(value: float | None, show: Callable[[float], str]) -> str | None:
 
 def _times(value: float) -> str:
     return f"{value:.3g}x"
+
+
+def _seconds(milliseconds: float) -> str:
+    return f"{milliseconds / 1e3:.3g} s"
 
 
 def _percent(value: float) -> str:

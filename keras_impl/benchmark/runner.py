@@ -144,11 +144,12 @@ def run(
                 skipped = [job for job in jobs if job.load == "photographs"]
                 jobs = [job for job in jobs if job not in skipped]
                 advance(len(skipped))
-        groups: dict[tuple[str, str], list[Job]] = {}
+        groups: dict[tuple[str, str, str], list[Job]] = {}
         for job in jobs:
-            who = job.implementation.removesuffix(NEW_ARRAYS), job.mode
+            alone = job.load if job.operation == "first_call" else ""  # in a process of its own
+            who = job.implementation.removesuffix(NEW_ARRAYS), job.mode, alone
             groups.setdefault(who, []).append(job)
-        requests = [("time", *who, group) for who, group in groups.items()]
+        requests = [("time", who, mode, group) for (who, mode, _), group in groups.items()]
         requests += [
             ("memory", job.implementation.removesuffix(NEW_ARRAYS), job.mode, [job])
             for job in chosen.memory
@@ -163,6 +164,8 @@ def run(
                 "limit": left(),
                 "photographs": photographs,
             }
+            if group[0].operation == "first_call":
+                request["cache"] = str(Path(folder) / "numba")
             try:
                 _order(request, label(implementation, mode), findings, watch)
             except KeyboardInterrupt:
@@ -303,6 +306,7 @@ def _talk(
         "KERAS_BACKEND": "tensorflow",  # graph and xla are TensorFlow's
         **({} if request["device"] == "gpu" else {"CUDA_VISIBLE_DEVICES": "-1"}),
         **(FRESH_MEMORY if request["kind"] == "memory" else {}),
+        **({"NUMBA_CACHE_DIR": request["cache"]} if "cache" in request else {}),
     }
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as errors:
         child = subprocess.Popen(

@@ -15,6 +15,7 @@ import pytest
 
 from keras_impl.host import detection as host_detection, matching
 from keras_impl.host.matching import TargetAssigner
+from keras_impl.host.threads import in_parts
 from reference_numpy import detection, targets
 from reference_numpy.anchors import make_anchors
 from reference_numpy.boxes import cxcywh_to_xyxy
@@ -282,6 +283,14 @@ def at_once(work, count=4, times=10):
     return found
 
 
+@pytest.fixture
+def threads_of_threads(monkeypatch):
+    """Each call asks for a thread more, whatever its size."""
+    monkeypatch.setattr(matching, "PARALLEL", 1)
+    monkeypatch.setattr(host_detection, "PARALLEL", 1)
+
+
+@pytest.mark.usefixtures("threads_of_threads")
 def test_threads_share_an_assigner():
     work = matching_workload(SSD_MOBILENET300, 32, 12)
     assigner, parts = TargetAssigner(work.anchors), np.split(np.arange(32), 4)
@@ -294,6 +303,7 @@ def test_threads_share_an_assigner():
             assert all(map(np.array_equal, result, wanted[index]))
 
 
+@pytest.mark.usefixtures("threads_of_threads")
 def test_threads_detect_at_once():
     work = decoding_workload(SSD_MOBILENET300, 8, 6)
     parts = np.split(np.arange(8), 4)
@@ -308,13 +318,31 @@ def test_threads_detect_at_once():
             assert all(map(np.array_equal, result, wanted[index]))
 
 
+def test_a_thread_that_fails_is_waited_for():
+    done = []
+
+    def work(part):
+        if part.start == 0:
+            raise ValueError("the first part")
+        time.sleep(0.2)
+        done.append(part)
+        raise ValueError("the second part")
+
+    with pytest.raises(ValueError, match="the first part"):
+        in_parts(work, 2, 2)
+    assert done == [slice(1, 2)]
+
+
 USE = """
 import numpy as np
+from keras_impl.host import detection as host_detection, matching
 from keras_impl.host.detection import detect
 from keras_impl.host.matching import TargetAssigner
 from reference_numpy import detection, targets
 from reference_numpy.conventions import SSD_MOBILENET300
 from reference_numpy.testing.workloads import decoding_workload, matching_workload
+
+matching.PARALLEL = host_detection.PARALLEL = 1  # threads for small work too
 
 def use(seed):
     work = matching_workload(SSD_MOBILENET300, 24, 16, seed)
