@@ -251,8 +251,8 @@ def mark_crowd(box, grid, rules, marks, known, count):
     return count
 
 
-def encode(box, anchor, units, rules, delta, ratios):
-    """Write the code of a box; for tw and th, write what the logarithm is taken of to `ratios`."""
+def encode(box, anchor, units, rules, delta):
+    """Write the code of a box; of tw and th, what the logarithm is taken of."""
     for axis in range(2):
         center, size = (box[axis] + box[2 + axis]) * rules.half, box[2 + axis] - box[axis]
         place = 1 - axis if rules.swapped else axis
@@ -262,10 +262,10 @@ def encode(box, anchor, units, rules, delta, ratios):
         else:
             unit = anchor[2 + axis] + rules.size_epsilon
             delta[place] = ((center - anchor[axis]) / unit) * units[axis]
-            ratios[place] = (size + rules.size_epsilon) / unit + rules.ratio_epsilon
+            delta[2 + place] = (size + rules.size_epsilon) / unit + rules.ratio_epsilon
 
 
-def match_images(boxes, labels, crowds, grid, rules, first, touched, ratios, found):
+def match_images(boxes, labels, crowds, grid, rules, first, touched, found):
     """Match and encode some images.
 
     Holders are found by deferred acceptance: each object claims the best anchor that no other has
@@ -277,8 +277,7 @@ def match_images(boxes, labels, crowds, grid, rules, first, touched, ratios, fou
         boxes, labels, crowds: (b × M, 4), (b, M), and (b, M).
         grid, rules: The anchors and the convention.
         first: The first image's index among B.
-        touched, ratios: (b × A,) indices of flattened (B, A) that are written, and (b × A, 2) what
-            the logarithms for tw and th are taken of.
+        touched: (b × A,) indices of flattened (B, A) that are written.
         found: Labels, deltas and objects of all images, (B, A, ...), blank in these.
 
     Returns:
@@ -358,14 +357,17 @@ def match_images(boxes, labels, crowds, grid, rules, first, touched, ratios, fou
                 ignore, row = ignore or (rules.ignores and row > 0), 0
             row = (links[HOLDER, anchor] if links[HOLDER, anchor] > 0 else row) - 1
             links[:, anchor], marks[:, anchor] = 0, rules.zero
-            ratio = ratios[written]
-            ratio[:] = rules.one  # the logarithm is 0 without an object
+            delta = out_deltas[at, anchor]
             if row != UNMATCHED:
-                delta, out_objects[at, anchor] = out_deltas[at, anchor], row - base
-                encode(boxes[row], grid.anchors[anchor], grid.units, rules, delta, ratio)
-                out_labels[at, anchor] = labels[image, row - base]
-            elif ignore:
-                out_labels[at, anchor] = IGNORE
+                encode(boxes[row], grid.anchors[anchor], grid.units, rules, delta)
+                out_objects[at, anchor], out_labels[at, anchor] = (
+                    row - base,
+                    labels[image, row - base],
+                )
+            else:
+                out_labels[at, anchor] = IGNORE if ignore else 0
+                if not rules.difference:
+                    delta[2:] = rules.one  # its logarithm is 0
             touched[written] = at * anchors + anchor
             written += 1
     return written

@@ -125,14 +125,13 @@ class TargetAssigner:
         def work(part: slice) -> Array:
             given, size = (boxes[part].reshape(-1, 4), labels[part], crowds[part]), 0
             touched = np.empty((part.stop - part.start) * count, index)
-            ratios = np.empty((len(touched), 2), boxes.dtype)
             if count:
                 size = kernels.match_images(
-                    *(*given, self._grid, rules, part.start, touched, ratios, tuple(found))
+                    *(*given, self._grid, rules, part.start, touched, tuple(found))
                 )
-            keys = touched[:size].copy()
+            keys, deltas = touched[:size].copy(), found.deltas.reshape(-1, 4)
             if not rules.difference:
-                kernels.stretch(np.log(ratios[:size]), keys, scale, found.deltas.reshape(-1, 4))
+                kernels.stretch(np.log(deltas[keys, 2:]), keys, scale, deltas)
             return keys
 
         parts = max(1, min(threads, len(boxes))) if labels.size >= PARALLEL else 1
