@@ -53,6 +53,12 @@ def a_demo(**overrides) -> Demo:
     return replace(whole, **overrides)
 
 
+def other_targets() -> Example:
+    """An image of which Keras finds the digits, but assigns other targets."""
+    example = an_image()
+    return replace(example, assignment=replace(example.assignment, equal=False))
+
+
 def failed(demo: Demo) -> Demo:
     check = replace(demo.parity.checks[0], mismatches=2, passed=False)
     return replace(demo, parity=Report((check, *demo.parity.checks[1:])))
@@ -82,12 +88,13 @@ def test_the_verdict_is_the_first_line():
     [
         (failed(a_demo()), "0 of 1 image, 1 of 2 parity checks and 0 of 2 timed loads"),
         (a_demo(examples=(an_image(good=False),)), "in 1 of 1 image, 0 of 2 parity checks"),
+        (a_demo(examples=(other_targets(),)), "in 1 of 1 image, 0 of 2 parity checks"),
         (
             a_demo(timings=(Timing("Keras XLA", 1, 1, 1, 1, 1.0, 1, 4, 0),)),
             "and 1 of 1 timed load",
         ),
     ],
-    ids=["parity", "image", "timing"],
+    ids=["parity", "image", "targets", "timing"],
 )
 def test_whatever_disagrees_is_said_at_the_top(demo, words):
     page = Page(report.render(demo))

@@ -284,6 +284,53 @@ def test_what_cannot_be_trained_is_refused(change):
         replace(Recipe(), **change)
 
 
+@pytest.mark.parametrize("done", [0, 1])
+def test_an_epoch_draws_its_own_canvases_and_validation_others(tmp_path, monkeypatch, done):
+    class EnoughError(Exception):
+        pass
+
+    class Model:
+        trainable_variables = ()
+
+        def compile(self, optimizer):
+            self.optimizer = optimizer
+
+        def load_weights(self, path):
+            asked["checkpoint"] = path
+
+        def fit(self, canvases, **options):
+            assert canvases == "canvases"
+
+    class Watcher(Nobody):
+        def begin(self, recipe, done, source):
+            pass
+
+    def draw(digits, name, images, batch, *, seed, first):
+        asked["drawn"] = (digits, name, images, batch, seed, first)
+        return "canvases"
+
+    def validate(model, digits, name, images, seed):
+        asked["validated"] = (digits, name, images, seed)
+        raise EnoughError
+
+    asked, recipe = {}, Recipe(epochs=3, images=32, batch=16, validation=8, seed=5)
+    for name, stand_in in {
+        "dataset": draw,
+        "evaluate_digits": validate,
+        "digit_model": lambda recipe: Model(),
+        "_open_run": lambda *given: done,
+    }.items():
+        monkeypatch.setattr(training, name, stand_in)
+    with pytest.raises(EnoughError):
+        training.train_digits(tmp_path, recipe, Watcher())
+    train, held_out = training._split(load_digits("train"))
+    np.testing.assert_array_equal(asked["drawn"][0].images, train.images)
+    assert asked["drawn"][1:] == (recipe.digits, 32, 16, 5, 32 * done)
+    np.testing.assert_array_equal(asked["validated"][0].images, held_out.images)
+    assert asked["validated"][1:] == (recipe.digits, 8, 6)
+    assert asked.get("checkpoint") == (training._checkpoint(tmp_path, 1) if done else None)
+
+
 def test_validation_sees_digits_that_training_never_does():
     digits = load_digits("train")
     numbered = digits._replace(labels=np.arange(len(digits.labels)))

@@ -185,6 +185,11 @@ def test_an_archive_that_unpacks_to_too_much_is_refused(tmp_path, monkeypatch):
     path = npz(tmp_path / "w.npz", **{CONFIG: EMPTY, "x": np.zeros(1000)})
     with pytest.raises(ValueError, match="bytes of arrays, more than 1000"):
         read_weights(path)
+    # Compressed, it is smaller than the limit.
+    np.savez_compressed(path, **{CONFIG: EMPTY, "x": np.zeros(1000)})
+    assert path.stat().st_size < 1000
+    with pytest.raises(ValueError, match="bytes of arrays, more than 1000"):
+        read_weights(path)
 
 
 # --- Another network ----------------------------------------------------------------------

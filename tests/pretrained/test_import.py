@@ -343,6 +343,10 @@ def test_sums_by_hand():
         check_sum(b"", empty, 1, "here")
     with pytest.raises(ValueError, match=r"expected SHA-256 0+\. Received: here, e3b0c44"):
         check_sum(b"", "0" * 64, 0, "here")
+    for place in (0, 8, 63):  # one digit is another
+        other = f"{int(empty[place], 16) ^ 1:x}"
+        with pytest.raises(ValueError, match="expected SHA-256"):
+            check_sum(b"", empty[:place] + other + empty[place + 1 :], 0, "here")
 
 
 # --- Without it ---------------------------------------------------------------------------
