@@ -156,7 +156,10 @@ def check_lengths(**lists: Any) -> None:
 
 
 def check_types(record: Any) -> None:
-    """Check that every field of a dataclass has its annotated type; a list passes as a tuple.
+    """Check that every field of a dataclass has its annotated type, and make it that type.
+
+    Lists become tuples, and NumPy's numbers Python's, so that a record can be hashed and written as
+    JSON wherever its values came from.
 
     Raises:
         TypeError: A field has another type.
@@ -175,7 +178,10 @@ def check_types(record: Any) -> None:
             one_of(name, value, *get_args(hint))
         elif not _holds(value, hint):
             words = hint if get_args(hint) else hint.__name__
-            raise TypeError(f"{name}: expected {WORDS.get(hint, words)}. Received: {value!r}")
+            shown = repr(value)
+            shown = shown if len(shown) <= 200 else f"{shown[:200]}..."
+            raise TypeError(f"{name}: expected {WORDS.get(hint, words)}. Received: {shown}")
+        object.__setattr__(record, name, _plain(value))
 
 
 def one_of(name: str, value: str, *choices: str) -> None:
@@ -198,6 +204,13 @@ WORDS = {float: "a number", int: "a whole number", bool: "True or False", str: "
 _hints: Any = lru_cache(get_type_hints)
 
 
+def _plain(value: Any) -> Any:
+    """Lists as tuples, and NumPy's numbers as Python's."""
+    if isinstance(value, tuple | list):
+        return tuple(map(_plain, value))
+    return value.item() if isinstance(value, Real) and hasattr(value, "item") else value
+
+
 def _holds(value: Any, hint: Any) -> bool:
     """Tell whether a value has the annotated type: a tuple, a union or a single type."""
     kinds = get_args(hint)
@@ -209,6 +222,8 @@ def _holds(value: Any, hint: Any) -> bool:
         return len(value) == len(kinds) and all(map(_holds, value, kinds))
     if kinds:
         return any(_holds(value, kind) for kind in kinds)
+    if isinstance(value, int) and abs(value) >= 1 << 63:  # no array and no float holds it
+        return False
     if hint is int:
         return isinstance(value, Integral) and not isinstance(value, bool)
     return isinstance(value, Real if hint is float else hint)

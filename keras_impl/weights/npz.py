@@ -37,6 +37,7 @@ __all__ = [
 
 CONFIG = "config.json"
 LARGEST = 512 * 2**20  # bytes of arrays; a file from a stranger must not claim all memory
+LONGEST = 1_000_000  # characters of the configuration
 
 
 def save_weights(model: SSD, path: str | os.PathLike[str], dtype: DTypeLike = np.float32) -> None:
@@ -104,9 +105,18 @@ def read_weights(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str
             if CONFIG not in stored.files:
                 raise ValueError(f"an archive without {CONFIG}")
             arrays: dict[str, Any] = {name: stored[name] for name in stored.files}
-        config = json.loads(str(arrays.pop(CONFIG)))
+        if len(text := str(arrays.pop(CONFIG))) > LONGEST:
+            raise ValueError(f"{CONFIG} of {len(text)} characters, more than {LONGEST}")
+        config = json.loads(text)
         if not isinstance(config, dict):
             raise ValueError(f"{CONFIG} is a {type(config).__name__}")
+        # A network is built from the configuration before its arrays are compared: a class has one
+        # number at least, and a network of width alpha a million times alpha squared.
+        held = sum(value.size for value in arrays.values())
+        for name, power, each in (("num_classes", 1, 1), ("alpha", 2, 10**6)):
+            value = config.get(name)
+            if isinstance(value, int | float) and value > (held / each) ** (1 / power):
+                raise ValueError(f"{name} asks for larger arrays than it has: {str(value)[:20]}")
         return config, {name: _float32(name, value) for name, value in arrays.items()}
     except Exception as error:  # On a damaged file zipfile, zlib and NumPy raise many kinds.
         again = f"; run `ssd weights {OIDV4.name}` again" if path == OIDV4.weights else ""

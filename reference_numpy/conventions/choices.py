@@ -39,6 +39,7 @@ IGNORED = -2  # the anchor is neither object nor background: no loss counts it
 # As labels:
 PADDING = -1  # of a row that holds no object
 IGNORE = -1  # of an anchor that no loss counts
+MOST_DETECTIONS = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -245,7 +246,7 @@ class Detection:
         soft_sigma: Scores of boxes that overlap a kept box, but are not suppressed, are multiplied
             by exp(-IoU² / 2 soft_sigma). None leaves them alone.
         max_per_class: Largest number of detections of each class; None is no limit.
-        max_detections: Largest number of detections of all classes.
+        max_detections: Largest number of detections of all classes; at most a million.
         clip: Boxes are clipped to the image "before" suppression, "after" it, or not ("none").
         drop_empty: Whether detections without area are dropped.
     """
@@ -275,6 +276,11 @@ class Detection:
             limit = getattr(self, name)
             if limit is not None and limit < 0:
                 raise ValueError(f"{name}: expected 0 or more. Received: {limit}")
+        if self.max_detections > MOST_DETECTIONS:
+            raise ValueError(
+                f"max_detections: expected at most {MOST_DETECTIONS}, for each of which there is "
+                f"memory. Received: {self.max_detections}"
+            )
         if self.suppress_in == "anchor" and self.max_per_class is not None:
             raise ValueError(
                 "max_per_class: expected None where suppress_in is 'anchor'. "

@@ -21,6 +21,10 @@ __all__ = [
 ]
 
 
+# A layout from a stranger's file must not fill memory: what is larger is a mistake.
+MOST_MAPS, MOST_PIXELS, MOST_ANCHORS = 64, 1 << 26, 10_000_000
+
+
 @dataclass(frozen=True)
 class AnchorLayout:
     """The anchors (default boxes) of every feature map.
@@ -110,6 +114,17 @@ class AnchorLayout:
         ):
             if not all(0 < value < float("inf") for value in values):
                 raise ValueError(f"{name}: expected positive numbers. Received: {values}")
+        cells = [rows * columns for rows, columns in self.feature_maps]
+        shapes = [2 + 2 * len(ratios) for ratios in self.aspect_ratios]
+        shapes[0] += len(self.lowest_shapes)
+        anchors = sum(many * each for many, each in zip(cells, shapes, strict=True))
+        for name, most, unit, value in (
+            ("feature_maps", MOST_MAPS, "maps", levels),
+            ("image_size", MOST_PIXELS, "pixels", self.image_size[0] * self.image_size[1]),
+            ("feature_maps", MOST_ANCHORS, "anchors in all", anchors),
+        ):
+            if value > most:
+                raise ValueError(f"{name}: expected at most {most} {unit}. Received: {value}")
         if not 0 <= self.offset <= 1:
             raise ValueError(f"offset: expected a number from 0 to 1. Received: {self.offset}")
         if self.square == "listed" and not all(self.aspect_ratios):

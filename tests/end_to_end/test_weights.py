@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 
 from keras_impl.data.mnist import load_digits
+from keras_impl.detector.detector import load_detector
 from keras_impl.models.ssd import SSD
 from keras_impl.training.evaluation import evaluate_digits
 from keras_impl.weights import npz as weights
 from keras_impl.weights.npz import CONFIG, load_model, load_weights, read_weights, save_weights
+from keras_impl.weights.published import DIGITS
 
 EMPTY = np.array("{}")
 
@@ -192,6 +194,46 @@ def test_an_archive_that_unpacks_to_too_much_is_refused(tmp_path, monkeypatch):
         read_weights(path)
 
 
+def detection_with(config, **fields):
+    return {**config["convention"], "detection": {**config["convention"]["detection"], **fields}}
+
+
+@pytest.mark.parametrize("backend", ["numpy", "keras"])
+@pytest.mark.parametrize("whole", [False, True], ids=["no arrays", "all arrays"])
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda config: {"num_classes": 10**9}, "num_classes"),
+        (lambda config: {"num_classes": 10**400}, "num_classes"),
+        (lambda config: {"alpha": 64}, "alpha"),
+        (lambda config: {"layout": {"feature_maps": [[10**5, 10**5]] * 6}}, "feature_maps"),
+        (lambda config: {"layout": {"feature_maps": [[1, 1]] * 99, "scales": [1] * 100}}, "maps"),
+        (lambda config: {"layout": {"image_size": [10**6, 10**6]}}, "image_size"),
+        (lambda config: {"layout": {"image_size": [10**400, 1]}}, "image_size"),
+        (lambda config: {"layout": {"aspect_ratios": [[2.0] * 10**6] * 6}}, "characters"),
+        (lambda config: {"convention": detection_with(config, max_detections=10**9)}, "max_det"),
+        (lambda config: {"convention": detection_with(config, iou_threshold=10**400)}, "iou_thr"),
+    ],
+)
+def test_a_configuration_that_asks_for_all_memory_is_refused(
+    tmp_path, change, words, whole, backend
+):
+    """Before anything is built: this test would be killed for its memory."""
+    config, arrays = read_weights(DIGITS)
+    changed = change(config)
+    if "layout" in changed:
+        layout, maps = {**config["layout"], **changed["layout"]}, changed["layout"]
+        if len(maps.get("feature_maps", ())) == 99:
+            layout["aspect_ratios"] = [[]] * 99
+        changed["layout"] = layout
+    text = json.dumps({**config, **changed})
+    path = npz(tmp_path / "w.npz", **{CONFIG: text}, **(arrays if whole else {}))
+    with pytest.raises(ValueError, match="weights: expected ") as caught:
+        load_detector(path, backend)
+    assert words in str(caught.value) or not whole
+    assert len(str(caught.value)) < 600 + len(str(path))
+
+
 # --- Another network ----------------------------------------------------------------------
 
 
@@ -217,7 +259,7 @@ def test_variables_too_few_are_refused(model, tmp_path, seven):
 )
 def test_an_unknown_configuration_is_refused(model, tmp_path, change):
     config = json.dumps(model.get_config() | change)
-    path = npz(tmp_path / "w.npz", **{CONFIG: config})
+    path = npz(tmp_path / "w.npz", **{CONFIG: config, "x": np.zeros(10**6)})
     with pytest.raises(ValueError, match=r"configuration of a known network\. Received: .*w\.npz"):
         load_model(path)
 

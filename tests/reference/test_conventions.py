@@ -8,6 +8,7 @@ import json
 import re
 from collections import Counter
 
+import numpy as np
 import pytest
 
 from reference_numpy import (
@@ -333,3 +334,30 @@ def test_plain_data_that_cannot_be_is_refused():
         revived(Matching, {"thresholds": 0.4})
     with pytest.raises(ValueError, match=r"threshold: expected a number in .* Received: 2"):
         revived(Convention, {"name": "odd", "matching": {"threshold": 2}})
+
+
+def test_lists_and_numbers_of_numpy_become_plain():
+    """They come from YAML, JSON and NumPy, and could be neither hashed nor written as JSON."""
+    found = CANONICAL.replace(
+        variances=[0.1, np.float64(0.1), 0.2, 0.2], max_detections=np.int64(7)
+    )
+    same = CANONICAL.replace(variances=(0.1, 0.1, 0.2, 0.2), max_detections=7)
+    assert hash(found) == hash(same)
+    assert json.dumps(dataclasses.asdict(found)) == json.dumps(dataclasses.asdict(same))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("max_detections", 10**6 + 1),
+        ("max_detections", 2**63),
+        ("iou_threshold", 10**400),
+        ("candidates_per_class", 10**400),
+    ],
+)
+def test_numbers_that_no_memory_holds_are_refused(name, value):
+    with pytest.raises(
+        (TypeError, ValueError), match=rf"{name}: expected .* Received: \d"
+    ) as caught:
+        CANONICAL.replace(**{name: value})
+    assert len(str(caught.value)) < 600
