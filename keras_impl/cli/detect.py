@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 import os
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -79,6 +80,8 @@ exit status 1 if an image could not be read.""",
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    # Faulty metadata of an image that can be read; this process is ours, so its filters are too.
+    warnings.filterwarnings("ignore", module=r"PIL\.")
     backend = arguments.backend
     needed = {"numpy": READER, "litert": (*READER, LITERT)}.get(backend, ())
     need_extra(*needed, otherwise="; or add --backend numpy, which needs only Pillow and rich")

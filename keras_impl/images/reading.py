@@ -6,11 +6,11 @@ Files may come from strangers, so only a few formats are accepted and sizes are 
 from __future__ import annotations
 
 import os
-import warnings
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from keras_impl.images.writing import mark_of
 
@@ -31,12 +31,23 @@ FORMATS = {
     "PPM": (".ppm", ".pgm", ".pbm", ".pnm"),
 }
 LARGEST = 80_000_000  # pixels; Pillow's own warning begins a little above
+# How an image is turned, by its EXIF orientation; 1 is upright.
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 def open_image(path: str | os.PathLike[str]) -> Image.Image:
     """Read an image file as RGB, the way a person sees it.
 
-    The image is turned as its EXIF says. Transparent parts become black, like the background of the
+    The image is turned as its EXIF says; other metadata, and faulty ones, change nothing (Pillow
+    may warn about them). Transparent parts become black, like the background of the
     digits. Grey, palette and CMYK images become RGB; 16 bits are cut to the upper 8. Of several
     frames the first is read.
 
@@ -63,34 +74,56 @@ def open_image(path: str | os.PathLike[str]) -> Image.Image:
     if not path.is_file():
         reason = "which is a folder" if path.is_dir() else "not found"
         raise FileNotFoundError(f"image: expected a file. Received: {path}, {reason}")
-    with warnings.catch_warnings():
-        # Pillow warns about faulty metadata, which does not matter if the image can be read.
-        warnings.simplefilter("ignore")
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        try:
-            with Image.open(path, formats=list(FORMATS)) as image:
-                if image.width * image.height > LARGEST:
-                    raise ValueError(
-                        f"expected at most {LARGEST} pixels. "
-                        f"Received: {image.width} x {image.height}"
-                    )
-                return _upright_rgb(image)
-        except UnidentifiedImageError:
-            kinds = ", ".join(FORMATS)
-            raise ValueError(
-                f"image: expected an image of one of {kinds}. Received: {path}, which is not one"
-            ) from None
-        except OSError as error:  # Its text repeats the path, or is a decoder's.
-            reason = str(error) if error.strerror is None else error.strerror.lower()
-            raise ValueError(f"image: {path} cannot be read: {reason}") from error
-        except Exception as error:  # A decoder may raise any exception on a damaged file.
-            raise ValueError(f"image: {path} cannot be read: {error}") from error
+    try:
+        return _read(path)
+    except UnidentifiedImageError:
+        kinds = ", ".join(FORMATS)
+        raise ValueError(
+            f"image: expected an image of one of {kinds}. Received: {path}, which is not one"
+        ) from None
+    except OSError as error:  # Its text repeats the path, or is a decoder's.
+        reason = str(error) if error.strerror is None else error.strerror.lower()
+        raise ValueError(f"image: {path} cannot be read: {reason}") from error
+    except Exception as error:  # A decoder may raise any exception on a damaged file.
+        raise ValueError(f"image: {path} cannot be read: {error}") from error
+
+
+def _read(path: Path) -> Image.Image:
+    try:
+        opened = Image.open(path, formats=list(FORMATS))
+    except ValueError:  # Pillow refuses PNG with much compressed text
+        opened = Image.open(BytesIO(_without_text(path.read_bytes())), formats=["PNG"])
+    with opened as image:
+        if image.width * image.height > LARGEST:
+            size = f"{image.width} x {image.height}"
+            raise ValueError(f"expected at most {LARGEST} pixels. Received: {size}")
+        return _upright_rgb(image)
+
+
+def _without_text(data: bytes) -> bytes:
+    """A PNG file without its texts (specification, section 5.3: length, type, data, checksum)."""
+    kept, place = [data[:8]], 8
+    while place < len(data):
+        end = place + 12 + int.from_bytes(data[place : place + 4], "big")
+        if data[place + 4 : place + 8] not in (b"tEXt", b"zTXt", b"iTXt"):
+            kept.append(data[place:end])
+        place = end
+    return b"".join(kept)
+
+
+def _turned(image: Image.Image) -> Image.Image:
+    """Turn an image upright, as far as its EXIF can be read."""
+    try:
+        turn = TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception:  # Pillow raises many kinds on faulty metadata.
+        return image
+    return image if turn is None else image.transpose(turn)
 
 
 def _upright_rgb(image: Image.Image) -> Image.Image:
     """Decode an opened image, turn it upright and convert it to RGB."""
     image.load()
-    image = ImageOps.exif_transpose(image)
+    image = _turned(image)
     if image.mode.startswith(("I", "F")):
         # Pillow would clip these values at 255 instead of scaling them.
         values = np.asarray(image)

@@ -6,7 +6,9 @@ import io
 import os
 import struct
 import sys
+import warnings
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -137,6 +139,82 @@ def test_an_image_is_turned_as_its_exif_says(tmp_path):
     assert read.size == (16, 32)
     np.testing.assert_allclose(read.getpixel((8, 4)), (250, 0, 0), atol=6)
     np.testing.assert_allclose(read.getpixel((8, 28)), (0, 0, 250), atol=6)
+
+
+QUARTERS = np.kron(np.arange(1, 7).reshape(2, 3), np.ones((32, 32))).astype(np.uint8) * 40
+UPRIGHT = {  # TIFF 6.0, "Orientation": where the first row and column of the file are seen
+    1: lambda one: one,
+    2: lambda one: one[:, ::-1],
+    3: lambda one: one[::-1, ::-1],
+    4: lambda one: one[::-1],
+    5: lambda one: one.T,
+    6: lambda one: one[::-1].T,
+    7: lambda one: one[::-1, ::-1].T,
+    8: lambda one: one[:, ::-1].T,
+}
+# Other entries of the EXIF: tag, type, count, and value or its place.
+ODD = {
+    "nothing else": (),
+    "a resolution that is text": (0x011A, 2, 4, 0x74786574),
+    "a resolution that lies nowhere": (0x011A, 5, 1, 0xFFFFFF),
+    "a unit of another type": (0x0128, 9, 1, 7),
+    "details that lie nowhere": (0x8769, 4, 1, 0xFFFFFF),
+    "details within the header": (0x8769, 4, 1, 4),
+    "a type that there is not": (0x0132, 99, 1, 0),
+}
+
+
+def exif_of(orientation, odd):
+    entries = [(0x0112, 3, 1, orientation), *([odd] if odd else [])]
+    rows = b"".join(struct.pack("<HHII", *entry) for entry in sorted(entries))
+    return b"Exif\0\0II*\0" + struct.pack("<IH", 8, len(entries)) + rows + bytes(4)
+
+
+@pytest.mark.filterwarnings("ignore")  # Pillow's, about metadata
+@pytest.mark.parametrize("odd", ODD)
+@pytest.mark.parametrize("kind", ["jpg", "png", "webp"])
+@pytest.mark.parametrize("orientation", UPRIGHT)
+def test_all_ways_to_turn_whatever_else_is_there(tmp_path, orientation, kind, odd):
+    options = {"jpg": {"quality": 95}, "png": {}, "webp": {"lossless": True}}[kind]
+    path = saved(
+        Image.fromarray(QUARTERS),
+        tmp_path / f"a.{kind}",
+        exif=exif_of(orientation, ODD[odd]),
+        **options,
+    )
+    read = np.asarray(open_image(path))[..., 0].astype(int)
+    wanted = UPRIGHT[orientation](QUARTERS.astype(int))
+    assert read.shape == wanted.shape
+    assert np.abs(read - wanted)[8::16, 8::16].max() < 10
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("kind", ["jpg", "png", "webp"])
+@pytest.mark.parametrize(
+    "junk",
+    [b"", b"Exif", b"junk" * 9, b"MM\x00*\xff\xff\xff\xff", b"II*\x00\x08\x00\x00\x00\xff\xff"],
+)
+def test_junk_for_metadata_is_no_reason_to_refuse_an_image(tmp_path, kind, junk):
+    path = saved(Image.fromarray(QUARTERS), tmp_path / f"a.{kind}", exif=b"Exif\x00\x00" + junk)
+    assert open_image(path).size == (96, 64)
+
+
+def test_much_compressed_text_is_not_read(tmp_path):
+    from PIL import PngImagePlugin
+
+    texts = PngImagePlugin.PngInfo()
+    texts.add_text("Comment", "a" * 2_000_000, zip=True)
+    texts.add_itxt("Title", "b" * 2_000_000, zip=True)
+    path = saved(Image.fromarray(QUARTERS), tmp_path / "a.png", pnginfo=texts)
+    np.testing.assert_array_equal(np.asarray(open_image(path))[..., 0], QUARTERS)
+
+
+def test_threads_that_read_leave_the_filters_of_warnings(tmp_path):
+    path = saved(Image.fromarray(QUARTERS), tmp_path / "a.png")
+    before = list(warnings.filters)
+    with ThreadPoolExecutor(8) as pool:
+        assert len(list(pool.map(open_image, [path] * 200))) == 200
+    assert warnings.filters == before
 
 
 def test_the_first_of_several_frames_is_taken(tmp_path):
