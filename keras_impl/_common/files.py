@@ -46,8 +46,9 @@ def _write_file(path: str | os.PathLike[str], content: bytes) -> None:
         return
     path = Path(os.path.realpath(path))  # a link stays, and its target is replaced
     mode = path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_mask()
-    # A random name: in a shared folder a name that can be guessed might be a stranger's link.
-    handle, unfinished = tempfile.mkstemp(".part", f".{path.name}.", path.parent)
+    # A random name: in a shared folder a name that can be guessed might be a stranger's link. Not
+    # the whole name, which may be as long as a file system allows.
+    handle, unfinished = tempfile.mkstemp(".part", f".{path.name[:40]}.", path.parent)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)

@@ -102,7 +102,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
     entries: list[dict[str, Any]] = []
     taken: set[str] = set()
-    failed = strange = 0
+    failed = undrawn = strange = 0
     table = make_table(
         ("image", None), ("drawn image", None), ("detections", None), spare=("drawn image",)
     )
@@ -136,11 +136,17 @@ def _run(arguments: argparse.Namespace) -> int:
                 strange += model == "digits" and not looks_like_a_canvas(image)
                 target = writing.free_name(out, path, taken)
                 taken.add(target.name.lower())
-                writing.save_drawn(target, detector.draw(image, seen), path)
+                shown = str(target)
+                try:
+                    writing.save_drawn(target, detector.draw(image, seen), path)
+                except Exception as error:  # Pillow raises many kinds; other images go on.
+                    undrawn, shown = undrawn + 1, "not drawn"
+                    reason = getattr(error, "strerror", None) or error
+                    progress.print(f"ssd: {path} is not drawn as {target.name}: {reason}")
                 entries.append(detections.entry(str(path), image.size, seen, names))
                 words = [f"{names[one.label]} ({one.score:.2f})" for one in seen]
                 text = ", ".join(words) or _nothing(found[:1], names, arguments.score)
-                table.add_row(str(path), str(target), text)
+                table.add_row(str(path), shown, text)
                 progress.advance(1)
     if arguments.json:
         write_json(arguments.json, entries)
@@ -154,7 +160,9 @@ def _run(arguments: argparse.Namespace) -> int:
         )
     if failed:
         note(f"ssd: {failed} of {len(files)} images could not be read")
-    return DISAGREES if failed else OK
+    if undrawn:
+        note(f"ssd: {undrawn} of {len(files)} images could not be drawn or written")
+    return DISAGREES if failed or undrawn else OK
 
 
 def _nothing(best: Sequence[Detection], names: Mapping[int, str], score: float) -> str:

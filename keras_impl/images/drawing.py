@@ -62,8 +62,10 @@ def draw(
         A new image; a small image is enlarged by a whole factor.
     """
     drawn, times = enlarged(image)
-    unit = max(1, round(max(drawn.size) / 300))  # line width
-    font = ImageFont.load_default(max(12, round(max(drawn.size) / 30)))
+    # Of a long strip, the shorter side counts, so that a tag is no larger than the image.
+    extent = min(max(drawn.size), 4 * min(drawn.size))
+    unit = max(1, round(extent / 300))  # line width
+    font = ImageFont.load_default(max(12, round(extent / 30)))
     pen = ImageDraw.Draw(drawn)
     # Boxes of higher scores are drawn later, so that they lie on top.
     scaled = [

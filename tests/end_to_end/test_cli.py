@@ -21,6 +21,7 @@ from keras_impl.data.canvases import canvas
 from keras_impl.data.mnist import load_digits
 from keras_impl.demo import run as demo
 from keras_impl.detector import detector as prediction
+from keras_impl.images import writing
 from keras_impl.images.detections import Detection
 from keras_impl.images.writing import mark_of
 from keras_impl.parity import network as network_parity, table as parity
@@ -300,6 +301,35 @@ def test_what_cannot_be_read_is_reported_and_the_rest_go_on(ssd, images, tmp_pat
     assert f"ssd: skipped: {images / 'cut.png'} cannot be read: " in lines[0]
     assert lines[1].endswith(f"Received: {images / 'letter.jpg'}, which is not one")
     assert lines[-1] == "ssd: 2 of 4 images could not be read"
+
+
+def test_an_image_that_cannot_be_drawn_is_reported_and_the_rest_go_on(
+    ssd, images, tmp_path, monkeypatch
+):
+    right = writing.save_drawn
+
+    def full(path, image, source):
+        if source.name == "a.png":
+            raise OSError(28, "No space left on device", str(path))
+        right(path, image, source)
+
+    monkeypatch.setattr(writing, "save_drawn", full)
+    status, out, err = ssd("detect", images, "--out", tmp_path / "o", "--json", "-")
+    assert status == 1
+    assert [Path(one["file"]).name for one in json.loads(out)] == ["a.png", "b [red].jpg"]
+    assert [path.name for path in (tmp_path / "o").iterdir()] == ["b _red_.png"]
+    first, last = (line for line in err.splitlines() if line.startswith("ssd: "))
+    assert first == f"ssd: {images / 'a.png'} is not drawn as a.png: No space left on device"
+    assert last == "ssd: 1 of 2 images could not be drawn or written"
+
+
+@pytest.mark.parametrize("name", ["a" * 242, "é" * 120, "a" * 251], ids=len)
+def test_a_name_as_long_as_a_file_may_have(ssd, images, tmp_path, name):
+    path = (images / "a.png").rename(images / f"{name}.png")
+    status, _, err = ssd("detect", path, "--out", tmp_path / "o", "--json", "-")
+    assert status == 0
+    assert "ssd:" not in err
+    assert [one.name for one in (tmp_path / "o").iterdir()] == [path.name]
 
 
 def test_the_best_score_is_told_where_nothing_is_found(ssd, images, tmp_path):

@@ -459,6 +459,15 @@ def test_small_images_are_drawn_larger(size, times):
     assert drawn.size == (size[0] * times, size[1] * times)
 
 
+@pytest.mark.parametrize("size", [(28, 300_000), (300_000, 28), (1_000_000, 2)])
+def test_a_long_strip_has_tags_of_its_width(size):
+    drawn = draw(Image.new("RGB", size), [Detection(1, 0.5, (1, 1, 27, 27), 0)], DIGITS)
+    seen = np.asarray(drawn).any(axis=2).any(axis=int(size[0] < size[1]))
+    assert drawn.size == size
+    assert seen.any()
+    assert not seen[300:].any()
+
+
 @pytest.mark.parametrize("size", [(1, 1), (1, 3000), (3000, 1)])
 @pytest.mark.parametrize("box", [(0, 0, 1, 1), (0, 0, 0, 0), (-5, -5, 9000, 9000)])
 def test_odd_sizes_and_boxes_can_be_drawn(size, box):
