@@ -18,7 +18,6 @@ import numpy as np
 
 from keras_impl._common.arrays import Array
 from keras_impl.host import kernels
-from keras_impl.host.kernels import VisitRules
 from keras_impl.host.threads import in_parts
 from reference_numpy.checks import check_floats
 from reference_numpy.conventions import CANONICAL, Convention
@@ -101,26 +100,18 @@ def detect(
     check_floats(logits, "logits", *deltas.shape[:2], "C + 1")
     check_floats(anchors, "anchors", *deltas.shape[1:])
     if logits.shape[2] < 2:
-        shape = "({}, {}, C + 1) with C at least 1".format(*deltas.shape)
-        raise ValueError(f"logits: expected shape {shape}. Received: {logits.shape}")
+        expected = "({}, {}, C + 1) with C at least 1".format(*deltas.shape)
+        raise ValueError(f"logits: expected shape {expected}. Received: {logits.shape}")
     if deltas.dtype not in (np.float32, np.float64) or logits.dtype != deltas.dtype:
         dtypes = f"{deltas.dtype}, {logits.dtype}"
-        raise TypeError(
-            f"deltas, logits: expected both float32 or both float64. Received: {dtypes}"
-        )
+        raise TypeError(f"deltas, logits: expected both float32 or float64. Received: {dtypes}")
     rules = convention.detection
     if not can_detect(convention):
-        raise ValueError(
-            "convention: expected eta=1 and soft_sigma=None. "
-            f"Received: eta={rules.eta}, soft_sigma={rules.soft_sigma}"
-        )
-    batch, slots = len(deltas), rules.max_detections
-    found = HostDetections(
-        np.zeros((batch, slots, 4), deltas.dtype),
-        np.zeros((batch, slots), deltas.dtype),
-        np.full((batch, slots), -1, np.int32),
-        np.full((batch, slots), -1, np.int32),
-    )
+        received = f"eta={rules.eta}, soft_sigma={rules.soft_sigma}"
+        raise ValueError(f"convention: expected eta=1 and soft_sigma=None. Received: {received}")
+    shape = batch, slots = len(deltas), rules.max_detections
+    boxes, scores = np.zeros((*shape, 4), deltas.dtype), np.zeros(shape, deltas.dtype)
+    found = HostDetections(boxes, scores, *np.full((2, *shape), -1, np.int32))
     if 0 in (batch, slots, len(anchors), rules.candidates_per_class, rules.max_per_class):
         return found
     anchors = anchors.astype(deltas.dtype, copy=False)
@@ -133,7 +124,7 @@ def detect(
     return found
 
 
-def _rules(convention: Convention, number: Any) -> VisitRules:
+def _rules(convention: Convention, number: Any) -> kernels.VisitRules:
     """The convention as `kernels.visit` wants it, numbers in the dtype of the boxes."""
     rules, unlimited = convention.detection, np.iinfo(np.int64).max
     limits = (rules.candidates_per_class, rules.max_per_class)
@@ -141,7 +132,7 @@ def _rules(convention: Convention, number: Any) -> VisitRules:
     overlap = convention.overlap
     numbers = dict(zero=0, one=1, offset=overlap.iou_offset, epsilon=overlap.iou_epsilon)
     numbers |= dict(score_threshold=rules.score_threshold, iou_threshold=rules.iou_threshold)
-    return VisitRules(
+    return kernels.VisitRules(
         **{name: number(value) for name, value in numbers.items()},
         score_inclusive=rules.score_at == ">=",
         suppress_inclusive=rules.suppress_at == ">=",

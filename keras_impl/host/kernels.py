@@ -495,11 +495,10 @@ def visit(images, starts, anchors, scores, boxes, floors, rules, found):
 
 def compiled(kernel: Callable[..., Any]) -> Callable[..., Any]:
     """Compile a kernel at its first call; under NUMBA_DISABLE_JIT=1 it stays Python."""
-    options: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
     try:
-        return numba.njit(kernel, cache=True, **options)
+        return numba.njit(kernel, nogil=True, error_model="numpy", cache=True)
     except RuntimeError:  # there is no folder that a cache can be written to
-        return numba.njit(kernel, **options)
+        return numba.njit(kernel, nogil=True, error_model="numpy")
 
 
 for _one in (

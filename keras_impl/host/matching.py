@@ -12,7 +12,6 @@ import numpy as np
 
 from keras_impl._common.arrays import Array
 from keras_impl.host import kernels
-from keras_impl.host.kernels import MatchRules
 from keras_impl.host.lattices import find_lattices
 from keras_impl.host.threads import in_parts
 from reference_numpy.checks import check_each, check_floats, check_whole
@@ -121,14 +120,12 @@ class TargetAssigner:
         found, count, rules = self._blank(len(boxes), out), len(self.anchors), self._rules
         index = np.int32 if found.labels.size <= LARGEST else np.int64
         scale = self._grid.units[[3, 2]] if rules.swapped else self._grid.units[2:]
+        arrays = tuple(found)
 
         def work(part: slice) -> Array:
-            given, size = (boxes[part].reshape(-1, 4), labels[part], crowds[part]), 0
+            given = boxes[part].reshape(-1, 4), labels[part], crowds[part], self._grid, rules
             touched = np.empty((part.stop - part.start) * count, index)
-            if count:
-                size = kernels.match_images(
-                    *(*given, self._grid, rules, part.start, touched, tuple(found))
-                )
+            size = kernels.match_images(*given, part.start, touched, arrays) if count else 0
             keys, deltas = touched[:size].copy(), found.deltas.reshape(-1, 4)
             if not rules.difference:
                 kernels.stretch(np.log(deltas[keys, 2:]), keys, scale, deltas)
@@ -181,14 +178,13 @@ class TargetAssigner:
             )
         if out.labels.shape != shape:
             raise ValueError(f"out: expected targets of {shape}. Received: {out.labels.shape}")
+        arrays = out.labels.reshape(-1), out.deltas.reshape(-1, 4), out.objects.reshape(-1)
         for keys in out.touched:
-            kernels.clear(
-                *(keys, out.labels.reshape(-1), out.deltas.reshape(-1, 4), out.objects.reshape(-1))
-            )
+            kernels.clear(keys, *arrays)
         return out
 
 
-def _rules(convention: Convention, corners: Array) -> MatchRules:
+def _rules(convention: Convention, corners: Array) -> kernels.MatchRules:
     """The convention as `kernels.match_images` wants it, numbers in the dtype of the anchors."""
     rules, coding, overlap = convention.matching, convention.coding, convention.overlap
     least = rules.threshold if rules.ignore_from is None else rules.ignore_from
@@ -201,7 +197,7 @@ def _rules(convention: Convention, corners: Array) -> MatchRules:
     # largest coordinate, sums of areas as smaller by the factor `loose`.
     numbers |= dict(far=np.abs(corners).max(initial=1), loose=1 - 4 * SLACK * eps)
     numbers |= dict(slack=SLACK * eps if corners.dtype.type(least) else EVERY_PAIR)
-    return MatchRules(
+    return kernels.MatchRules(
         **{name: corners.dtype.type(value) for name, value in numbers.items()},
         inclusive=rules.positive_at == ">=",
         ignores=rules.ignore_from is not None,
