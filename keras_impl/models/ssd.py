@@ -182,10 +182,15 @@ class SSD(keras.Model):
             **options: Other arguments of `keras.Model.compile`.
 
         Raises:
-            ValueError: A loss is given.
+            ValueError: A loss or `loss_weights` are given.
         """
         if loss is not None:
             raise ValueError(f"loss: expected None, since SSD has its own. Received: {loss!r}")
+        if (weights := options.get("loss_weights")) is not None:
+            raise ValueError(
+                "loss_weights: expected None; the `box_weight` of the convention weighs the box "
+                f"loss. Received: {weights!r}"
+            )
         # On a CPU XLA must not compile the network: it does not use oneDNN's convolutions there,
         # and a training step was measured 7 to 8 times slower. On TensorFlow the "auto" of Keras
         # 3.15 decides the same; that of earlier versions did not, so it is decided here.

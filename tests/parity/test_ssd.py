@@ -709,6 +709,8 @@ def test_refuses_sample_weights_and_another_loss() -> None:
         model.compute_loss(y=OBJECTS, y_pred={}, sample_weight=np.ones(4))
     with pytest.raises(ValueError, match=r"loss: expected None, .* Received: 'mse'"):
         model.compile("sgd", loss="mse")
+    with pytest.raises(ValueError, match=r"loss_weights: expected None; .*box_weight.* Received: "):
+        model.compile("adam", loss_weights={"class_loss": 2.0})
 
 
 @pytest.mark.parametrize(
