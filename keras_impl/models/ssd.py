@@ -101,6 +101,8 @@ class SSD(keras.Model):
     ) -> None:
         """Build the network; see the class."""
         layout = _checked_layout(layout)
+        num_classes, alpha = _plain(num_classes), _plain(alpha)
+        batch_norm_momentum = _plain(batch_norm_momentum)
         if isinstance(num_classes, bool) or not isinstance(num_classes, int) or num_classes < 1:
             raise ValueError(
                 "num_classes: expected 1 or more, background not counted. "
@@ -403,6 +405,11 @@ def ssd_mobilenet_v2_300(
         batch_norm_momentum=batch_norm_momentum,
         class_names=class_names,
     )
+
+
+def _plain(value: Any) -> Any:
+    """NumPy's numbers as Python's, which JSON takes."""
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def _checked_layout(layout: AnchorLayout | str) -> AnchorLayout:

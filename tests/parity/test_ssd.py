@@ -740,6 +740,14 @@ def test_refuses_arguments_that_mean_nothing(arguments: dict[str, Any], message:
         SSD(**{"layout": TINY, "num_classes": 3, **arguments})
 
 
+def test_numbers_of_numpy_are_numbers() -> None:
+    given = {"alpha": np.float32(0.1), "batch_norm_momentum": np.float64(0.75)}
+    model = SSD(TINY, np.int64(3), **given)
+    config = json.loads(json.dumps(model.get_config()))
+    assert (config["num_classes"], config["batch_norm_momentum"]) == (3, 0.75)
+    assert config["alpha"] == float(np.float32(0.1))
+
+
 # Detection
 
 
