@@ -135,7 +135,7 @@ def _read_idx(path: Path, kind: str) -> NDArray[np.uint8]:
         stream: BinaryIO = gzip.GzipFile(fileobj=file) if zipped else file  # type: ignore[assignment]
         try:
             header = np.frombuffer(stream.read(8 + 4 * len(item)), ">u4").tolist()
-            if header[:1] != [IDX_MAGIC[kind]] or tuple(header[2:]) != item:
+            if [header[:1], header[2:], len(header[:2])] != [[IDX_MAGIC[kind]], [*item], 2]:
                 expected = [IDX_MAGIC[kind], "N", *item]
                 raise ValueError(f"expected the header {expected}. Received: {header}")
             count, size = header[1], int(np.prod(item, dtype=int))

@@ -199,6 +199,7 @@ IMAGES, LABELS = (idx_bytes(array) for array in small_set())
 ZIPPED = gzip.compress(IMAGES)
 DAMAGED_IDX = {
     "empty": ("images", b"", r"expected the header .*Received: \[\]"),
+    "no count": ("labels", LABELS[:4], r"expected the header \[2049, 'N'\]. Received: \[2049\]"),
     "header cut": ("images", IMAGES[:15], r"expected a valid IDX file"),
     "magic of labels": ("images", LABELS + bytes(100), r"Received: \[2049, 3, "),
     "magic of images": ("labels", IMAGES, r"expected the header \[2049, 'N'\]. Received: \[2051"),
