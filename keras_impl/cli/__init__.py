@@ -28,7 +28,7 @@ from keras_impl.cli import (
     train,
     weights,
 )
-from keras_impl.cli.console import flush_stdout, leave_stdout
+from keras_impl.cli.console import escaped, flush_stdout, leave_stdout
 from keras_impl.cli.errors import sentence
 from keras_impl.cli.options import Parser
 from keras_impl.cli.status import INTERRUPTED, MISTAKE, OK, UsageError
@@ -91,7 +91,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         name, colon, rest = text.partition(": ")
         if colon and name in options:
             text = f"{options[name]}: {rest}"
-        print(f"ssd: error: {text}", file=sys.stderr)
+        print(f"ssd: error: {escaped(text)}", file=sys.stderr)
         return MISTAKE
 
 

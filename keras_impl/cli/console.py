@@ -34,6 +34,7 @@ __all__ = [
 ]
 
 LONG = 24  # characters; a longer word of a table may be broken after an underscore
+OBEYED = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 BEAT = 15.0  # seconds between progress lines where stderr is no terminal
 
 
@@ -124,9 +125,21 @@ def make_console(json_to: str | None = None, *, stderr: bool = False) -> Console
     return Quiet(stderr=stderr, width=width, markup=False, emoji=False, highlight=False)
 
 
+def escaped(text: str) -> str:
+    r"""Write out what a terminal would obey instead of show, as file and class names may hold it.
+
+    These are control characters, and those that turn the direction of what follows.
+
+    Example:
+        >>> print(escaped(f"a{chr(27)}[2Jb"))
+        a\x1b[2Jb
+    """
+    return OBEYED.sub(lambda one: one[0].encode("unicode_escape").decode(), text)
+
+
 def note(text: str) -> None:
     """Print a message on stderr, wrapped between words on a terminal."""
-    make_console(stderr=True).print(text)
+    make_console(stderr=True).print(escaped(text))
 
 
 class Table:
@@ -157,7 +170,7 @@ class Table:
 
     def add_row(self, *cells: str, **options: Any) -> None:
         """Add a row; options are those of `rich.table.Table.add_row`."""
-        self.rows.append((cells, options))
+        self.rows.append((tuple(map(escaped, cells)), options))
 
     def print(self, console: Console) -> None:
         """Print the table."""
@@ -303,15 +316,15 @@ class Progress:
 
     def say(self, text: str) -> None:
         """Show the step that begins now."""
-        self.text = text
+        self.text = escaped(text)
         if self.bar:
-            self.bar.update(self.task, description=text)
+            self.bar.update(self.task, description=self.text)
         self._beat()
 
     def advance(self, steps: int, text: str | None = None) -> None:
         """Count more steps as done."""
         self.done += steps
-        self.text = text or self.text
+        self.text = escaped(text or self.text)
         if self.bar:
             self.bar.update(self.task, completed=self.done, description=self.text)
         self._beat()
@@ -319,9 +332,9 @@ class Progress:
     def print(self, text: str) -> None:
         """Print a line that stays on the screen."""
         if self.bar:
-            self.bar.console.print(text)
+            self.bar.console.print(escaped(text))
         else:
-            print(text, file=sys.stderr)
+            print(escaped(text), file=sys.stderr)
 
     def _beat(self) -> None:
         if self.bar is None and time.monotonic() - self.said >= BEAT:

@@ -58,5 +58,5 @@ def _closeness(path: str, value: str, written: bool) -> int:
         return 2
     folder, name = os.path.split(value)
     # A folder in which the value is to be made, or an unfinished file beside it.
-    unfinished = path.startswith(os.path.join(folder, f".{name}."))
+    unfinished = path.startswith(os.path.join(folder, f".{name[:40]}."))
     return int(written and (unfinished or value.startswith(os.path.join(path, ""))))

@@ -332,6 +332,19 @@ def test_a_name_as_long_as_a_file_may_have(ssd, images, tmp_path, name):
     assert [one.name for one in (tmp_path / "o").iterdir()] == [path.name]
 
 
+def test_a_terminal_is_told_nothing_by_a_file_name(ssd, images, tmp_path):
+    odd = "a\x1b[31m\x07\x9b\u202egpj"
+    path = (images / "a.png").rename(images / f"{odd}.png")
+    (images / f"{odd}.jpg").write_text("Dear reader,")
+    status, out, err = ssd("detect", images, "--out", tmp_path / "o", "--json", "-")
+    assert status == 1
+    assert str(path) in [one["file"] for one in json.loads(out)], "JSON holds the name itself"
+    assert err.count(r"a\x1b[31m\x07\x9b\u202egpj") >= 2
+    status, out, more = ssd("detect", tmp_path / odd, "--out", tmp_path / "o")
+    assert status == 2
+    assert not {"\x1b", "\x07", "\x9b", "\u202e"} & set(err + out + more)
+
+
 def test_the_best_score_is_told_where_nothing_is_found(ssd, images, tmp_path):
     status, out, err = ssd("detect", images / "a.png", "--out", tmp_path / "o", "--score", 0.99)
     assert (status, err) == (0, "")
