@@ -34,7 +34,7 @@ __all__ = [
 ]
 
 LONG = 24  # characters; a longer word of a table may be broken after an underscore
-OBEYED = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+OBEYED = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 BEAT = 15.0  # seconds between progress lines where stderr is no terminal
 
 

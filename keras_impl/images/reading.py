@@ -91,8 +91,10 @@ def open_image(path: str | os.PathLike[str]) -> Image.Image:
 def _read(path: Path) -> Image.Image:
     try:
         opened = Image.open(path, formats=list(FORMATS))
-    except ValueError:  # Pillow refuses PNG with much compressed text
-        opened = Image.open(BytesIO(_without_text(path.read_bytes())), formats=["PNG"])
+    except ValueError:  # Pillow refuses a PNG for its metadata, such as much compressed text.
+        if path.stat().st_size > 4 * LARGEST:  # no image that is accepted needs more bytes
+            raise
+        opened = Image.open(BytesIO(_pixels_alone(path.read_bytes())), formats=["PNG"])
     with opened as image:
         if image.width * image.height > LARGEST:
             size = f"{image.width} x {image.height}"
@@ -100,12 +102,12 @@ def _read(path: Path) -> Image.Image:
         return _upright_rgb(image)
 
 
-def _without_text(data: bytes) -> bytes:
-    """A PNG file without its texts (specification, section 5.3: length, type, data, checksum)."""
+def _pixels_alone(data: bytes) -> bytes:
+    """A PNG file with the chunks that its pixels and orientation need (specification, 5.3)."""
     kept, place = [data[:8]], 8
     while place < len(data):
         end = place + 12 + int.from_bytes(data[place : place + 4], "big")
-        if data[place + 4 : place + 8] not in (b"tEXt", b"zTXt", b"iTXt"):
+        if data[place + 4 : place + 8] in (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"eXIf", b"IEND"):
             kept.append(data[place:end])
         place = end
     return b"".join(kept)

@@ -199,13 +199,14 @@ def test_junk_for_metadata_is_no_reason_to_refuse_an_image(tmp_path, kind, junk)
     assert open_image(path).size == (96, 64)
 
 
-def test_much_compressed_text_is_not_read(tmp_path):
+def test_much_compressed_metadata_is_not_read(tmp_path):
     from PIL import PngImagePlugin
 
     texts = PngImagePlugin.PngInfo()
     texts.add_text("Comment", "a" * 2_000_000, zip=True)
     texts.add_itxt("Title", "b" * 2_000_000, zip=True)
-    path = saved(Image.fromarray(QUARTERS), tmp_path / "a.png", pnginfo=texts)
+    profile = b"c" * 2_000_000
+    path = saved(Image.fromarray(QUARTERS), tmp_path / "a.png", pnginfo=texts, icc_profile=profile)
     np.testing.assert_array_equal(np.asarray(open_image(path))[..., 0], QUARTERS)
 
 
